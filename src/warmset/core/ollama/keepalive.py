@@ -1,0 +1,154 @@
+"""Keep-alive: what a value means, and when a runner's timer runs.
+
+Rules (Ollama v0.33 `api/types.go: Duration.UnmarshalJSON`, `envconfig/config.go: KeepAlive`,
+`server/sched.go: useLoadedRunner, processCompleted`):
+
+- JSON numbers are seconds, strings are Go durations; negative means for ever; 0 means unload.
+- The value of a request replaces the runner's duration at the request's *start*; without a
+  value the duration stays. A load without a value takes the server's default.
+- The timer starts afresh with the full duration when the last request ends.
+
+Durations are seconds as `float`; `FOREVER` stands for Go's largest duration (about 292 years).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from warmset.core.model import FOREVER
+
+DEFAULT_KEEP_ALIVE: Final = 300.0
+"""Source: `envconfig.KeepAlive`, 5 minutes."""
+
+SAFE_MAX_SECONDS: Final = 9_000_000_000.0
+"""Larger numbers overflow Go's 64-bit nanoseconds. Source: ollama-behaviour 2.1."""
+
+OVERFLOWED: Final = -math.inf
+"""What a number above 9223372036 s becomes on x86-64: expired at once when idle, yet sorted
+last as a victim, since the order compares unsigned. Source: transcript 05."""
+
+_MAX_NS: Final = (1 << 63) - 1
+_UNITS_NS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_SEGMENT: Final = re.compile(r"(\d*)(\.?)(\d*)([^\d.]*)")
+
+
+class DurationError(ValueError):
+    """A duration text that Go refuses; the message is Go's."""
+
+
+def parse_go_duration(text: str) -> float:
+    """Returns the seconds of a Go duration such as `1h30m`, `-1.5h`, `300ms` or `0`.
+
+    Raises:
+        DurationError: with the wording of Go's `time.ParseDuration`.
+
+    Source:
+        Go's `time.ParseDuration`: optional sign, then number and unit, repeated.
+    """
+    rest = text
+    negative = rest[:1] == "-"
+    if rest[:1] in ("-", "+"):
+        rest = rest[1:]
+    if rest == "0":
+        return 0.0
+    if not rest:
+        raise DurationError(f'time: invalid duration "{text}"')
+    total_ns = 0
+    while rest:
+        match = _SEGMENT.match(rest)
+        assert match is not None
+        whole, dot, fraction, unit = match.groups()
+        if not whole and not fraction:
+            raise DurationError(f'time: invalid duration "{text}"')
+        if not unit:
+            raise DurationError(f'time: missing unit in duration "{text}"')
+        if unit not in _UNITS_NS:
+            raise DurationError(f'time: unknown unit "{unit}" in duration "{text}"')
+        scale = _UNITS_NS[unit]
+        total_ns += int(whole or "0") * scale
+        if dot and fraction:
+            total_ns += int(fraction) * scale // 10 ** len(fraction)
+        if total_ns > _MAX_NS + (1 if negative else 0):
+            raise DurationError(f'time: invalid duration "{text}"')
+        rest = rest[match.end() :]
+    return -total_ns / 1e9 if negative else total_ns / 1e9
+
+
+def parse_keep_alive(value: object) -> float | None:
+    """Returns the seconds that a `keep_alive` of a request means; `None`: not given.
+
+    Args:
+        value: the decoded JSON value.
+
+    Raises:
+        DurationError: for what Ollama answers with 400.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        raise DurationError("Unsupported type: 'bool'")
+    if isinstance(value, int | float):
+        if value < 0:
+            return FOREVER
+        nanoseconds = value * 1e9
+        if nanoseconds >= 2.0**63:
+            return OVERFLOWED
+        return math.floor(nanoseconds) / 1e9
+    if isinstance(value, str):
+        seconds = parse_go_duration(value)
+        return FOREVER if seconds < 0 else seconds
+    go_type = "[]interface {}" if isinstance(value, list | tuple) else "map[string]interface {}"
+    raise DurationError(f"Unsupported type: '{go_type}'")
+
+
+def parse_env_keep_alive(text: str) -> float:
+    """Returns what `OLLAMA_KEEP_ALIVE` means: a duration, else whole seconds, else 5 minutes."""
+    seconds = DEFAULT_KEEP_ALIVE
+    if text:
+        try:
+            seconds = parse_go_duration(text)
+        except DurationError:
+            if re.fullmatch(r"[+-]?\d+", text):
+                seconds = float(text)
+    return FOREVER if seconds < 0 else seconds
+
+
+def duration_on_load(requested: float | None, default: float) -> float:
+    """Returns the duration of a runner that is loaded by this request."""
+    return default if requested is None else requested
+
+
+def duration_on_reuse(requested: float | None, current: float) -> float:
+    """Returns the duration of a resident runner once this request has reached it."""
+    return current if requested is None else requested
+
+
+def expires_at(idle_since: float, duration: float) -> float:
+    """Returns when a runner that became idle at `idle_since` is unloaded by its timer."""
+    return idle_since + max(duration, 0.0)
+
+
+def eviction_rank(duration: float) -> float:
+    """Returns the duration as the victim order compares it: unsigned, so negatives come last."""
+    return math.inf if duration < 0 else duration
+
+
+def to_wire(seconds: float) -> int | float:
+    """Returns the JSON number to send for a duration: -1 for ever, whole seconds as `int`.
+
+    Durations above the safe range are sent as for ever, never overflowed.
+    """
+    if seconds < 0 or seconds > SAFE_MAX_SECONDS:
+        return -1
+    return int(seconds) if seconds == int(seconds) else seconds
