@@ -1,0 +1,43 @@
+"""Warmset decides which models an Ollama host keeps warm.
+
+The names in `__all__` are the public Python interface. Each is imported when it is first
+used (PEP 562), so that `import warmset` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from warmset.core.settings import Budget, ModelPolicy, Settings
+    from warmset.errors import WarmsetError
+
+_HOMES = {
+    "Budget": "warmset.core.settings",
+    "ModelPolicy": "warmset.core.settings",
+    "Settings": "warmset.core.settings",
+    "WarmsetError": "warmset.errors",
+}
+
+__all__ = ["Budget", "ModelPolicy", "Settings", "WarmsetError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Returns a public name, importing the module it lives in.
+
+    Raises:
+        AttributeError: if `name` is not public.
+    """
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("warmset")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'warmset' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Returns the public names."""
+    return sorted(__all__)

@@ -1,0 +1,142 @@
+"""The command `warmset`: which verbs there are, and how one of them starts.
+
+A verb is a module `warmset.cli.commands.NAME` with a function `command` (or a `typer.Typer`
+of that name, for a verb with sub-verbs), plus one line in `VERBS`. The module is imported only
+when its verb runs: `warmset --help` and shell completion read the table alone.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from warmset.cli import exits
+from warmset.cli.options import Options, add_global_options, new_app
+
+if TYPE_CHECKING:  # Typer ships click under a private name; only hints need it
+    from typer._click import Command, Context
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One line of the table of verbs."""
+
+    name: str
+    help: str
+    module: str
+    hidden: bool = False  # an alias
+
+
+VERBS = (Verb("config", "Show the configuration and where each value comes from.", "config"),)
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its verbs by name, and imports the one that is called."""
+
+    def __init__(self, **attrs: Any) -> None:  # noqa: ANN401 - Typer's signature
+        """Adds the global options to those that Typer found."""
+        super().__init__(**attrs)
+        add_global_options(self)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: Context | None = None,
+        **extra: Any,  # noqa: ANN401 - Typer's signature
+    ) -> Context:
+        """Returns the context of a run, with `Options` for the global options to write to."""
+        extra.setdefault("obj", Options())
+        return super().make_context(info_name, args, parent, **extra)
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Returns the names of the verbs in the order of the table."""
+        del ctx
+        return [verb.name for verb in VERBS]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Returns what help and completion need: name and help line, without the verb's code."""
+        del ctx
+        verb = _find_verb(cmd_name)
+        if verb is None:
+            return None
+        return TyperCommand(verb.name, help=verb.help, hidden=verb.hidden)
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
+        """Returns the verb's real command, imported now."""
+        self.commands = {verb.name: TyperCommand(verb.name) for verb in VERBS}  # for suggestions
+        name, command, rest = super().resolve_command(ctx, args)
+        verb = _find_verb(name or "")
+        if verb is None:
+            return name, command, rest
+        spelled = ["--output=json" if arg == "--json" else arg for arg in rest]
+        return name, _load(verb), spelled
+
+    def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 - Typer's signature
+        """Runs the verb; errors that warmset raises on purpose become text and an exit code."""
+        with exits.reporting_errors():
+            return super().invoke(ctx)
+
+
+def _find_verb(name: str) -> Verb | None:
+    return next((verb for verb in VERBS if verb.name == name), None)
+
+
+def _load(verb: Verb) -> Command:
+    """Imports the module of `verb` and returns its command, global options included."""
+    member = import_module(f"warmset.cli.commands.{verb.module}").command
+    if not isinstance(member, typer.Typer):
+        function, member = member, new_app()
+        member.command(verb.name)(function)
+    command = typer.main.get_command(member)
+    leaves = command.commands.values() if isinstance(command, TyperGroup) else (command,)
+    for leaf in leaves:
+        add_global_options(leaf)
+    return command
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        import warmset
+
+        sys.stdout.write(f"warmset {warmset.__version__}\n")
+        raise typer.Exit
+
+
+app = new_app(cls=LazyGroup)
+
+
+@app.callback(no_args_is_help=True)
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Decides which models an Ollama host keeps warm."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with a code of `ExitCode`."""
+    exits.exit_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII locale keeps the answer
+    options = Options()
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="warmset", obj=options)
+    except Exception as error:  # noqa: BLE001 - the last place where anything can be reported
+        exits.report_bug(error, debug=options.debug)
+    raise SystemExit(exits.ExitCode.OK)

@@ -1,0 +1,1 @@
+"""The step from observed to wanted, as ordered actions."""

@@ -1,0 +1,1 @@
+"""When models are asked for: gaps, rates, periods."""

@@ -1,0 +1,1 @@
+"""What fits together, where, and why the rest does not."""

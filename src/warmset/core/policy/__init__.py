@@ -1,0 +1,1 @@
+"""What keeping a model is worth, and who goes first."""

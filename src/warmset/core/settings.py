@@ -1,0 +1,124 @@
+"""The operator's words as values: server, budget, models. All defaults are stated here.
+
+Whoever reads budgets.toml (or builds a test) makes one `Settings`; the decision rooms know
+nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from warmset.core.model import ServerSettings, normalise_name
+from warmset.core.units import GIB
+
+DEFAULT_URL = "http://127.0.0.1:11434"
+"""Source: ollama-behaviour 1, `envconfig/config.go: Host`."""
+
+DEFAULT_PRIORITY = 50
+DEFAULT_VRAM_RESERVE_BYTES = 1 * GIB
+"""Held back on each GPU: driver contexts, a display, fragmentation.
+
+Source: two CUDA contexts (0.3-0.5 GiB each as `nvidia-smi` shows them) or one small desktop;
+an operator's choice, not a measurement of this host.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPolicy:
+    """What the operator wants for one model.
+
+    Units:
+        `context` is tokens of one slot; `requests_per_day` is the expected demand.
+    """
+
+    name: str  # as written in the file
+    priority: int = DEFAULT_PRIORITY  # the lowest loses first
+    pin: bool = False  # always wanted resident
+    preload: bool = True  # False: kept when asked for, never fetched
+    context: int | None = None  # what its clients get; None: the server decides
+    parallel: int | None = None
+    requests_per_day: float | None = None
+    clients_send_context: bool = False  # only then a preload may send `num_ctx`
+    class_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuBudget:
+    """The share of one GPU that warmset may fill.
+
+    Invariants:
+        At most one of `vram_limit_ratio` and `vram_limit_bytes` is set.
+    """
+
+    vram_reserve_bytes: int = DEFAULT_VRAM_RESERVE_BYTES
+    vram_limit_ratio: float | None = None
+    vram_limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.vram_limit_ratio is None or self.vram_limit_bytes is None, self
+
+    def bytes_of(self, total_bytes: int) -> int:
+        """Returns the usable bytes of a GPU of that size, within limit and reserve."""
+        limit = total_bytes
+        if self.vram_limit_ratio is not None:
+            limit = int(total_bytes * self.vram_limit_ratio)
+        elif self.vram_limit_bytes is not None:
+            limit = min(total_bytes, self.vram_limit_bytes)
+        return max(0, min(limit, total_bytes - self.vram_reserve_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What warmset may fill: the same for every GPU unless `gpus` names one.
+
+    Invariants:
+        Keys of `gpus` are lower case: a UUID, a PCI address or an index in digits.
+    """
+
+    default: GpuBudget = field(default_factory=GpuBudget)
+    gpus: Mapping[str, GpuBudget] = field(default_factory=lambda: MappingProxyType({}))
+    ram_limit_bytes: int | None = None  # None: what the host has
+
+    def of(self, device_id: str, *, index: int | None = None, pci_id: str = "") -> GpuBudget:
+        """Returns the budget of one GPU; its UUID counts before its address and its index."""
+        for key in (device_id, pci_id, "" if index is None else str(index)):
+            if key and key.lower() in self.gpus:
+                return self.gpus[key.lower()]
+        return self.default
+
+    def budget_bytes(
+        self, device_id: str, index: int | None, total_bytes: int, *, pci_id: str = ""
+    ) -> int:
+        """Returns the bytes that models may take on this GPU, never more than it has."""
+        return self.of(device_id, index=index, pci_id=pci_id).bytes_of(total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the operator said, and where each word came from.
+
+    Invariants:
+        Keys of `models` are normalised names (`normalise_name`).
+        Keys of `origins` are dotted (`budget.vram_limit`); what is missing there is a default.
+    """
+
+    url: str = DEFAULT_URL
+    server: ServerSettings = field(default_factory=ServerSettings)
+    budget: Budget = field(default_factory=Budget)
+    models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
+    classes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # priority
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    path: str = ""  # the file, if there was one
+
+    def policy_for(self, names: tuple[str, ...]) -> ModelPolicy:
+        """Returns the policy of the entry with these names, or the default policy.
+
+        One set of weights can carry several names; the first that the file mentions counts.
+        """
+        for name in names:
+            policy = self.models.get(normalise_name(name))
+            if policy is not None:
+                return policy
+        return ModelPolicy(name=names[0])

@@ -1,0 +1,1 @@
+"""A host in a virtual clock: Ollama's scheduler, GPUs, loads, clients."""

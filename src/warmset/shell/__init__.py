@@ -1,0 +1,1 @@
+"""Wiring of adapters, ports and core into things that run."""
