@@ -1,0 +1,263 @@
+"""Installed models as entries: one per weights blob, with all of its names.
+
+`/api/tags` lists names; `/api/show` (verbose, once per manifest digest) tells which weights blob a
+name stands for and what is in it. A model whose show fails keeps its place with the basis "tags
+only"; one that is gone by then is left out. Cloud stubs are left out: they take no memory here.
+
+Sizes: `/api/tags` gives the sum of all layers of a manifest, Ollama's forecast uses the weights
+file alone. If the blobs can be seen (the server is on this machine) their real sizes are taken.
+Else a model without projector, adapter or draft has the manifest's sum minus the texts that show
+printed, which is right to about a kilobyte (configuration and parameters remain) and never too
+small; with such extra files the split is unknown, and `None`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+from warmset.adapters.ollama.cache import ShowCache
+from warmset.adapters.ollama.facts import printable
+from warmset.adapters.ollama.levers import is_cloud_name
+from warmset.adapters.ollama.modelfile import Layers, blob_digest
+from warmset.adapters.ollama.wire import Details, Shown, TagRow, bare_digest
+from warmset.core.model import Entry, ModelKey, normalise_name
+from warmset.errors import BackendError, BackendTimeout, UnknownModel, Unreachable
+
+_PARALLEL_SHOWS: Final = 4
+_MAX_REMEMBERED: Final = 4096
+
+BlobBytes = Callable[[str], int | None]
+"""From a blob's path on the server to its size; `None` where it cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """One installed name with what is known of it."""
+
+    row: TagRow
+    digest: str
+    shown: Shown | None
+    problem: str = ""  # why `shown` is None
+
+
+class Catalogue:
+    """Turns tags into entries, and remembers which weights a manifest stood for.
+
+    Args:
+        show: asks the server about one name (verbose).
+        cache: records of earlier answers.
+        blob_bytes: sizes of blobs, if they can be seen from here.
+    """
+
+    def __init__(
+        self, *, show: Callable[[str], Shown], cache: ShowCache, blob_bytes: BlobBytes
+    ) -> None:
+        self._show = show
+        self._cache = cache
+        self._blob_bytes = blob_bytes
+        self._known: dict[str, Shown] = {}
+
+    def entries(self, rows: Sequence[TagRow], version: str) -> tuple[Entry, ...]:
+        """Returns the installed models, ordered by name.
+
+        Raises:
+            Unreachable: if the server went away in between.
+        """
+        local = _one_row_per_name(row for row in rows if not _is_remote(row))
+        shows = self._show_missing(local, version)
+        groups: dict[ModelKey, list[_Member]] = {}
+        for row in local:
+            digest = bare_digest(row.digest)
+            outcome = shows.get(row.name, self._known.get(digest))
+            if outcome is None or (isinstance(outcome, Shown) and outcome.is_remote):
+                continue
+            if isinstance(outcome, Shown):
+                member = _Member(row=row, digest=digest, shown=outcome)
+            else:
+                member = _Member(row=row, digest=digest, shown=None, problem=outcome)
+            groups.setdefault(_key(member), []).append(member)
+        found = (_entry(key, members, self._blob_bytes) for key, members in groups.items())
+        return tuple(sorted(found, key=lambda entry: entry.names))
+
+    def key_of(self, digest: str, version: str) -> ModelKey | None:
+        """Returns the weights that a manifest stood for, also after its tag was replaced."""
+        shown = self._known.get(digest) or self._cache.load(digest, version)
+        return None if shown is None else _weights_key(shown.layers)
+
+    def _show_missing(self, rows: Sequence[TagRow], version: str) -> dict[str, Shown | str | None]:
+        """Asks about every digest not known yet, a few at a time.
+
+        Returns:
+            By name: the answer, the problem as text, or `None` for a model that is gone.
+        """
+        missing: dict[str, TagRow] = {}
+        for row in rows:
+            digest = bare_digest(row.digest)
+            if digest and digest not in self._known:
+                cached = self._cache.load(digest, version)
+                if cached is not None:
+                    self._remember(digest, cached)
+            if digest not in self._known:
+                missing.setdefault(digest or f"name:{row.name}", row)
+        if not missing:
+            return {}
+        with ThreadPoolExecutor(min(_PARALLEL_SHOWS, len(missing))) as pool:
+            answers = list(pool.map(_Asker(self._show), missing.values()))
+        outcome: dict[str, Shown | str | None] = {}
+        for row, answer in zip(missing.values(), answers, strict=True):
+            digest = bare_digest(row.digest)
+            if isinstance(answer, Shown) and digest:
+                self._remember(digest, answer)
+                self._cache.store(digest, version, answer)
+            same = [
+                r.name for r in rows if r is row or (digest and bare_digest(r.digest) == digest)
+            ]
+            outcome.update(dict.fromkeys(same, answer))
+        return outcome
+
+    def _remember(self, digest: str, shown: Shown) -> None:
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = shown
+
+
+class _Asker:
+    """Asks for one show; after one time-out the rest of the round is not asked."""
+
+    def __init__(self, show: Callable[[str], Shown]) -> None:
+        self._show = show
+        self._is_stuck = False
+
+    def __call__(self, row: TagRow) -> Shown | str | None:
+        if self._is_stuck:
+            return "not asked, since another show timed out"
+        try:
+            return self._show(row.name)
+        except UnknownModel:
+            return None
+        except Unreachable:
+            raise
+        except BackendTimeout as error:
+            self._is_stuck = True
+            return error.message
+        except BackendError as error:
+            return error.message
+
+
+def _one_row_per_name(rows: Iterable[TagRow]) -> list[TagRow]:
+    unique: dict[str, TagRow] = {}
+    for row in rows:
+        name = printable(row.name)
+        unique.setdefault(normalise_name(name), row.model_copy(update={"name": name}))
+    return list(unique.values())
+
+
+def _is_remote(row: TagRow) -> bool:
+    return bool(row.remote_host or row.remote_model) or is_cloud_name(row.name)
+
+
+def _weights_key(layers: Layers) -> ModelKey | None:
+    digest = blob_digest(layers.weights)
+    return None if digest is None else ModelKey(f"sha256:{digest}")
+
+
+def _key(member: _Member) -> ModelKey:
+    key = None if member.shown is None else _weights_key(member.shown.layers)
+    return key or ModelKey(f"manifest:{member.digest or normalise_name(member.row.name)}")
+
+
+def _tagged(name: str) -> str:
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def _entry(key: ModelKey, members: Sequence[_Member], blob_bytes: BlobBytes) -> Entry:
+    """Returns one entry for all names of the same weights."""
+    members = sorted(members, key=lambda member: member.row.name)
+    sizes = [member.row.size for member in members if member.row.size is not None]
+    details = members[0].row.details or Details()
+    entry = Entry(
+        key=key,
+        names=tuple(sorted({_tagged(member.row.name) for member in members})),
+        manifest_digests={_tagged(member.row.name): member.digest for member in members},
+        file_bytes=None,
+        size_bytes=max(sizes, default=None),
+        format=printable(details.format or "") or "gguf",
+        family=printable(details.family or ""),
+        parameter_size=printable(details.parameter_size or ""),
+        quantization=printable(details.quantization_level or ""),
+        capabilities=_capabilities(members),
+        projector_bytes=None,
+        adapter_bytes=None,
+        basis="tags only" + (f": {members[0].problem}" if members[0].problem else ""),
+    )
+    shown = [member.shown for member in members if member.shown is not None]
+    if not shown:
+        return entry
+    return _with_sizes(_with_facts(entry, members, shown), members, blob_bytes)
+
+
+def _capabilities(members: Sequence[_Member]) -> frozenset[str]:
+    """Returns what any of the names can do; tags know it since 0.30, show since 0.6.4."""
+    found: set[str] = set()
+    for member in members:
+        shown = () if member.shown is None else member.shown.capabilities
+        found.update(printable(name) for name in member.row.capabilities or shown)
+    return frozenset(found)
+
+
+def _with_facts(entry: Entry, members: Sequence[_Member], shown: Sequence[Shown]) -> Entry:
+    projectors = (one.projector_facts for one in shown if one.projector_facts)
+    return replace(
+        entry,
+        format=entry.format or shown[0].format,
+        family=entry.family or shown[0].family,
+        parameter_size=entry.parameter_size or shown[0].parameter_size,
+        quantization=entry.quantization or shown[0].quantization,
+        facts=shown[0].facts,
+        tensors=shown[0].tensors,
+        projector_facts=next(projectors, {}),
+        modelfile_num_ctx={
+            _tagged(member.row.name): member.shown.num_ctx
+            for member in members
+            if member.shown is not None and member.shown.num_ctx is not None
+        },
+        basis="show verbose",
+    )
+
+
+def _with_sizes(entry: Entry, members: Sequence[_Member], blob_bytes: BlobBytes) -> Entry:
+    """Returns the entry with the sizes of its files, the largest where names differ."""
+    layers = [member.shown.layers for member in members if member.shown is not None]
+    file_bytes = blob_bytes(layers[0].weights)
+    basis = entry.basis if file_bytes is None else f"{entry.basis}, blob sizes"
+    if file_bytes is None:
+        remainders = [
+            max(member.row.size - member.shown.text_bytes, 0)
+            for member in members
+            if member.shown is not None
+            and member.row.size is not None
+            and member.shown.layers.is_alone
+        ]
+        file_bytes = min(remainders, default=None)
+    return replace(
+        entry,
+        file_bytes=file_bytes,
+        projector_bytes=_largest((one.projectors for one in layers), blob_bytes),
+        adapter_bytes=_largest((one.adapters for one in layers), blob_bytes),
+        basis=basis,
+    )
+
+
+def _largest(groups: Iterable[tuple[str, ...]], blob_bytes: BlobBytes) -> int | None:
+    """Returns the largest sum of a group of files; `None` if one of them cannot be seen."""
+    totals = []
+    for paths in groups:
+        sizes = [blob_bytes(path) for path in paths]
+        known = [size for size in sizes if size is not None]
+        if len(known) < len(sizes):
+            return None
+        totals.append(sum(known))
+    return max(totals, default=0)

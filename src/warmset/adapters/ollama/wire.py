@@ -1,0 +1,220 @@
+"""Ollama's replies: their form as pydantic models, and their meaning as core values.
+
+Unknown fields are ignored, since servers grow them; a known field of the wrong type is a
+`BadPayload` that names the endpoint and the field. Source: Ollama v0.33 `api/types.go`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from warmset.adapters.ollama.facts import printable, to_facts
+from warmset.adapters.ollama.instants import parse_expiry
+from warmset.adapters.ollama.modelfile import Layers, parse_layers, parse_num_ctx
+from warmset.core.model import Facts, Tensor
+from warmset.errors import BadPayload
+
+_MAX_SIZE: Final = (1 << 63) - 1
+_MAX_ROWS: Final = 100_000
+
+Size = Annotated[int, Field(ge=0, le=_MAX_SIZE)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, defer_build=True, protected_namespaces=()
+    )
+
+
+class VersionReply(_Reply):
+    """`GET /api/version`."""
+
+    version: Annotated[str, StringConstraints(max_length=200)]
+
+
+class Details(_Reply):
+    """The `details` of a model in tags, show and ps."""
+
+    format: str | None = None
+    family: str | None = None
+    parameter_size: str | None = None
+    quantization_level: str | None = None
+
+
+class TagRow(_Reply):
+    """One model of `GET /api/tags`."""
+
+    name: Name
+    size: Size | None = None
+    digest: str | None = None
+    details: Details | None = None
+    capabilities: list[str] | None = None
+    remote_host: str | None = None
+    remote_model: str | None = None
+
+
+class TagsReply(_Reply):
+    """`GET /api/tags`."""
+
+    models: Annotated[list[TagRow], Field(max_length=_MAX_ROWS)] | None = None
+
+
+class TensorRow(_Reply):
+    """One row of the tensor table in `POST /api/show`."""
+
+    name: str
+    type: str
+    shape: Annotated[list[Size], Field(max_length=8)] | None = None
+
+
+class ShowReply(_Reply):
+    """`POST /api/show`."""
+
+    modelfile: str | None = None
+    parameters: str | None = None
+    template: str | None = None
+    system: str | None = None
+    license: str | None = None
+    details: Details | None = None
+    capabilities: list[str] | None = None
+    model_info: dict[str, Any] | None = None
+    projector_info: dict[str, Any] | None = None
+    tensors: list[TensorRow] | None = None
+    remote_host: str | None = None
+    remote_model: str | None = None
+
+
+class PsRow(_Reply):
+    """One resident model of `GET /api/ps`."""
+
+    name: Name
+    digest: str | None = None
+    size: Size | None = None
+    size_vram: Size | None = None
+    context_length: Size | None = None
+    expires_at: str | None = None
+
+
+class PsReply(_Reply):
+    """`GET /api/ps`."""
+
+    models: Annotated[list[PsRow], Field(max_length=_MAX_ROWS)] | None = None
+
+
+class GenerateReply(_Reply):
+    """`POST /api/generate` without a prompt."""
+
+    done: bool
+    done_reason: str | None = None
+
+
+class EmbedReply(_Reply):
+    """`POST /api/embed` without an input."""
+
+    embeddings: list[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What `/api/show` says of one manifest, without its tokenizer and its long texts."""
+
+    layers: Layers
+    num_ctx: int | None
+    text_bytes: int  # template, system and licence: manifest layers that are not weights
+    format: str = ""
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    capabilities: tuple[str, ...] = ()
+    facts: Facts = field(default_factory=dict)
+    projector_facts: Facts = field(default_factory=dict)
+    tensors: tuple[Tensor, ...] | None = None
+    is_remote: bool = False
+
+
+ReplyT = TypeVar("ReplyT", bound=_Reply)
+
+_NO_TEMPLATE: Final = "{{ .Prompt }}"
+"""Shown where the manifest has no template layer. Source: transcripts 01 and 03."""
+
+
+def parse_reply(form: type[ReplyT], body: bytes, endpoint: str) -> ReplyT:
+    """Returns a reply body in its documented form.
+
+    Raises:
+        BadPayload: naming the endpoint and the first field that is wrong.
+    """
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise bad_payload(endpoint, path, first["msg"]) from None
+
+
+def bad_payload(endpoint: str, path: str, problem: str) -> BadPayload:
+    """Returns the error for a reply whose field `path` (dotted, may be empty) is wrong."""
+    where = f" in field {printable(path, 200)!r}" if path else ""
+    return BadPayload(
+        f"Ollama's reply to {endpoint} cannot be used{where}: {printable(problem, 300)}",
+        hint="is this address really Ollama, and its version one that warmset knows?",
+        context={"endpoint": endpoint, "field": path},
+    )
+
+
+def to_shown(reply: ShowReply, endpoint: str = "POST /api/show") -> Shown:
+    """Returns the part of a show reply that decides memory.
+
+    Raises:
+        BadPayload: if a metadata value is of a kind that GGUF does not have.
+    """
+    try:
+        facts = to_facts(reply.model_info or {})
+        projector_facts = to_facts(reply.projector_info or {})
+    except ValueError as error:
+        key, _, problem = str(error).partition(": ")
+        raise bad_payload(endpoint, f"model_info.{key}", problem) from None
+    details = reply.details or Details()
+    template = reply.template if reply.template != _NO_TEMPLATE else None
+    texts = (template, reply.system, reply.license)
+    return Shown(
+        layers=parse_layers(reply.modelfile or ""),
+        num_ctx=parse_num_ctx(reply.parameters or ""),
+        text_bytes=sum(len((text or "").encode()) for text in texts),
+        format=printable(details.format or ""),
+        family=printable(details.family or ""),
+        parameter_size=printable(details.parameter_size or ""),
+        quantization=printable(details.quantization_level or ""),
+        capabilities=tuple(printable(name) for name in reply.capabilities or ()),
+        facts=facts,
+        projector_facts=projector_facts,
+        tensors=None if reply.tensors is None else tuple(_tensor(row) for row in reply.tensors),
+        is_remote=bool(reply.remote_host or reply.remote_model),
+    )
+
+
+def expiry_of(row: PsRow, now: float, endpoint: str = "GET /api/ps") -> float | None:
+    """Returns when a resident model expires, as Unix seconds; `None` if the server does not say.
+
+    Raises:
+        BadPayload: if the text is not an instant.
+    """
+    if not row.expires_at:
+        return None
+    try:
+        return parse_expiry(row.expires_at, now)
+    except ValueError as error:
+        raise bad_payload(endpoint, "models.expires_at", f"{row.expires_at!r}: {error}") from None
+
+
+def bare_digest(digest: str | None) -> str:
+    """Returns a manifest digest as hex without its `sha256:` prefix, empty if there is none."""
+    return printable((digest or "").strip().lower().removeprefix("sha256:"), 200)
+
+
+def _tensor(row: TensorRow) -> Tensor:
+    return Tensor(name=printable(row.name), type=printable(row.type), shape=tuple(row.shape or ()))
