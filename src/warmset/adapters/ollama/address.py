@@ -17,7 +17,8 @@ from warmset.errors import ConfigError
 DEFAULT_PORT: Final = 11434
 _SCHEME_PORTS: Final = {"http": 80, "https": 443}
 _CLOUD_HOST: Final = "ollama.com"
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/%:@!$&'()*+,;=-]*")
 _PORT: Final = re.compile(r"[+-]?[0-9]{1,9}")
 

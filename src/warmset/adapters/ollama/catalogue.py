@@ -23,8 +23,8 @@ from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.levers import is_cloud_name
 from warmset.adapters.ollama.modelfile import Layers, blob_digest
 from warmset.adapters.ollama.wire import Details, Shown, TagRow, bare_digest
-from warmset.core.model import Entry, ModelKey, normalise_name
-from warmset.errors import BackendError, BackendTimeout, UnknownModel, Unreachable
+from warmset.core.model import Entry, ModelKey, find_entry, normalise_name
+from warmset.errors import BackendTimeout, BadPayload, BadStatus, UnknownModel
 
 _PARALLEL_SHOWS: Final = 4
 _MAX_REMEMBERED: Final = 4096
@@ -59,6 +59,7 @@ class Catalogue:
         self._cache = cache
         self._blob_bytes = blob_bytes
         self._known: dict[str, Shown] = {}
+        self._version = ""
 
     def entries(self, rows: Sequence[TagRow], version: str) -> tuple[Entry, ...]:
         """Returns the installed models, ordered by name.
@@ -82,10 +83,21 @@ class Catalogue:
         found = (_entry(key, members, self._blob_bytes) for key, members in groups.items())
         return tuple(sorted(found, key=lambda entry: entry.names))
 
-    def key_of(self, digest: str, version: str) -> ModelKey | None:
-        """Returns the weights that a manifest stood for, also after its tag was replaced."""
-        shown = self._known.get(digest) or self._cache.load(digest, version)
-        return None if shown is None else _weights_key(shown.layers)
+    def match(self, entries: Sequence[Entry], digest: str, name: str) -> ModelKey | None:
+        """Returns whose weights a row of `/api/ps` runs; `None` if they are not installed any more.
+
+        The manifest decides, also one that no tag has now: what it stood for is remembered. The
+        name decides only where the server sent no digest.
+        """
+        if not digest:
+            named = find_entry(tuple(entries), name)
+            return None if named is None else named.key
+        for entry in entries:
+            if digest in entry.manifest_digests.values():
+                return entry.key
+        shown = self._recall(digest, self._version)
+        former = None if shown is None else _weights_key(shown.layers)
+        return next((entry.key for entry in entries if entry.key == former), None)
 
     def _show_missing(self, rows: Sequence[TagRow], version: str) -> dict[str, Shown | str | None]:
         """Asks about every digest not known yet, a few at a time.
@@ -93,58 +105,62 @@ class Catalogue:
         Returns:
             By name: the answer, the problem as text, or `None` for a model that is gone.
         """
-        missing: dict[str, TagRow] = {}
+        missing: dict[str, list[TagRow]] = {}
         for row in rows:
             digest = bare_digest(row.digest)
-            if digest and digest not in self._known:
-                cached = self._cache.load(digest, version)
-                if cached is not None:
-                    self._remember(digest, cached)
-            if digest not in self._known:
-                missing.setdefault(digest or f"name:{row.name}", row)
+            if not digest or not self._recall(digest, version):
+                missing.setdefault(digest or f"name:{row.name}", []).append(row)
         if not missing:
             return {}
         with ThreadPoolExecutor(min(_PARALLEL_SHOWS, len(missing))) as pool:
             answers = list(pool.map(_Asker(self._show), missing.values()))
         outcome: dict[str, Shown | str | None] = {}
-        for row, answer in zip(missing.values(), answers, strict=True):
-            digest = bare_digest(row.digest)
+        for same, answer in zip(missing.values(), answers, strict=True):
+            digest = bare_digest(same[0].digest)
             if isinstance(answer, Shown) and digest:
                 self._remember(digest, answer)
                 self._cache.store(digest, version, answer)
-            same = [
-                r.name for r in rows if r is row or (digest and bare_digest(r.digest) == digest)
-            ]
-            outcome.update(dict.fromkeys(same, answer))
+            outcome.update((row.name, answer) for row in same)
         return outcome
 
+    def _recall(self, digest: str, version: str) -> Shown | None:
+        """Returns what a manifest was earlier found to be, from memory or disk."""
+        if version != self._version:  # another server version may show more
+            self._known.clear()
+            self._version = version
+        shown = self._known.get(digest) or self._cache.load(digest, version)
+        if shown is not None:
+            self._remember(digest, shown)
+        return shown
+
     def _remember(self, digest: str, shown: Shown) -> None:
-        if len(self._known) >= _MAX_REMEMBERED:
+        if len(self._known) >= _MAX_REMEMBERED and digest not in self._known:
             self._known.clear()
         self._known[digest] = shown
 
 
 class _Asker:
-    """Asks for one show; after one time-out the rest of the round is not asked."""
+    """Asks about one manifest; after one time-out the rest of the round is not asked."""
 
     def __init__(self, show: Callable[[str], Shown]) -> None:
         self._show = show
         self._is_stuck = False
 
-    def __call__(self, row: TagRow) -> Shown | str | None:
-        if self._is_stuck:
-            return "not asked, since another show timed out"
-        try:
-            return self._show(row.name)
-        except UnknownModel:
-            return None
-        except Unreachable:
-            raise
-        except BackendTimeout as error:
-            self._is_stuck = True
-            return error.message
-        except BackendError as error:
-            return error.message
+    def __call__(self, same: Sequence[TagRow]) -> Shown | str | None:
+        """Returns the answer under the first of its names that still exists."""
+        for row in same:
+            if self._is_stuck:
+                return "not asked, since another show timed out"
+            try:
+                return self._show(row.name)
+            except UnknownModel:
+                continue
+            except BackendTimeout as error:
+                self._is_stuck = True
+                return error.message
+            except (BadStatus, BadPayload) as error:
+                return error.message
+        return None
 
 
 def _one_row_per_name(rows: Iterable[TagRow]) -> list[TagRow]:
@@ -184,7 +200,7 @@ def _entry(key: ModelKey, members: Sequence[_Member], blob_bytes: BlobBytes) -> 
         manifest_digests={_tagged(member.row.name): member.digest for member in members},
         file_bytes=None,
         size_bytes=max(sizes, default=None),
-        format=printable(details.format or "") or "gguf",
+        format=printable(details.format or ""),
         family=printable(details.family or ""),
         parameter_size=printable(details.parameter_size or ""),
         quantization=printable(details.quantization_level or ""),
@@ -195,7 +211,7 @@ def _entry(key: ModelKey, members: Sequence[_Member], blob_bytes: BlobBytes) -> 
     )
     shown = [member.shown for member in members if member.shown is not None]
     if not shown:
-        return entry
+        return replace(entry, format=entry.format or "gguf")
     return _with_sizes(_with_facts(entry, members, shown), members, blob_bytes)
 
 
@@ -212,7 +228,7 @@ def _with_facts(entry: Entry, members: Sequence[_Member], shown: Sequence[Shown]
     projectors = (one.projector_facts for one in shown if one.projector_facts)
     return replace(
         entry,
-        format=entry.format or shown[0].format,
+        format=entry.format or shown[0].format or "gguf",
         family=entry.family or shown[0].family,
         parameter_size=entry.parameter_size or shown[0].parameter_size,
         quantization=entry.quantization or shown[0].quantization,

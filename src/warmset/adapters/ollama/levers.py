@@ -79,8 +79,14 @@ def unload_call(name: str) -> Call:
 
 
 def through_embed(call: Call) -> Call:
-    """Returns the same load through `/api/embed`, for a model that turned out to only embed."""
+    """Returns the same load through `/api/embed`, for a model that turned out to only embed.
+
+    A short `num_ctx` goes, since it would set the batch and so reload the model.
+    """
     body = {key: value for key, value in call.body.items() if key != "stream"}
+    options = body.get("options")
+    if isinstance(options, Mapping) and options.get("num_ctx", 0) < EMBED_BATCH:
+        del body["options"]
     return Call(path=EMBED, body=body)
 
 

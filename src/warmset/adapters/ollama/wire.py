@@ -58,9 +58,9 @@ class TagRow(_Reply):
 
 
 class TagsReply(_Reply):
-    """`GET /api/tags`."""
+    """`GET /api/tags`. Go writes an empty list as `null` where nobody made it."""
 
-    models: Annotated[list[TagRow], Field(max_length=_MAX_ROWS)] | None = None
+    models: Annotated[list[TagRow], Field(max_length=_MAX_ROWS)] | None
 
 
 class TensorRow(_Reply):
@@ -79,7 +79,7 @@ class ShowReply(_Reply):
     template: str | None = None
     system: str | None = None
     license: str | None = None
-    details: Details | None = None
+    details: Details
     capabilities: list[str] | None = None
     model_info: dict[str, Any] | None = None
     projector_info: dict[str, Any] | None = None
@@ -100,22 +100,18 @@ class PsRow(_Reply):
 
 
 class PsReply(_Reply):
-    """`GET /api/ps`."""
+    """`GET /api/ps`. Only a list counts: what is resident is never taken to be empty by default."""
 
-    models: Annotated[list[PsRow], Field(max_length=_MAX_ROWS)] | None = None
+    models: Annotated[list[PsRow], Field(max_length=_MAX_ROWS)]
 
 
-class GenerateReply(_Reply):
-    """`POST /api/generate` without a prompt."""
+class LoadReply(_Reply):
+    """`POST /api/generate` without a prompt, or `POST /api/embed` without an input."""
 
-    done: bool
+    done: bool | None = None
     done_reason: str | None = None
-
-
-class EmbedReply(_Reply):
-    """`POST /api/embed` without an input."""
-
-    embeddings: list[Any]
+    embeddings: list[Any] | None = None
+    error: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +174,7 @@ def to_shown(reply: ShowReply, endpoint: str = "POST /api/show") -> Shown:
     except ValueError as error:
         key, _, problem = str(error).partition(": ")
         raise bad_payload(endpoint, f"model_info.{key}", problem) from None
-    details = reply.details or Details()
+    details = reply.details
     template = reply.template if reply.template != _NO_TEMPLATE else None
     texts = (template, reply.system, reply.license)
     return Shown(

@@ -1,0 +1,179 @@
+"""HTTP with an Ollama server: one exchange, bounded in bytes and time. Alone imports httpx.
+
+No httpx error leaves this file. Without a time limit (loads) the reply is waited for as long as
+it takes, since Ollama gives up a load when its client goes away (ollama-behaviour 1.7); TCP
+keep-alive probes end the wait for a machine that has died.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import httpx
+
+from warmset.adapters.ollama.address import Address
+from warmset.adapters.ollama.facts import printable
+from warmset.adapters.ollama.meaning import status_error
+from warmset.adapters.ollama.wire import bad_payload
+from warmset.errors import BackendError, BackendTimeout, ConfigError, Unreachable
+
+CONNECT_SECONDS: Final = 3.0
+WRITE_SECONDS: Final = 10.0
+_ERROR_BYTES: Final = 64 << 10
+_CONNECTIONS: Final = 16
+
+
+class Http:
+    """Exchanges with one server.
+
+    Args:
+        address: where it listens.
+        transport: replaces the network, in tests.
+        monotonic: the clock of time limits, seconds.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        transport: httpx.BaseTransport | None,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._url = address.url
+        self._client = _open_client(address, transport)
+        self._monotonic = monotonic
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._client.close()
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        seconds: float | None,
+        limit_bytes: int,
+    ) -> bytes:
+        """Returns the body of a reply with status 200.
+
+        Args:
+            method: HTTP method.
+            path: below the server's URL, with its slash.
+            body: sent as JSON.
+            seconds: limit of each read and of the whole body; `None`: wait without limit.
+            limit_bytes: a longer reply is refused.
+
+        Raises:
+            BackendError: for everything else.
+        """
+        endpoint = f"{method} {path}"
+        model = None if body is None else str(body.get("model", ""))
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=WRITE_SECONDS)
+        deadline = None if seconds is None else self._monotonic() + seconds
+        try:
+            with self._client.stream(
+                method, f"{self._url}{path}", json=body, timeout=timeout
+            ) as reply:
+                is_good = reply.status_code == 200
+                content = self._read(reply, limit_bytes if is_good else _ERROR_BYTES, deadline)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self._translate(error, endpoint) from error
+        except TimeoutError as error:
+            raise self._timed_out(endpoint) from error
+        if not is_good:
+            raise status_error(
+                reply.status_code, content[:_ERROR_BYTES], endpoint=endpoint, model=model
+            )
+        encoding = reply.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise bad_payload(endpoint, "", f"it is encoded ({encoding}), though not asked to be")
+        if len(content) > limit_bytes:
+            raise bad_payload(endpoint, "", f"it is larger than {limit_bytes >> 20} MiB")
+        return content
+
+    def _read(self, reply: httpx.Response, limit_bytes: int, deadline: float | None) -> bytes:
+        """Returns a body as it was sent, cut soon after `limit_bytes`. Nothing is unpacked."""
+        parts: list[bytes] = []
+        size = 0
+        for part in reply.iter_raw():
+            parts.append(part)
+            size += len(part)
+            if size > limit_bytes:
+                break
+            if deadline is not None and self._monotonic() > deadline:
+                raise TimeoutError
+        return b"".join(parts)
+
+    def _translate(self, error: Exception, endpoint: str) -> BackendError:
+        """Returns the warmset error for what went wrong below HTTP."""
+        reason = printable(str(error), 300) or type(error).__name__
+        if isinstance(error, httpx.TimeoutException) and not isinstance(
+            error, httpx.ConnectTimeout
+        ):
+            return self._timed_out(endpoint)
+        is_cut_off = isinstance(error, httpx.RemoteProtocolError)
+        if is_cut_off and "disconnected without sending" not in reason:
+            return bad_payload(endpoint, "", f"it is cut off or not HTTP ({reason})")
+        return Unreachable(
+            f"no connection to Ollama at {self._url} ({endpoint}): {reason}",
+            hint=f"is Ollama running? OLLAMA_HOST={self._url}",
+            context={"url": self._url, "endpoint": endpoint},
+        )
+
+    def _timed_out(self, endpoint: str) -> BackendTimeout:
+        return BackendTimeout(
+            f"Ollama at {self._url} did not answer {endpoint} in time",
+            hint="the state is unknown, not empty; a load or a hung runner may hold it up",
+            context={"url": self._url, "endpoint": endpoint},
+        )
+
+
+def _open_client(address: Address, transport: httpx.BaseTransport | None) -> httpx.Client:
+    """Returns a client without redirects, compression, and without proxies for loopback.
+
+    For plain HTTP a bare TLS context stands in, so that no CA bundle is read.
+    """
+    plain = address.scheme == "http"
+    verify: ssl.SSLContext | bool = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True
+    trusts_env = not address.is_loopback
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=4)
+    is_proxied = trusts_env and not {address.scheme, "all"}.isdisjoint(urllib.request.getproxies())
+    try:
+        if transport is None and not is_proxied:
+            transport = httpx.HTTPTransport(
+                verify=verify,
+                limits=limits,
+                trust_env=trusts_env,
+                socket_options=_keep_alive_options(),
+            )
+        return httpx.Client(
+            verify=verify,
+            limits=limits,
+            transport=transport,
+            trust_env=trusts_env,
+            follow_redirects=False,
+            headers={"accept-encoding": "identity", "user-agent": "warmset"},
+        )
+    except (ValueError, ImportError, OSError) as error:
+        raise ConfigError(
+            f"no HTTP client for {address.url}: {printable(str(error), 300)}",
+            hint="check the proxy and certificate variables (HTTP_PROXY, SSL_CERT_FILE, …)",
+        ) from error
+
+
+def _keep_alive_options() -> list[tuple[int, int, int]]:
+    """Returns socket options that notice a dead peer within about two minutes."""
+    options = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    ]
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
