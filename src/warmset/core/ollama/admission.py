@@ -117,9 +117,7 @@ def forecast_load(
         surcharge_bytes=surcharge,
         available_bytes=available,
         fits=predicted + surcharge <= fit_limit(available),
-        is_checked=others_loaded
-        and bool(placement.gpus)
-        and not is_partial_offload(shape, file),
+        is_checked=others_loaded and bool(placement.gpus) and not is_partial_offload(shape, file),
     )
 
 

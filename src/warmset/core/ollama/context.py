@@ -17,8 +17,19 @@ TIER_MEDIUM: Final = 32768
 TIER_SMALL: Final = 4096
 
 ONE_SLOT_FAMILIES: Final = frozenset(
-    ("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe")
-    + ("nemotron_h", "nemotron_h_moe", "nemotron_h_omni")
+    (
+        "mllama",
+        "qwen3vl",
+        "qwen3vlmoe",
+        "qwen35",
+        "qwen35moe",
+        "qwen3next",
+        "lfm2",
+        "lfm2moe",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "nemotron_h_omni",
+    )
 )
 """Families that Ollama never runs with more than one slot. Source: `sched.go: load`."""
 

@@ -15,12 +15,30 @@ EMBEDDING_BATCH_MAX: Final = 2048
 DEFAULT_DRAFT_PREDICT: Final = 4
 
 _INTEGER_OPTIONS: Final = frozenset(
-    ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "draft_num_predict")
-    + ("num_keep", "seed", "num_predict", "top_k", "repeat_last_n")
+    (
+        "num_ctx",
+        "num_batch",
+        "num_gpu",
+        "main_gpu",
+        "num_thread",
+        "draft_num_predict",
+        "num_keep",
+        "seed",
+        "num_predict",
+        "top_k",
+        "repeat_last_n",
+    )
 )
 _FLOAT_OPTIONS: Final = frozenset(
-    ("temperature", "top_p", "min_p", "typical_p", "repeat_penalty")
-    + ("presence_penalty", "frequency_penalty")
+    (
+        "temperature",
+        "top_p",
+        "min_p",
+        "typical_p",
+        "repeat_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+    )
 )
 
 

@@ -1,0 +1,160 @@
+"""The other half of Ollama's scheduler: ends of requests, timers, unloads, one at a time.
+
+One loop handles all of these in order. While it waits for the memory of an unloaded model to
+come back (up to 5 s), ends of requests and expired timers pile up behind it.
+
+Source: Ollama v0.33 `server/sched.go: processCompleted, waitForVRAMRecovery, expireRunner`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from warmset.core.twin.cards import Cards
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.discovery import Discovery
+from warmset.core.twin.events import Event, Unloaded
+from warmset.core.twin.runner import Runner
+
+RETRY_SECONDS: Final = 0.010
+"""A busy runner's expiry is looked at again after this. Source: `processCompleted`."""
+POLL_SECONDS: Final = 0.250
+RECOVERED_RATIO: Final = 0.75
+"""Source: `waitForVRAMRecovery`."""
+
+
+class Unloader:
+    """Takes runners out of `loaded` when they expire, and says so when memory is back.
+
+    Args:
+        loaded: key -> runner, shared with the scheduler.
+        on_unloaded: called once per completed unload (Ollama's `unloadedCh`).
+        tell: the listener for events.
+        recovery_timeout: seconds to wait for memory at most.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        cards: Cards,
+        discovery: Discovery,
+        loaded: dict[str, Runner],
+        *,
+        on_unloaded: Callable[[], None],
+        tell: Callable[[Event], None],
+        recovery_timeout: float,
+    ) -> None:
+        self._timeline = timeline
+        self._cards = cards
+        self._discovery = discovery
+        self._loaded = loaded
+        self._on_unloaded = on_unloaded
+        self._tell = tell
+        self._recovery_timeout = recovery_timeout
+        self._inbox: deque[Callable[[], None]] = deque()
+        self.is_blocked = False
+        self._is_running = False
+        self._epoch = 0
+
+    def finished(self, runner: Runner) -> None:
+        """Takes note that a request of this runner has ended."""
+        self._inbox.append(lambda: self._handle_finished(runner))
+
+    def expire_soon(self, runner: Runner) -> None:
+        """Sets the duration to 0: unload now if idle, else after the last request."""
+        runner.stop_timer()
+        runner.duration = 0.0
+        if runner.refs <= 0:
+            self._expired(runner)
+
+    def stop(self) -> None:
+        """Forgets everything, as an exit of the server does."""
+        self._inbox.clear()
+        self.is_blocked = False
+        self._epoch += 1
+
+    def run(self) -> None:
+        """Handles what has come in, until a wait for memory blocks the loop."""
+        if self._is_running:
+            return
+        self._is_running = True
+        while self._inbox and not self.is_blocked:
+            self._inbox.popleft()()
+        self._is_running = False
+
+    def _expired(self, runner: Runner) -> None:
+        self._inbox.append(lambda: self._handle_expired(runner))
+
+    def _handle_finished(self, runner: Runner) -> None:
+        if self._loaded.get(runner.model.key) is not runner:
+            return
+        runner.refs -= 1
+        if runner.refs > 0:
+            return
+        if runner.expires_when_idle:
+            # The expiry that found it busy comes back within 10 ms, whatever the duration now.
+            runner.expires_when_idle = False
+            self._timeline.after(RETRY_SECONDS, lambda: self._wake_expired(runner))
+        runner.stop_timer()
+        if runner.duration <= 0:
+            self._expired(runner)
+            return
+        runner.expires_at = self._timeline.now + runner.duration
+        if math.isfinite(runner.duration):
+            runner.timer = self._timeline.after(runner.duration, lambda: self._wake_expired(runner))
+
+    def _wake_expired(self, runner: Runner) -> None:
+        self._expired(runner)
+        self.run()
+
+    def _handle_expired(self, runner: Runner) -> None:
+        if self._loaded.get(runner.model.key) is not runner:
+            return  # a second event for one unload
+        if runner.refs > 0:
+            runner.expires_when_idle = True
+            return
+        free_before = self._believed_free()
+        runner.stop_timer()
+        del self._loaded[runner.model.key]
+        self._cards.release(runner.pid)
+        self._tell(Unloaded(key=runner.model.key, name=runner.model.name, pid=runner.pid))
+        if not runner.gpus or not runner.has_discrete_gpu:
+            self._on_unloaded()
+            return
+        self.is_blocked = True
+        deadline = self._timeline.now + self._recovery_timeout
+        self._timeline.after(
+            min(POLL_SECONDS, self._recovery_timeout),
+            self._poll(runner, free_before, deadline, self._epoch),
+        )
+
+    def _poll(
+        self, runner: Runner, free_before: int, deadline: float, epoch: int
+    ) -> Callable[[], None]:
+        """Returns one look at the recovery, which plans the next one or ends the wait."""
+
+        def look() -> None:
+            if epoch != self._epoch:
+                return
+            now = self._timeline.now
+            gained = self._believed_free() - free_before
+            # Unsigned in Ollama: less free than before counts as an enormous gain.
+            is_back = gained < 0 or gained > runner.vram_bytes * RECOVERED_RATIO
+            if is_back or now >= deadline:
+                self.is_blocked = False
+                self._on_unloaded()
+                self.run()
+            else:
+                self._timeline.at(
+                    min(now + POLL_SECONDS, deadline),
+                    self._poll(runner, free_before, deadline, epoch),
+                )
+
+        return look
+
+    def _believed_free(self) -> int:
+        gpus = self._discovery.refresh([runner.view for runner in self._loaded.values()])
+        return sum(gpu.free_bytes for gpu in gpus)
