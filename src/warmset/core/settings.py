@@ -74,7 +74,7 @@ class Budget:
     """What warmset may fill: the same for every GPU unless `gpus` names one.
 
     Invariants:
-        Keys of `gpus` are lower case: a UUID, a PCI address or an index in digits.
+        Keys of `gpus` are normalised (`normalise_gpu`): a UUID, a PCI address or an index.
     """
 
     default: GpuBudget = field(default_factory=GpuBudget)
@@ -84,8 +84,8 @@ class Budget:
     def of(self, device_id: str, *, index: int | None = None, pci_id: str = "") -> GpuBudget:
         """Returns the budget of one GPU; its UUID counts before its address and its index."""
         for key in (device_id, pci_id, "" if index is None else str(index)):
-            if key and key.lower() in self.gpus:
-                return self.gpus[key.lower()]
+            if key and normalise_gpu(key) in self.gpus:
+                return self.gpus[normalise_gpu(key)]
         return self.default
 
     def budget_bytes(
@@ -122,3 +122,15 @@ class Settings:
             if policy is not None:
                 return policy
         return ModelPolicy(name=names[0])
+
+
+def normalise_gpu(name: str) -> str:
+    """Returns a GPU's UUID, address or index in the one form that is compared.
+
+    Source: `nvidia-smi` writes PCI domains with eight digits, the kernel with four.
+    """
+    lowered = name.strip().lower()
+    domain, _, rest = lowered.partition(":")
+    if lowered.isdigit():
+        return str(int(lowered))
+    return f"{domain[-4:]}:{rest}" if len(domain) == 8 and rest.count(":") == 1 else lowered

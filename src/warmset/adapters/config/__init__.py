@@ -1,0 +1,12 @@
+"""budgets.toml, the environment and the flags, as one `Settings`.
+
+A value comes from the first of: flag, `WARMSET_*` variable, file, default. One file counts, the
+first found; files are not merged. Whatever is wrong is reported at once, with file, line, key,
+value and the nearest thing that would have been right. Nothing is ever ignored.
+"""
+
+from warmset.adapters.config.document import dotted
+from warmset.adapters.config.load import load_settings
+from warmset.adapters.config.locate import find_file, search_path
+
+__all__ = ["dotted", "find_file", "load_settings", "search_path"]

@@ -1,0 +1,215 @@
+"""From the words of the operator to `Settings`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from warmset.adapters.config.document import KeyPath, dotted
+from warmset.adapters.config.sources import Layers, read_layers
+from warmset.core.model import ServerSettings, normalise_name
+from warmset.core.settings import (
+    DEFAULT_PRIORITY,
+    DEFAULT_URL,
+    Budget,
+    GpuBudget,
+    ModelPolicy,
+    Settings,
+    normalise_gpu,
+)
+
+if TYPE_CHECKING:
+    from warmset.adapters.config.report import Fault
+    from warmset.adapters.config.schema import (
+        BudgetsFile,
+        GpuSection,
+        ModelSection,
+        OllamaSection,
+    )
+
+_GPU_KEY = re.compile(
+    r"\d{1,3}|(?:GPU|MIG)-[0-9a-f-]+|(?:[0-9a-f]{4}|[0-9a-f]{8}):[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
+    r"|[a-z]+:\S+",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def load_settings(
+    *, config: str | None = None, host: str | None = None, look_here: bool = True
+) -> Settings:
+    """Returns the settings of this run.
+
+    Args:
+        config: the file that `--config` names.
+        host: what `--host` says.
+        look_here: whether `./budgets.toml` counts.
+
+    Raises:
+        ConfigError: naming everything that is wrong, by file, line, key and value.
+    """
+    from pydantic import ValidationError
+
+    from warmset.adapters.config.report import faults_of, refuse
+    from warmset.adapters.config.schema import BudgetsFile
+
+    layers = read_layers(config=config, host=host, look_here=look_here)
+    faults = _cross_check(layers)
+    try:
+        file = BudgetsFile.model_validate(layers.tree)
+    except ValidationError as error:
+        raise refuse([*faults_of(error), *faults], layers) from error
+    if faults:
+        raise refuse(faults, layers)
+    return _convert(file, layers)
+
+
+def _cross_check(layers: Layers) -> list[Fault]:
+    """Returns what no single key can know: names used twice, classes and GPUs that are none."""
+    from warmset.adapters.config.report import Fault, nearest
+
+    faults: list[Fault] = []
+    classes = list(_table(layers.tree, "class"))
+    models = _table(layers.tree, "model")
+    for name, section in models.items():
+        wanted = section.get("class") if isinstance(section, dict) else None
+        if isinstance(wanted, str) and wanted not in classes:
+            problem = f"no such class, [class.{wanted}] is missing{nearest(wanted, classes)}"
+            faults.append(Fault(path=("model", name, "class"), problem=problem, value=wanted))
+        if not name.strip() or not name.isprintable() or any(map(str.isspace, name)):
+            faults.append(Fault(path=("model", name), problem="no model can have this name"))
+    gpus = _table(_table(layers.tree, "budget"), "gpu")
+    for key in gpus:
+        if not _GPU_KEY.fullmatch(key):
+            problem = "no GPU; name it by UUID (GPU-…), PCI address (0000:01:00.0) or index (0)"
+            faults.append(Fault(path=("budget", "gpu", key), problem=problem, value={}))
+    faults += _twice(("model",), {name: normalise_name(name) for name in models}, layers)
+    faults += _twice(("budget", "gpu"), {key: normalise_gpu(key) for key in gpus}, layers)
+    return faults
+
+
+def _twice(table: KeyPath, meanings: Mapping[str, str], layers: Layers) -> list[Fault]:
+    from warmset.adapters.config.report import Fault
+
+    seen: dict[str, str] = {}
+    faults = []
+    for name, meaning in meanings.items():
+        first = seen.setdefault(meaning, name)
+        if first != name:
+            where = layers.origin((*table, first))
+            problem = f'means the same as "{first}" ({where}); keep one of them'
+            faults.append(Fault(path=(*table, name), problem=problem, value={}))
+    return faults
+
+
+def _table(tree: Mapping[str, object], key: str) -> Mapping[str, object]:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _convert(file: BudgetsFile, layers: Layers) -> Settings:
+    classes = {
+        name: DEFAULT_PRIORITY if section.priority is None else section.priority
+        for name, section in file.class_.items()
+    }
+    models = {
+        normalise_name(name): _policy(name, section, classes)
+        for name, section in file.model.items()
+    }
+    default = _gpu_budget(file.budget, GpuBudget())
+    gpus = {normalise_gpu(k): _gpu_budget(v, default) for k, v in file.budget.gpu.items()}
+    ram_limit = file.budget.ram_limit
+    return Settings(
+        url=file.ollama.url or DEFAULT_URL,
+        server=_server(file.ollama),
+        budget=Budget(
+            default=default,
+            gpus=MappingProxyType(gpus),
+            ram_limit_bytes=None if ram_limit is None else int(ram_limit),
+        ),
+        models=MappingProxyType(models),
+        classes=MappingProxyType(classes),
+        origins=MappingProxyType(_origins(file, layers)),
+        path=layers.path,
+    )
+
+
+def _policy(name: str, section: ModelSection, classes: Mapping[str, int]) -> ModelPolicy:
+    priority = section.priority
+    if priority is None:
+        priority = classes.get(section.class_ or "", DEFAULT_PRIORITY)
+    return ModelPolicy(
+        name=name,
+        priority=priority,
+        pin=section.pin,
+        preload=section.preload,
+        context=section.context,
+        parallel=section.parallel,
+        requests_per_day=section.requests_per_day,
+        clients_send_context=section.clients_send_context,
+        class_name=section.class_ or "",
+    )
+
+
+def _gpu_budget(section: GpuSection, inherited: GpuBudget) -> GpuBudget:
+    """Returns the budget a section describes; what it does not say is inherited."""
+    limit = section.vram_limit
+    reserve = section.vram_reserve
+    ratio, limit_bytes = inherited.vram_limit_ratio, inherited.vram_limit_bytes
+    if limit is not None:
+        is_share = isinstance(limit, float)
+        ratio, limit_bytes = (float(limit), None) if is_share else (None, int(limit))
+    return GpuBudget(
+        vram_reserve_bytes=inherited.vram_reserve_bytes if reserve is None else int(reserve),
+        vram_limit_ratio=ratio,
+        vram_limit_bytes=limit_bytes,
+    )
+
+
+def _server(section: OllamaSection) -> ServerSettings:
+    """Returns the settings of the server; Ollama's 0 means "decide yourself", like no value."""
+    overhead = section.gpu_overhead
+    return ServerSettings(
+        max_loaded_models=section.max_loaded_models or None,
+        num_parallel=section.num_parallel or None,
+        context_length=section.context_length or None,
+        kv_cache_type=section.kv_cache_type,
+        flash_attention=section.flash_attention,
+        sched_spread=section.sched_spread,
+        keep_alive_seconds=section.keep_alive,
+        gpu_overhead_bytes=None if overhead is None else int(overhead),
+    )
+
+
+def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:
+    """Returns where each value came from; an inherited one came from where it was said."""
+    origins = {_origin_key(path): layers.origin(path) for path in _leaves(layers.tree)}
+    inherited: list[tuple[KeyPath, KeyPath]] = [
+        (("model", name, "priority"), ("class", section.class_ or "", "priority"))
+        for name, section in file.model.items()
+    ]
+    inherited += [
+        (("budget", "gpu", name, key), ("budget", key))
+        for name in file.budget.gpu
+        for key in ("vram_reserve", "vram_limit")
+    ]
+    for path, source in inherited:
+        if dotted(source) in origins:
+            origins.setdefault(_origin_key(path), origins[dotted(source)])
+    return origins
+
+
+def _origin_key(path: KeyPath) -> str:
+    """Returns the dotted path, with GPUs named as `Budget` names them."""
+    if path[:2] == ("budget", "gpu") and len(path) > 2:
+        path = (*path[:2], normalise_gpu(path[2]), *path[3:])
+    return dotted(path)
+
+
+def _leaves(tree: Mapping[str, object], above: KeyPath = ()) -> list[KeyPath]:
+    found: list[KeyPath] = []
+    for key, value in tree.items():
+        path = (*above, key)
+        found += _leaves(value, path) if isinstance(value, dict) else [path]
+    return found

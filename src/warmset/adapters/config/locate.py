@@ -1,0 +1,52 @@
+"""Where the configuration file is: the first place that has one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from warmset.errors import ConfigError
+
+FILE_NAME = "budgets.toml"
+
+
+def find_file(config: str | None = None, *, look_here: bool = True) -> Path | None:
+    """Returns the file to read, or `None` when there is none and the defaults hold.
+
+    Args:
+        config: what `--config` says.
+        look_here: whether `./budgets.toml` counts; a daemon must not depend on where it starts.
+
+    Raises:
+        ConfigError: if a file was named, by flag or `WARMSET_CONFIG`, and is not there.
+    """
+    for source, named in (
+        ("--config", config),
+        ("WARMSET_CONFIG", os.environ.get("WARMSET_CONFIG")),
+    ):
+        if named:
+            if not _is_there(named):
+                raise ConfigError(
+                    f"{source} names {named}, which does not exist",
+                    hint="check the path, or leave it out to use the defaults",
+                    context={"path": named},
+                )
+            return Path(named)
+    return next((p for p in search_path(look_here=look_here) if _is_there(p)), None)
+
+
+def search_path(*, look_here: bool = True) -> tuple[Path, ...]:
+    """Returns the places looked at when no file is named, in order."""
+    from platformdirs import user_config_path
+
+    places = [Path(FILE_NAME)] if look_here else []
+    service = os.environ.get("CONFIGURATION_DIRECTORY")  # systemd names its own first
+    if service:
+        places += [Path(part, FILE_NAME) for part in service.split(":") if part]
+    places += [user_config_path("warmset") / FILE_NAME, Path("/etc/warmset", FILE_NAME)]
+    return tuple(places)
+
+
+def _is_there(path: str | Path) -> bool:
+    """Whether a file can be seen; `Path.exists` raises where a directory may not be searched."""
+    return os.path.exists(path)  # noqa: PTH110 - see above

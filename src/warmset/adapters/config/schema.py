@@ -1,0 +1,190 @@
+"""The words of budgets.toml and what each may say. Only what this version does is accepted.
+
+pydantic stays in this file and in `load`: what leaves the adapter is made of core types.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
+
+from warmset.core.model import FOREVER
+from warmset.core.ollama.keepalive import DurationError, parse_go_duration
+
+KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+"""What the server's runner takes. Source: llama.cpp `common/arg.cpp: kv_cache_types`."""
+
+LATER = {
+    ("policy",): "policies other than priority and value",
+    ("class", "keep_alive"): "keep-alives by class",
+    ("class", "windows"): "time windows",
+    ("model", "keep_alive"): "keep-alives by model",
+    ("model", "windows"): "time windows",
+}
+"""Words that a later version will understand: refused with that remark, never ignored."""
+
+_SIZE = re.compile(r"(\d{1,15})(\.\d{1,6})?\s*([A-Za-z]*)", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", re.ASCII)
+_MAX_SIZE = 1 << 60
+
+
+def _check_size(value: object) -> object:
+    """Refuses what pydantic would guess at: bits, fractions of a byte, trailing words."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError('should be a size such as "1GiB" or a whole number of bytes')  # noqa: TRY004 - pydantic turns only ValueError into a report
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value.strip())
+        if found is None:
+            raise ValueError('should be a size such as "1GiB", "512MiB" or "10GB"')
+        whole, fraction, unit = found.groups()
+        if (len(unit) > 1 and unit.endswith("b")) or unit.lower().endswith("bit"):
+            raise ValueError('a small b means bits; write bytes, such as "8GB" or "8GiB"')
+        if fraction and not unit:
+            raise ValueError(f'a fraction of a byte; write a unit, as in "{whole}{fraction}GiB"')
+        return value.strip()
+    return value
+
+
+def _check_range(value: int) -> int:
+    if not 0 <= value <= _MAX_SIZE:
+        raise ValueError("should be between 0 and 1 EiB")
+    return value
+
+
+def _parse_ratio(value: str) -> float:
+    found = _PERCENT.fullmatch(value.strip())
+    if found is None:
+        raise ValueError('should be a share such as "90%" or a size such as "20GiB"')
+    ratio = float(found[1]) / 100
+    if not 0 < ratio <= 1:
+        raise ValueError("should be above 0% and at most 100%")
+    return ratio
+
+
+def _kind_of_limit(value: object) -> str:
+    return "share" if isinstance(value, str) and "%" in value else "size"
+
+
+def _parse_keep_alive(value: object) -> float:
+    """The meaning of OLLAMA_KEEP_ALIVE: a Go duration or whole seconds, negative = for ever."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return FOREVER if value < 0 else float(value)
+    try:
+        seconds = parse_go_duration(value) if isinstance(value, str) else None
+    except DurationError:
+        seconds = None
+    if seconds is None:
+        raise ValueError('should be a duration such as "5m", "1h30m" or -1 for ever')
+    return FOREVER if seconds < 0 else seconds
+
+
+def _check_text(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("should be a text without control characters, and not empty")
+    return value.strip()
+
+
+Size = Annotated[ByteSize, AfterValidator(_check_range), BeforeValidator(_check_size)]
+Share = Annotated[float, BeforeValidator(_parse_ratio)]
+Limit = Annotated[
+    Annotated[Share, Tag("share")] | Annotated[Size, Tag("size")], Discriminator(_kind_of_limit)
+]
+KeepAlive = Annotated[float, BeforeValidator(_parse_keep_alive)]
+Text = Annotated[str, AfterValidator(_check_text), Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
+Priority = Annotated[int, Field(strict=True, ge=0, le=1000)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Section(BaseModel):
+    """A table of the file: no key but its own, no change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class OllamaSection(Section):
+    """`[ollama]`: where the server is and how it was started, as far as known."""
+
+    url: Text | None = None
+    max_loaded_models: Count | None = None
+    num_parallel: Count | None = None
+    context_length: Count | None = None
+    kv_cache_type: KvCacheType | None = None
+    flash_attention: Flag | None = None
+    sched_spread: Flag | None = None
+    keep_alive: KeepAlive | None = None
+    gpu_overhead: Size | None = None
+
+
+class GpuSection(Section):
+    """`[budget.gpu."UUID, PCI address or index"]`: what differs on one GPU."""
+
+    vram_reserve: Size | None = None
+    vram_limit: Limit | None = None
+
+
+class BudgetSection(GpuSection):
+    """`[budget]`: what warmset may fill."""
+
+    ram_limit: Size | None = None
+    gpu: dict[str, GpuSection] = Field(default_factory=dict)
+
+
+class ClassSection(Section):
+    """`[class.NAME]`: settings that several models share."""
+
+    priority: Priority | None = None
+
+
+class ModelSection(Section):
+    """`[model."NAME"]`: what is wanted for one model."""
+
+    class_: Annotated[Text | None, Field(alias="class")] = None
+    priority: Priority | None = None
+    pin: Flag = False
+    preload: Flag = True
+    context: Tokens | None = None
+    parallel: Annotated[int | None, Field(strict=True, ge=1, le=1024)] = None
+    requests_per_day: Annotated[float | None, Field(strict=True, ge=0, le=1e9)] = None
+    clients_send_context: Flag = False
+
+
+class BudgetsFile(Section):
+    """The whole file."""
+
+    ollama: OllamaSection = Field(default_factory=OllamaSection)
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    class_: Annotated[dict[str, ClassSection], Field(alias="class", default_factory=dict)]
+    model: dict[str, ModelSection] = Field(default_factory=dict)
+
+
+def keys_of(section: type[BaseModel]) -> list[str]:
+    """Returns the words that a section understands, as they stand in the file."""
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+_SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): BudgetsFile,
+    ("ollama",): OllamaSection,
+    ("budget",): BudgetSection,
+    ("budget", "gpu", "*"): GpuSection,
+    ("class", "*"): ClassSection,
+    ("model", "*"): ModelSection,
+}
+
+
+def section_at(path: tuple[str, ...]) -> type[BaseModel] | None:
+    """Returns the section that a path of table names leads to, or `None`."""
+    return _SECTIONS.get(path) or _SECTIONS.get((*path[:-1], "*"))
