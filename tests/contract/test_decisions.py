@@ -33,11 +33,7 @@ def _damaged(tmp_path: Path, name: str, change: str, into: str) -> Path:
     ("name", "change", "into"),
     [
         ("predict.json", '"predicted":5189174400', '"predicted":5189174401'),
-        (
-            "placement.json",
-            '"num_gpu": -1, "predicted": 4294967296, "selected": []',
-            '"num_gpu": -1, "predicted": 4294967296, "selected": ["CUDA:0"]',
-        ),
+        ("placement.json", '"selected":["ROCm:0"]', '"selected":["ROCm:1"]'),
         ("context.json", '"default_num_ctx":262144', '"default_num_ctx":4096'),
         ("batch.json", '"num_batch_after":128', '"num_batch_after":512'),
         ("scenarios.json", '"outcome":"waiting"', '"outcome":"ok"'),
