@@ -1,0 +1,165 @@
+"""The compute buffer: scratch of the worst-case graph, reserved once at load.
+
+It is the maximum over the phases of a forward pass, since a phase reuses what the last one
+freed. All sizes are rows of f32 for each token of the physical batch unless said otherwise.
+
+Source: llama.cpp `src/llama-context.cpp: sched_reserve`, `src/llama-graph.cpp`, and
+`ggml/src/ggml-alloc.c`, which decides what is alive together. The rows each phase keeps were
+checked against buffers printed in public logs; `scripts/bench_footprint` shows the errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from warmset.core.footprint.engine import Engine, Era
+from warmset.core.footprint.facts import Shape
+from warmset.core.footprint.kvcache import Cells
+
+_F32: Final = 4
+_F16: Final = 2
+PIPELINE_COPIES: Final = 4
+"""Copies of each input where GPUs work as a pipeline. Source: ggml `GGML_SCHED_MAX_COPIES`."""
+_WIDEST_VOCABULARY: Final = 262144
+_WIDEST_FEED_FORWARD: Final = 4
+"""Stand-ins where a file hides them: the widest vocabulary in use, and ff = 4 * embedding."""
+_FORK_UNPACK: Final = 1.25
+"""ik_llama.cpp with `-mla 3` unpacks the latent cache of the whole context, plus a quarter for
+the slice in work. Source: ikawrakow/ik_llama.cpp#450 and #455 (3.1 to 3.6 GiB at 32768)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a graph is reserved for."""
+
+    cells: Cells
+    batch: int
+    slots: int
+    flash: bool
+    is_latent: bool
+    draft_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Scratch bytes by place.
+
+    `output` is for the device with the output matrix, `inner` for others, `host` for RAM,
+    `phase` names the winner.
+    """
+
+    output: int
+    inner: int
+    host: int
+    phase: str
+
+
+def estimate_graph(shape: Shape, engine: Engine, load: Load, *, copies: int = 1) -> Graph:
+    """Returns the scratch of a device with the output matrix, of others, and of the host.
+
+    Args:
+        shape: the model.
+        engine: the runtime generation.
+        load: context, batch, slots.
+        copies: input copies; `PIPELINE_COPIES` where several GPUs hold all layers.
+
+    Formula:
+        max(logits, attention, feed-forward), each with the masks alive at that time
+    """
+    row = _F32 * load.batch
+    mask_cells = _mask_cells(load, engine, shape)
+    single = mask_cells * load.batch * (_F16 if load.flash else 0)
+    if load.flash and engine.era is Era.LEAN:
+        inputs, kept = single, 0  # one f16 mask for the whole pass
+    else:
+        inputs, kept = mask_cells * row, single  # an f32 mask, and an f16 copy with flash
+    extra = (copies - 1) * (inputs + row * shape.embedding)
+    attention = inputs + kept + row * _attention_rows(shape, load)
+    lives_on = inputs if not load.flash or engine.era is Era.LEAN else kept
+    feed_forward = lives_on + row * feed_forward_rows(shape)
+    state = lives_on + row * (2 * shape.conv_channels + 3 * shape.inner + 2 * shape.embedding)
+    inner = max(attention, feed_forward, state if shape.inner else 0)
+    if load.is_latent and engine.is_fork:
+        inner = max(inner, _fork_latent(shape, load))
+    logits = _logits(shape, engine, load)
+    if load.flash and engine.era is Era.DENSE and not engine.is_fork:
+        logits += kept  # early builds did not reuse the copy for the logits
+    output = max(inner, logits)
+    phase = "logits" if output == logits else "attention" if inner == attention else "feed-forward"
+    host = inputs + row * shape.embedding
+    return Graph(output=output + extra, inner=inner + extra, host=host, phase=phase)
+
+
+def _mask_cells(load: Load, engine: Engine, shape: Shape) -> int:
+    """Returns the columns of all masks: one for full layers, one for sliding ones."""
+    cells = load.cells
+    if cells.mask_window == cells.mask_full and not shape.window:
+        return cells.mask_full
+    if engine.is_fork or cells.window == cells.full:
+        return cells.mask_full
+    return cells.mask_full + cells.mask_window
+
+
+def _attention_rows(shape: Shape, load: Load) -> int:
+    """Returns the rows alive while the first attention layer runs.
+
+    Without flash attention the scores of all heads over the whole context are among them:
+    heads * cells + 4 * embedding + 1, exact for llama-like models.
+    """
+    wide = shape.heads * shape.head_length
+    if shape.latent is not None and not load.is_latent:
+        # queries, keys, and the unpacked keys with values of every head
+        rows = 2 * wide + shape.heads * (shape.head_length + shape.latent.row // 8)
+    elif load.flash:
+        rows = 2 * shape.embedding + 3 * wide
+    else:
+        rows = 4 * shape.embedding + 1
+    return rows if load.flash else rows + shape.heads * load.cells.mask_full
+
+
+def feed_forward_rows(shape: Shape) -> int:
+    """Returns the rows alive in the feed-forward block: gate, up, their product, residuals.
+
+    Exact on a 27B qwen35 in build b10809: 3 * ff + 2 * embedding. Gemma norms its branch too.
+    """
+    residual = (4 if shape.architecture.startswith("gemma") else 2) * shape.embedding
+    if not shape.experts:
+        width = shape.feed_forward or _WIDEST_FEED_FORWARD * shape.embedding
+        return 3 * width + residual
+    used = shape.experts_used or 8
+    expert = shape.expert_feed_forward or shape.embedding
+    return used * (3 * expert + shape.embedding) + residual
+
+
+def _logits(shape: Shape, engine: Engine, load: Load) -> int:
+    """Returns the bytes of the output rows.
+
+    Formula:
+        4 * rows * (vocabulary + 2 * embedding); rows = batch, and since the summer of 2026
+        one for each slot and drafted token, unless the model embeds
+    """
+    if shape.is_encoder:
+        return 0
+    vocabulary = shape.vocabulary or _WIDEST_VOCABULARY
+    rows = load.batch
+    if engine.era is Era.LEAN:
+        rows = min(rows, load.slots * (1 + load.draft_tokens))
+    return _F32 * rows * vocabulary + _F32 * load.batch * 2 * shape.embedding
+
+
+def slot_logits(shape: Shape, engine: Engine, load: Load) -> int:
+    """Returns what further slots of a delta-net hybrid reserve in lean builds.
+
+    One output buffer of a whole batch for each slot after the first. Source: readings in
+    unslothai/unsloth `test_llama_cpp_compute_buffer.py` (36, 492, 1388, 3220 MiB at 1, 2, 4
+    and 8 slots); the code path behind it is not known to us, hence its own term.
+    """
+    if engine.era is not Era.LEAN or not shape.scheme.attention_interval:
+        return 0
+    return _F32 * load.batch * (shape.vocabulary or _WIDEST_VOCABULARY) * (load.slots - 1)
+
+
+def _fork_latent(shape: Shape, load: Load) -> int:
+    unpacked = 2 * load.cells.full * shape.heads * (2 * shape.head_length - 64)
+    return int(_FORK_UNPACK * unpacked) + _F32 * load.batch * 16 * shape.embedding

@@ -1,0 +1,151 @@
+"""Which runtime loads the model, and which of its memory habits apply.
+
+A version text is read leniently into an era of llama.cpp, since every runtime of GGUF files is
+llama.cpp, a fork of it, or (between Ollama 0.6 and 0.30, for some architectures) Ollama's Go
+engine on the same tensor library.
+
+Source: llama.cpp pull requests 13194 (window caches, 2025-05), 14363 (streams, 2025-07), 23764
+(f16 masks, 2026-05) and 23861 (limited outputs, 2026-06); Ollama `LLAMA_CPP_VERSION` and
+`Makefile.sync` at the release tags.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from functools import lru_cache
+from typing import Final
+
+from warmset.errors import FactsError
+
+
+class Tool(StrEnum):
+    """Who starts the runtime, and so who chooses its settings."""
+
+    OLLAMA = "ollama"
+    LLAMA_CPP = "llama.cpp"
+    IK_LLAMA_CPP = "ik_llama.cpp"
+
+
+class Era(IntEnum):
+    """Memory habits of llama.cpp in the order in which they came."""
+
+    DENSE = 0  # every layer caches the whole context, encoders too
+    WINDOWED = 1  # sliding layers cache their window, encoders nothing
+    LEAN = 2  # one f16 mask, logits only for the rows that are read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A runtime generation."""
+
+    text: str
+    tool: Tool
+    era: Era
+    version: tuple[int, int] | None = None  # Ollama's major and minor number, where given
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it is ik_llama.cpp: full-length caches, its own latent-attention modes."""
+        return self.tool is Tool.IK_LLAMA_CPP
+
+    @property
+    def context_is_per_slot(self) -> bool:
+        """Ollama multiplies the context by the slots; the others share `-c` among them.
+
+        Source: Ollama v0.33 `llm/llama_server.go`: `-c NumCtx*numParallel`.
+        """
+        return self.tool is Tool.OLLAMA
+
+    def is_go(self, architecture: str) -> bool:
+        """Whether Ollama's own Go engine runs this architecture in this version."""
+        if self.tool is not Tool.OLLAMA or self.version is None:
+            return False
+        first = _GO_SINCE.get(architecture)
+        return first is not None and first <= self.version < _LLAMA_SERVER
+
+
+_LLAMA_SERVER: Final = (0, 30)
+_GO_SINCE: Final = {
+    **dict.fromkeys(("gemma2", "gemma3", "llama4", "mistral3", "mllama", "qwen25vl"), (0, 6)),
+    **dict.fromkeys(("gemma3n", "qwen3", "qwen3moe"), (0, 9)),
+    **dict.fromkeys(("gptoss", "gpt-oss"), (0, 11)),
+    **dict.fromkeys(("bert", "qwen3vl", "qwen3vlmoe"), (0, 12)),
+    **dict.fromkeys(("deepseek2", "nomic-bert", "olmo3"), (0, 13)),
+    **dict.fromkeys(("glm4moelite", "lfm2", "qwen3next", "qwen35", "qwen35moe"), (0, 15)),
+    **dict.fromkeys(("gemma4", "nemotron_h", "nemotron_h_moe"), (0, 20)),
+}
+"""Source: Ollama `model/models` at the release tags v0.9.6, v0.12.6 and v0.20.0."""
+
+_TOOLS: Final = {
+    "ollama": Tool.OLLAMA,
+    "llama.cpp": Tool.LLAMA_CPP,
+    "llamacpp": Tool.LLAMA_CPP,
+    "llama-server": Tool.LLAMA_CPP,
+    "ik_llama.cpp": Tool.IK_LLAMA_CPP,
+    "ik_llama": Tool.IK_LLAMA_CPP,
+}
+_WINDOWED_SINCE: Final = {"build": 5427, "month": (2025, 6), "ollama": (0, 12)}
+_LEAN_SINCE: Final = {"build": 9440, "month": (2026, 6), "ollama": (0, 30)}
+
+
+@lru_cache(maxsize=256)
+def parse_engine(text: str) -> Engine:
+    """Returns the runtime generation that `text` names.
+
+    Args:
+        text: the tool, a dash, and a version, build, year or month: `ollama-0.33.0-rc2`,
+            `llama.cpp-b10448`, `llama.cpp-2026-08`, `ik_llama.cpp-2025`.
+
+    Returns:
+        The generation. A version that cannot be read counts as the newest. A year without a
+        month counts as its January: older eras need more memory, so this errs upwards.
+
+    Raises:
+        FactsError: the tool is not one of ours.
+    """
+    name, _, version = text.strip().lower().partition("-")
+    tool = _TOOLS.get(name)
+    if tool is None:
+        known = ", ".join(sorted({t.value for t in Tool}))
+        raise FactsError(
+            f"engine {text[:80]!r} names no known tool",
+            hint=f"write TOOL-VERSION with one of: {known}",
+            context={"key": "engine"},
+        )
+    if tool is Tool.IK_LLAMA_CPP:
+        return Engine(text=text, tool=tool, era=Era.DENSE)
+    kind, point = _read_version(version, tool)
+    era = _era_of(kind, point)
+    release = point if kind == "ollama" else _release_of(tool, kind, point)
+    return Engine(text=text, tool=tool, era=era, version=release)
+
+
+def _read_version(version: str, tool: Tool) -> tuple[str, tuple[int, int]]:
+    """Returns what kind of version it is, and the value to compare."""
+    if match := re.match(r"(20\d\d)(?:-(\d{1,2}))?(?!\d)", version):
+        return "month", (int(match[1]), int(match[2] or 1))
+    if tool is Tool.OLLAMA and (match := re.match(r"v?(\d{1,4})\.(\d{1,4})", version)):
+        return "ollama", (int(match[1]), int(match[2]))
+    if match := re.match(r"b(\d{1,6})(?!\d)", version):
+        return "build", (int(match[1]), 0)
+    return "newest", (0, 0)
+
+
+def _era_of(kind: str, point: tuple[int, int]) -> Era:
+    if kind == "newest":
+        return Era.LEAN
+    for era, since in ((Era.LEAN, _LEAN_SINCE), (Era.WINDOWED, _WINDOWED_SINCE)):
+        start = since[kind]
+        if (point[0] if isinstance(start, int) else point) >= start:  # type: ignore[operator] # same kind on both sides
+            return era
+    return Era.DENSE
+
+
+def _release_of(tool: Tool, kind: str, point: tuple[int, int]) -> tuple[int, int] | None:
+    """Returns the Ollama release of a month, from the dates of its release tags."""
+    if tool is not Tool.OLLAMA or kind != "month":
+        return None
+    months = (((2026, 6), (0, 30)), ((2026, 1), (0, 15)), ((2025, 9), (0, 12)), ((2025, 6), (0, 9)))
+    return next((release for month, release in months if point >= month), (0, 5))
