@@ -3,12 +3,6 @@
 `/api/tags` lists names; `/api/show` (verbose, once per manifest digest) tells which weights blob a
 name stands for and what is in it. A model whose show fails keeps its place with the basis "tags
 only"; one that is gone by then is left out. Cloud stubs are left out: they take no memory here.
-
-Sizes: `/api/tags` gives the sum of all layers of a manifest, Ollama's forecast uses the weights
-file alone. If the blobs can be seen (the server is on this machine) their real sizes are taken.
-Else a model without projector, adapter or draft has the manifest's sum minus the texts that show
-printed, which is right to about a kilobyte (configuration and parameters remain) and never too
-small; with such extra files the split is unknown, and `None`.
 """
 
 from __future__ import annotations
@@ -22,15 +16,13 @@ from warmset.adapters.ollama.cache import ShowCache
 from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.levers import is_cloud_name
 from warmset.adapters.ollama.modelfile import Layers, blob_digest
+from warmset.adapters.ollama.sizes import BlobBytes, with_sizes
 from warmset.adapters.ollama.wire import Details, Shown, TagRow, bare_digest
 from warmset.core.model import Entry, ModelKey, find_entry, normalise_name
 from warmset.errors import BackendTimeout, BadPayload, BadStatus, UnknownModel
 
 _PARALLEL_SHOWS: Final = 4
 _MAX_REMEMBERED: Final = 4096
-
-BlobBytes = Callable[[str], int | None]
-"""From a blob's path on the server to its size; `None` where it cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +204,8 @@ def _entry(key: ModelKey, members: Sequence[_Member], blob_bytes: BlobBytes) -> 
     shown = [member.shown for member in members if member.shown is not None]
     if not shown:
         return replace(entry, format=entry.format or "gguf")
-    return _with_sizes(_with_facts(entry, members, shown), members, blob_bytes)
+    installed = [(member.row.size, member.shown) for member in members if member.shown is not None]
+    return with_sizes(_with_facts(entry, members, shown), installed, blob_bytes)
 
 
 def _capabilities(members: Sequence[_Member]) -> frozenset[str]:
@@ -242,38 +235,3 @@ def _with_facts(entry: Entry, members: Sequence[_Member], shown: Sequence[Shown]
         },
         basis="show verbose",
     )
-
-
-def _with_sizes(entry: Entry, members: Sequence[_Member], blob_bytes: BlobBytes) -> Entry:
-    """Returns the entry with the sizes of its files, the largest where names differ."""
-    layers = [member.shown.layers for member in members if member.shown is not None]
-    file_bytes = blob_bytes(layers[0].weights)
-    basis = entry.basis if file_bytes is None else f"{entry.basis}, blob sizes"
-    if file_bytes is None:
-        remainders = [
-            max(member.row.size - member.shown.text_bytes, 0)
-            for member in members
-            if member.shown is not None
-            and member.row.size is not None
-            and member.shown.layers.is_alone
-        ]
-        file_bytes = min(remainders, default=None)
-    return replace(
-        entry,
-        file_bytes=file_bytes,
-        projector_bytes=_largest((one.projectors for one in layers), blob_bytes),
-        adapter_bytes=_largest((one.adapters for one in layers), blob_bytes),
-        basis=basis,
-    )
-
-
-def _largest(groups: Iterable[tuple[str, ...]], blob_bytes: BlobBytes) -> int | None:
-    """Returns the largest sum of a group of files; `None` if one of them cannot be seen."""
-    totals = []
-    for paths in groups:
-        sizes = [blob_bytes(path) for path in paths]
-        known = [size for size in sizes if size is not None]
-        if len(known) < len(sizes):
-            return None
-        totals.append(sum(known))
-    return max(totals, default=0)

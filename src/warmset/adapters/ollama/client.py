@@ -19,7 +19,7 @@ from warmset.adapters.ollama.cache import ShowCache, default_folder
 from warmset.adapters.ollama.catalogue import Catalogue
 from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.meaning import Meaning, status_error
-from warmset.adapters.ollama.modelfile import blob_digest
+from warmset.adapters.ollama.sizes import local_blob_bytes
 from warmset.adapters.ollama.transport import Http
 from warmset.core.model import Entry, Resident
 from warmset.core.ollama.generation import generation_of
@@ -66,7 +66,7 @@ class OllamaServer:
         self._catalogue = Catalogue(
             show=self._show,
             cache=ShowCache(cache_folder, address.url),
-            blob_bytes=_blob_bytes if is_local(address) else lambda _path: None,
+            blob_bytes=local_blob_bytes if is_local(address) else lambda _path: None,
         )
 
     @property
@@ -212,13 +212,3 @@ def connect(address: Address, *, environ: Mapping[str, str] | None = None) -> Ol
     """Returns a server whose show replies are cached in the usual folder."""
     folder = default_folder(os.environ if environ is None else environ)
     return OllamaServer(address, cache_folder=folder)
-
-
-def _blob_bytes(path: str) -> int | None:
-    """Returns the size of a blob of a server on this machine, if we may see it."""
-    if blob_digest(path) is None or not Path(path).is_absolute():
-        return None
-    try:
-        return Path(path).stat().st_size
-    except (OSError, ValueError):
-        return None

@@ -24,11 +24,6 @@ class Layers:
     adapters: tuple[str, ...] = ()
     draft: str = ""
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether the weights are the only large file."""
-        return not (self.projectors or self.adapters or self.draft)
-
 
 def parse_layers(modelfile: str) -> Layers:
     """Returns the files named at the head of a Modelfile.
