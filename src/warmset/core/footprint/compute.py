@@ -23,6 +23,7 @@ PIPELINE_COPIES: Final = 4
 """Copies of each input where GPUs work as a pipeline. Source: ggml `GGML_SCHED_MAX_COPIES`."""
 _WIDEST_VOCABULARY: Final = 262144
 _WIDEST_FEED_FORWARD: Final = 4
+_USUAL_EXPERTS_USED: Final = 8
 """Stand-ins where a file hides them: the widest vocabulary in use, and ff = 4 * embedding."""
 _FORK_UNPACK: Final = 1.25
 """ik_llama.cpp with `-mla 3` unpacks the latent cache of the whole context, plus a quarter for
@@ -121,15 +122,18 @@ def _attention_rows(shape: Shape, load: Load) -> int:
 def feed_forward_rows(shape: Shape) -> int:
     """Returns the rows alive in the feed-forward block: gate, up, their product, residuals.
 
-    Exact on a 27B qwen35 in build b10809: 3 * ff + 2 * embedding. Gemma norms its branch too.
+    Formula:
+        3 * ff + 2 * embedding; for experts used * (3 * expert ff + 2 * embedding) + the same rest.
+        Exact on a 27B qwen35 in build b10809. Gemma norms its branch too.
     """
     residual = (4 if shape.architecture.startswith("gemma") else 2) * shape.embedding
     if not shape.experts:
         width = shape.feed_forward or _WIDEST_FEED_FORWARD * shape.embedding
         return 3 * width + residual
-    used = shape.experts_used or 8
+    used = shape.experts_used or _USUAL_EXPERTS_USED
     expert = shape.expert_feed_forward or shape.embedding
-    return used * (3 * expert + shape.embedding) + residual
+    dense = 3 * (shape.feed_forward or 0) if shape.latent else 0  # leading blocks are dense
+    return max(used * (3 * expert + 2 * shape.embedding), dense) + residual
 
 
 def _logits(shape: Shape, engine: Engine, load: Load) -> int:

@@ -20,6 +20,7 @@ from warmset.core.footprint.compute import (
     estimate_graph,
     slot_logits,
 )
+from warmset.core.footprint.engine import Tool
 from warmset.core.footprint.explain import explain_terms
 from warmset.core.footprint.facts import Shape, read_shape
 from warmset.core.footprint.kvcache import (
@@ -48,6 +49,7 @@ from warmset.core.footprint.split import (
     infer_gpu_layers,
     split_layers,
 )
+from warmset.core.footprint.staging import has_experts_in_ram, stage_bytes
 from warmset.core.footprint.weights import WeightTable, read_tensors
 from warmset.core.model import FactValue, Tensor
 from warmset.core.ollama.predict import predict_vram
@@ -242,7 +244,11 @@ def _measure(
         draft_tokens=drafts,
     )
     entries = len(layers) + 1
-    is_pipeline = request.gpus > 1 and (gpu_layers is None or gpu_layers >= entries)
+    is_pipeline = (
+        request.gpus > 1
+        and (gpu_layers is None or gpu_layers >= entries)
+        and not has_experts_in_ram(shape, weights)
+    )
     graph = estimate_graph(shape, engine, load, copies=PIPELINE_COPIES if is_pipeline else 1)
     slot_graph = slot_logits(shape, engine, load)
     shares = tuple(float(b) for b in request.free_bytes) or (1.0,) * request.gpus
@@ -279,7 +285,7 @@ def _measure(
         graph=graph,
         draft_graph=graph.output if drafts and shape.drafts else 0,
         slot_graph=slot_graph,
-        staging=_staging(weights.table, split, entries),
+        staging=stage_bytes(shape, engine, weights, split, batch=request.batch, entries=entries),
         unpack=unpack_bytes(shape, request.types, cells, flash=request.flash),
         is_layers_inferred=inferred,
     )
@@ -299,16 +305,6 @@ def _leaves_margin(split: Split, graph: Graph, free: tuple[int, ...]) -> bool:
     )
 
 
-def _staging(table: WeightTable | None, split: Split, entries: int) -> int:
-    """Returns the room that prefill needs on the GPU for weights that stay in RAM.
-
-    Source: llama.cpp `op_offload`: large batches copy such a weight to the GPU.
-    """
-    if table is None or split.gpu_layers in (0, entries):
-        return 0
-    return table.largest
-
-
 def _assemble(
     shape: Shape,
     request: Request,
@@ -320,7 +316,7 @@ def _assemble(
 ) -> Footprint:
     split = parts.split
     devices = tuple(
-        _device(gpu, split, extras, parts) for gpu in range(request.gpus if split.gpu_layers else 0)
+        _device(gpu, split, extras, parts) for gpu in range(_gpus_touched(request, split))
     )
     ram, ram_weights = _ram(shape, request, extras, parts)
     on_gpu = bool(devices)
@@ -361,10 +357,17 @@ def _assemble(
     )
 
 
+def _gpus_touched(request: Request, split: Split) -> int:
+    """Returns the GPUs with a buffer. llama.cpp touches the first even with no layer on it."""
+    if split.gpu_layers:
+        return request.gpus
+    return min(request.gpus, 0 if request.engine.tool is Tool.OLLAMA else 1)
+
+
 def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare:
-    is_output = gpu == split.output_gpu
+    is_output = gpu == max(split.output_gpu, 0)
     graph = parts.graph.output if is_output else parts.graph.inner
-    compute = max(graph, parts.staging) if parts.staging else graph
+    compute = graph + parts.staging
     if is_output:
         compute += parts.draft_graph + parts.slot_graph
     weights = None if split.weights is None else split.weights[gpu]
@@ -376,10 +379,11 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
         graph_upper = PROJECTOR_GRAPH_BYTES if has_projector else 0
     overhead = CONTEXT_BYTES + parts.unpack
     exact = split.kv[gpu] + split.state[gpu]
+    compute_upper = int(COMPUTE_UPPER_RATIO * compute)
     point = upper = None
     if weights is not None:
         point = weights + exact + compute + overhead
-        bound = int(COMPUTE_UPPER_RATIO * compute) + CONTEXT_UPPER_BYTES + parts.unpack
+        bound = compute_upper + CONTEXT_UPPER_BYTES + parts.unpack
         upper = weights + exact + bound + graph_upper
     return DeviceShare(
         index=gpu,
@@ -388,6 +392,7 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
         kv_bytes=split.kv[gpu],
         recurrent_bytes=split.state[gpu],
         compute_bytes=compute,
+        compute_upper_bytes=compute_upper,
         overhead_bytes=overhead,
         vram_bytes=point,
         vram_upper_bytes=upper,

@@ -196,10 +196,10 @@ def _checked(key: str, raw: FactValue) -> Value:
     if isinstance(raw, tuple | list):
         if key not in _ARRAYS or len(raw) > 2 * MAX_BLOCKS:
             raise missing_fact(key, f"is an array of {len(raw)}, which no model has")
-        kinds = set(map(type, raw))
-        if kinds <= {int, bool} and raw and min(raw) >= 0 and max(raw) <= _LIMITS.get(key, 1):
-            if bool not in kinds or key == "attention.sliding_window_pattern":
-                return tuple(map(int, raw))
+        numbers = [item for item in raw if type(item) is int]
+        plain = len(numbers) == len(raw) > 0
+        if plain and 0 <= min(numbers) <= max(numbers) <= _LIMITS.get(key, 1):
+            return tuple(numbers)
         return tuple(_number(key, item) for item in raw)
     if key == "attention.sliding_window_pattern" and isinstance(raw, bool):
         return int(raw)
@@ -228,11 +228,14 @@ def _shape(architecture: str, scheme: Scheme, values: tuple[Value, ...]) -> Shap
     layers = _layers(found, scheme, blocks, main, embedding)
     feed_forward = found.widest("feed_forward_length")
     experts = found.optional("expert_count") or 0
-    expert_width = found.optional("expert_feed_forward_length")
+    expert_width = found.optional("expert_feed_forward_length") or None
+    if experts and expert_width is None and not scheme.is_latent:
+        expert_width = feed_forward  # mixtral: one width for all; latent models have both
     gaps = {"vocab_size": found.optional("vocab_size"), "feed_forward_length": feed_forward}
     if experts:
         gaps["expert_used_count"] = found.optional("expert_used_count")
         gaps["feed_forward_length"] = feed_forward or expert_width
+        gaps["expert_feed_forward_length"] = expert_width
     groups, state = found.optional("ssm.group_count") or 0, found.optional("ssm.state_size") or 0
     inner = found.optional("ssm.inner_size") or 0
     return Shape(
@@ -245,7 +248,7 @@ def _shape(architecture: str, scheme: Scheme, values: tuple[Value, ...]) -> Shap
         feed_forward=feed_forward or None,
         experts=experts,
         experts_used=found.optional("expert_used_count") or 0,
-        expert_feed_forward=expert_width or (feed_forward or None if experts else None),
+        expert_feed_forward=expert_width,
         vocabulary=found.optional("vocab_size") or None,
         trained_context=found.optional("context_length") or None,
         window=found.optional("attention.sliding_window") or 0,

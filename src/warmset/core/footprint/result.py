@@ -34,6 +34,7 @@ class DeviceShare:
     kv_bytes: int
     recurrent_bytes: int
     compute_bytes: int
+    compute_upper_bytes: int
     overhead_bytes: int
     vram_bytes: int | None
     vram_upper_bytes: int | None

@@ -17,6 +17,9 @@ FIT_MARGIN_BYTES: Final = 1 * GIB
 """What llama.cpp's fit keeps free on each device. Source: `LLAMA_ARG_FIT_TARGET`, 1024 MiB."""
 
 
+_F16: Final = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """The weights as far as known: a table, or two sums."""
@@ -116,11 +119,12 @@ def _split_weights(
         blocks = len(devices) - 1
         sizes = [*table.blocks[:blocks], *([0] * (blocks - len(table.blocks))), table.output]
         by_gpu, in_ram = sum_by_device(sizes, devices, gpus)
-        last = list(by_gpu)
-        last[devices[-1]] += table.other
-        if devices[-1] == CPU and table.is_tied:
-            in_ram -= table.embedding_matrix_bytes
-        return tuple(last), in_ram + table.embedding
+        placed = list(by_gpu)
+        if devices[-1] != CPU:
+            placed[devices[-1]] += table.other
+        if devices[-1] == CPU:
+            in_ram += table.other - table.tied_bytes
+        return tuple(placed), in_ram + table.embedding
     if weights.gpu_bytes is None:
         return None, weights.cpu_bytes
     counts = [devices.count(gpu) for gpu in range(gpus)]
@@ -140,12 +144,9 @@ def infer_gpu_layers(shape: Shape, weights: Weights, gpus: int, entries: int) ->
     gpu, cpu = weights.gpu_bytes, weights.cpu_bytes
     if gpu is None or not cpu or shape.experts or weights.table is not None:
         return entries, False
-    table = 2 * (shape.vocabulary or 0) * shape.embedding
-    if table and cpu <= table:
+    if not shape.vocabulary or cpu <= _F16 * shape.vocabulary * shape.embedding:
         return entries, False
     ratio = gpu / (gpu + cpu)
-    if ratio > 0.7:
-        return entries, False
     return max(1, round(entries * ratio)), True
 
 

@@ -69,17 +69,16 @@ class WeightTable:
     output: int  # the output matrix and its norm; a copy of the embedding where tied
     other: int
     projector: int
-    largest: int  # the biggest single tensor, which partial offload stages on the GPU
+    largest: int  # the biggest tensor of a block, which partial offload stages on the GPU
+    matrix: int  # the output matrix alone
     is_tied: bool
+    tied_bytes: int  # what a tied embedding takes a second time, on the GPU
 
     @property
     def file_bytes(self) -> int:
         """Tensor bytes of the file, without the copy of a tied embedding."""
-        tied = self.embedding_matrix_bytes if self.is_tied else 0
-        blocks = sum(self.blocks)
-        return blocks + self.embedding + self.output - tied + self.other + self.projector
-
-    embedding_matrix_bytes: int = 0
+        inputs_outputs = self.embedding + self.output - self.tied_bytes
+        return sum(self.blocks) + inputs_outputs + self.other + self.projector
 
 
 def tensor_bytes(tensor: Tensor) -> int:
@@ -125,7 +124,7 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
         FactsError: a tensor of unknown type or impossible shape or block number.
     """
     blocks: dict[int, int] = {}
-    embedding = matrix = output = other = projector = largest = 0
+    embedding = matrix = output = other = projector = largest = head = 0
     has_output = False
     for tensor in tensors:
         size = tensor_bytes(tensor)
@@ -143,8 +142,8 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
             matrix = size if name == "token_embd.weight" else matrix
         elif name.startswith("output"):
             output += size
-            has_output = has_output or name == "output.weight"
-            largest = max(largest, size)
+            if name == "output.weight":
+                has_output, head = True, size
         else:
             other += size
     count = max(blocks, default=-1) + 1
@@ -155,6 +154,7 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
         other=other,
         projector=projector,
         largest=largest,
+        matrix=head or matrix,
         is_tied=not has_output and matrix > 0,
-        embedding_matrix_bytes=matrix,
+        tied_bytes=0 if has_output else matrix,
     )
