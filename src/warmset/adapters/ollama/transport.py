@@ -81,7 +81,10 @@ class Http:
                 method, f"{self._url}{path}", json=body, timeout=timeout
             ) as reply:
                 is_good = reply.status_code == 200
-                content = self._read(reply, limit_bytes if is_good else _ERROR_BYTES, deadline)
+                encoding = reply.headers.get("content-encoding", "").strip().lower()
+                is_plain = encoding in ("", "identity")
+                limit = limit_bytes if is_good else _ERROR_BYTES
+                content = self._read(reply, limit, deadline) if is_plain else b""
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise self._translate(error, endpoint) from error
         except TimeoutError as error:
@@ -90,18 +93,17 @@ class Http:
             raise status_error(
                 reply.status_code, content[:_ERROR_BYTES], endpoint=endpoint, model=model
             )
-        encoding = reply.headers.get("content-encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        if not is_plain:
             raise bad_payload(endpoint, "", f"it is encoded ({encoding}), though not asked to be")
         if len(content) > limit_bytes:
             raise bad_payload(endpoint, "", f"it is larger than {limit_bytes >> 20} MiB")
         return content
 
     def _read(self, reply: httpx.Response, limit_bytes: int, deadline: float | None) -> bytes:
-        """Returns a body as it was sent, cut soon after `limit_bytes`. Nothing is unpacked."""
+        """Returns a body, cut soon after `limit_bytes`. It is never one that unpacks."""
         parts: list[bytes] = []
         size = 0
-        for part in reply.iter_raw():
+        for part in reply.iter_bytes():
             parts.append(part)
             size += len(part)
             if size > limit_bytes:
