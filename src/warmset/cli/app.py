@@ -34,7 +34,11 @@ class Verb:
     hidden: bool = False  # an alias
 
 
-VERBS = (Verb("config", "Show the configuration and where each value comes from.", "config"),)
+VERBS = (
+    Verb("status", "Show the GPUs and the resident models.", "status"),
+    Verb("ps", "The same as status.", "status", hidden=True),
+    Verb("config", "Show the configuration and where each value comes from.", "config"),
+)
 
 
 class LazyGroup(TyperGroup):
