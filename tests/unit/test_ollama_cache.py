@@ -54,8 +54,17 @@ def test_a_record_counts_for_its_server_version_and_digest_only(tmp_path: Path) 
     assert ShowCache(tmp_path, "http://other:11434").load("d1", "0.33.0") is None
 
 
-@pytest.mark.parametrize("change", [{"schema_version": 2}, {"server": "http://evil"}, {"digest": "d9"},
-                                    {"facts": {"x": {}}}, {"more": 1}, {"num_ctx": -5}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 2},
+        {"server": "http://evil"},
+        {"digest": "d9"},
+        {"facts": {"x": {}}},
+        {"more": 1},
+        {"num_ctx": -5},
+    ],
+)
 def test_a_changed_record_does_not_count_and_is_rewritten(
     tmp_path: Path, change: dict[str, object]
 ) -> None:

@@ -26,9 +26,13 @@ CASES = [
     (500, 'option "num_ctx" must be of type integer', Meaning.BAD_OPTION),
     (503, "server busy, please try again.  maximum pending requests exceeded", Meaning.QUEUE_FULL),
     (499, "request canceled", Meaning.LOAD_CANCELLED),
-    (500, "llama-server process has terminated: cudaMalloc failed: out of memory", Meaning.OUT_OF_MEMORY),
-    (500, "model requires 9 GiB but only 8 GiB are available (after 1 GiB overhead)", Meaning.OUT_OF_MEMORY),
-    (500, "an error was encountered while running the model: unexpected EOF", Meaning.RUNNER_FAILED),
+    (500, "llama-server has terminated: cudaMalloc failed: no memory", Meaning.OUT_OF_MEMORY),
+    (
+        500,
+        "requires 9 GiB but only 8 GiB are available (after 1 GiB overhead)",
+        Meaning.OUT_OF_MEMORY,
+    ),
+    (500, "an error was encountered while running the model: EOF", Meaning.RUNNER_FAILED),
     (500, "invalid file magic", Meaning.LOAD_FAILED),
     (200, "failed to allocate compute buffers", Meaning.OUT_OF_MEMORY),
     (200, "invalid file magic", Meaning.LOAD_FAILED),
@@ -36,7 +40,7 @@ CASES = [
     (401, "unauthorized", Meaning.CLOUD_UNAUTHORIZED),
     (502, "bad gateway", Meaning.CLOUD_UNREACHABLE),
     (400, "the prompt is longer than the context length", Meaning.PROMPT_TOO_LONG),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("status", "text", "meaning"), CASES)
