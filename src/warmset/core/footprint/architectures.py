@@ -22,11 +22,13 @@ class Scheme:
     """How blocks cache: attention over everything, a window, a state, or nothing."""
 
     slide_period: int = 0  # every n-th block sees everything, the others slide; 0: none slides
-    slides_last: bool = False  # the first of each period sees everything, not the last
+    sees_first: bool = False  # the first of each period sees everything, not the last
     default_window: int = 0
-    reads_pattern: bool = False  # the file's own pattern decides
+    needs_pattern: bool = False  # only the file's own pattern tells
+    caching_blocks: int = 0  # later blocks reuse the caches of these; 0: a key tells
     is_encoder: bool = False
     is_latent: bool = False
+    is_indexed: bool = False  # sparse attention with an index of its own in the cache
     state_kind: StateKind = ""
     is_recurrent_only: bool = False
     attention_interval: int = 0  # every n-th block attends, the others recur
@@ -75,8 +77,8 @@ SCHEMES: Final = {
     **dict.fromkeys(_ENCODERS.split(), Scheme(is_encoder=True)),
     "gemma2": Scheme(slide_period=2, default_window=4096),
     "gemma3": Scheme(slide_period=6),
-    "gemma3n": Scheme(slide_period=5, reads_pattern=True),
-    "gemma4": Scheme(reads_pattern=True),
+    "gemma3n": Scheme(slide_period=5, caching_blocks=20),
+    "gemma4": Scheme(needs_pattern=True),
     "cohere2": Scheme(slide_period=4),
     "llama4": Scheme(slide_period=4, default_window=8192),
     "gpt-oss": Scheme(slide_period=2),
@@ -84,13 +86,14 @@ SCHEMES: Final = {
     "olmo2": Scheme(slide_period=4),
     "olmo3": Scheme(slide_period=4),
     "exaone4": Scheme(slide_period=4),
-    "exaone-moe": Scheme(slide_period=4, reads_pattern=True),
+    "exaone-moe": Scheme(slide_period=4),
     "afmoe": Scheme(slide_period=4),
-    "smallthinker": Scheme(slide_period=4, slides_last=True, default_window=4096),
-    "mimo2": Scheme(reads_pattern=True),
-    "step35": Scheme(reads_pattern=True),
+    "smallthinker": Scheme(slide_period=4, sees_first=True, default_window=4096),
+    "mimo2": Scheme(needs_pattern=True),
+    "step35": Scheme(needs_pattern=True),
     **dict.fromkeys(("deepseek2", "deepseek3", "minicpm3", "plm", "kimi-k2"), _LATENT),
-    **dict.fromkeys(("glm-dsa", "deepseek32", "glm4moelite"), _LATENT),
+    **dict.fromkeys(("glm-dsa", "deepseek32"), Scheme(is_latent=True, is_indexed=True)),
+    "glm4moelite": _LATENT,
     **dict.fromkeys(("mamba", "mamba2"), _STATE_SPACE),
     **dict.fromkeys(("rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"), _RWKV),
     **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA_NET),
@@ -125,21 +128,26 @@ def sliding_layers(
 ) -> tuple[bool, ...]:
     """Returns for each block whether it attends to a sliding window only.
 
+    A pattern is a flag for each block (repeated where shorter), or the period.
+
+    Source:
+        llama.cpp `llama_hparams::set_swa_pattern`.
+
     Raises:
         FactsError: the file's pattern decides, and it is missing.
     """
-    if not window:
+    if not window or not (scheme.slide_period or scheme.needs_pattern):
         return (False,) * blocks
-    if scheme.reads_pattern and isinstance(pattern, tuple) and pattern:
+    if isinstance(pattern, tuple) and pattern:
         return tuple(bool(pattern[block % len(pattern)]) for block in range(blocks))
-    period = (pattern if isinstance(pattern, int) and pattern > 1 else 0) or scheme.slide_period
-    if scheme.slide_period and period:
-        seeing = 0 if scheme.slides_last else period - 1
-        return tuple(block % period != seeing for block in range(blocks))
-    if scheme.reads_pattern:
+    if scheme.needs_pattern:
         raise FactsError(
             "attention.sliding_window_pattern is missing: which blocks slide is not known",
             hint="fetch the verbose form of /api/show, or read the GGUF file",
             context={"key": "attention.sliding_window_pattern"},
         )
-    return (False,) * blocks
+    period = pattern if isinstance(pattern, int) else scheme.slide_period
+    if period == 0:
+        return (True,) * blocks
+    seeing = 0 if scheme.sees_first else period - 1
+    return tuple(block % period != seeing for block in range(blocks))

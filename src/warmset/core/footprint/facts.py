@@ -43,6 +43,7 @@ _ARRAYS: Final = frozenset(
         "attention.head_count",
         "attention.head_count_kv",
         "attention.sliding_window_pattern",
+        "attention.indexer.types",
         "feed_forward_length",
     }
 )
@@ -61,6 +62,7 @@ _KEYS: Final = (
     "attention.kv_lora_rank",
     "attention.key_length_mla",
     "attention.indexer.key_length",
+    "attention.indexer.types",
     "rope.dimension_count",
     "feed_forward_length",
     "expert_feed_forward_length",
@@ -78,6 +80,8 @@ _KEYS: Final = (
     "wkv.head_size",
     "token_shift_count",
 )
+
+_GLM_5_2_CONTEXT: Final = 1 << 20
 
 Value = int | tuple[int, ...] | None
 
@@ -98,7 +102,7 @@ class Latent:
 
     row: int  # elements for each cell and block, no separate value
     has_split_weights: bool  # the file carries the matrices that a latent cache needs
-    indexer: int = 0  # elements for each cell of an indexing block
+    index_rows: tuple[int, ...]  # further elements for each cell, by block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -251,12 +255,12 @@ def _shape(architecture: str, scheme: Scheme, values: tuple[Value, ...]) -> Shap
         expert_feed_forward=expert_width,
         vocabulary=found.optional("vocab_size") or None,
         trained_context=found.optional("context_length") or None,
-        window=found.optional("attention.sliding_window") or 0,
+        window=_window(found, scheme),
         conv_channels=inner + 2 * groups * state,
         inner=inner,
         layers=layers[:main],
         drafts=layers[main:],
-        latent=_latent(found, scheme),
+        latent=_latent(found, scheme, blocks),
         missing=tuple(key for key, value in gaps.items() if not value),
     )
 
@@ -321,11 +325,11 @@ def _layers(
     value = found.optional("attention.value_length") or key
     key_swa = found.optional("attention.key_length_swa") or key
     value_swa = found.optional("attention.value_length_swa") or value
-    window = found.optional("attention.sliding_window") or scheme.default_window
+    window = _window(found, scheme)
     slides = sliding_layers(scheme, found.raw("attention.sliding_window_pattern"), blocks, window)
     interval = found.optional("full_attention_interval") or scheme.attention_interval
     widths = found.by_layer("feed_forward_length", blocks) if scheme.has_plain_blocks else None
-    owners = main - (found.optional("attention.shared_kv_layers") or 0)
+    owners = _owners(found, scheme, main)
     layers = []
     for block in range(blocks):
         recurs = scheme.recurs(block, interval, kv_heads[block]) and block < main
@@ -344,6 +348,23 @@ def _layers(
             )
         )
     return tuple(layers)
+
+
+def _window(found: _Found, scheme: Scheme) -> int:
+    given = found.optional("attention.sliding_window")
+    return scheme.default_window if given is None else given
+
+
+def _owners(found: _Found, scheme: Scheme, main: int) -> int:
+    """Returns how many blocks have a cache of their own; the rest reuse theirs.
+
+    Source: llama.cpp `llama_hparams::n_layer_kv_from_start`, set in `src/models/gemma3n.cpp` and
+    `gemma4.cpp`.
+    """
+    shared = found.optional("attention.shared_kv_layers")
+    if shared is None:
+        return scheme.caching_blocks or main
+    return max(main - shared, 0)
 
 
 def _head_length(found: _Found, scheme: Scheme, embedding: int) -> int:
@@ -379,13 +400,30 @@ def _state(found: _Found, scheme: Scheme, embedding: int) -> int:
     return rows * (inner + 2 * groups * state) + state * inner
 
 
-def _latent(found: _Found, scheme: Scheme) -> Latent | None:
+def _latent(found: _Found, scheme: Scheme, blocks: int) -> Latent | None:
     rank = found.optional("attention.kv_lora_rank")
     if not scheme.is_latent or not rank:
         return None
     rope = found.required("rope.dimension_count")
+    index = 0
+    if scheme.is_indexed:
+        index = found.required("attention.indexer.key_length")
     return Latent(
         row=rank + rope,
         has_split_weights=bool(found.optional("attention.key_length_mla")),
-        indexer=found.optional("attention.indexer.key_length") or 0,
+        index_rows=tuple(index * has for has in _indexers(found, blocks)),
     )
+
+
+def _indexers(found: _Found, blocks: int) -> tuple[int, ...]:
+    """Returns for each block whether it keeps an index.
+
+    Source: llama.cpp `src/models/glm-dsa.cpp`: every block, but of GLM 5.2 (known by its trained
+    context) the first two and then every fourth; the file's own list goes first.
+    """
+    given = found.by_layer("attention.indexer.types", blocks)
+    if given is not None:
+        return tuple(int(bool(flag)) for flag in given)
+    if (found.optional("context_length") or 0) < _GLM_5_2_CONTEXT:
+        return (1,) * blocks
+    return tuple(int(block < 2 or (block - 2) % 4 == 0) for block in range(blocks))

@@ -106,7 +106,7 @@ def count_cells(
     streams = 1 if unified else slots
     each = pad(max(context // streams, 1), step)
     full = each * streams
-    window = shape.window or shape.scheme.default_window
+    window = shape.window
     if not keeps_windows(shape, engine) or not window:
         return Cells(full=full, window=full, mask_full=each, mask_window=each)
     if engine.is_go(shape.architecture):
@@ -195,9 +195,9 @@ def caching_layers(
     """
     layers, ahead = shape.layers, shape.drafts
     if is_latent and shape.latent is not None:
-        row = shape.latent.row
-        layers = tuple(LayerCache(key=row if layer.key else 0) for layer in layers)
-        ahead = tuple(LayerCache(key=row) for _ in ahead)
+        rows = tuple(shape.latent.row + index for index in shape.latent.index_rows)
+        layers = tuple(LayerCache(key=row) for row in rows[: len(layers)])
+        ahead = tuple(LayerCache(key=row) for row in rows[len(layers) :])
     if not is_cached:
         layers = (LayerCache(),) * len(layers)
     every = layers + (ahead if drafts else (LayerCache(),) * len(ahead))
