@@ -36,7 +36,7 @@ PS_SECONDS: Final = 20.0  # waits for runner locks; ollama-behaviour 1.4 asks fo
 UNLOAD_SECONDS: Final = 30.0  # answers at once, but after the same locks
 SMALL_BYTES: Final = 1 * MIB
 LIST_BYTES: Final = 32 * MIB
-SHOW_BYTES: Final = 256 * MIB
+SHOW_BYTES: Final = 64 * MIB  # 262144 tokens with merges are 19 MB; parsing takes 7 times that
 
 
 class OllamaServer:
