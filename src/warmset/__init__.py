@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from warmset.core.settings import Budget, ModelPolicy, Settings
     from warmset.errors import WarmsetError
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "Budget": "warmset.core.settings",
     "ModelPolicy": "warmset.core.settings",
@@ -29,10 +31,6 @@ def __getattr__(name: str) -> object:
     Raises:
         AttributeError: if `name` is not public.
     """
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("warmset")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'warmset' has no attribute {name!r}")
