@@ -24,6 +24,8 @@ RETRY_SECONDS: Final = 0.010
 POLL_SECONDS: Final = 0.250
 RECOVERED_RATIO: Final = 0.75
 """Source: `waitForVRAMRecovery`."""
+GO_LONGEST_SECONDS: Final = ((1 << 63) - 1) / 1e9
+"""What "for ever" is added to a moment as. Source: Go's largest duration; transcript 05."""
 
 
 class Unloader:
@@ -102,7 +104,7 @@ class Unloader:
         if runner.duration <= 0:
             self._expired(runner)
             return
-        runner.expires_at = self._timeline.now + runner.duration
+        runner.expires_at = self._timeline.now + min(runner.duration, GO_LONGEST_SECONDS)
         if math.isfinite(runner.duration):
             runner.timer = self._timeline.after(runner.duration, lambda: self._wake_expired(runner))
 
