@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.engine import Engine, Era
-from warmset.core.footprint.facts import Shape
 from warmset.core.footprint.kvcache import Cells
+from warmset.core.footprint.shape import Shape
 
 _F32: Final = 4
 _F16: Final = 2

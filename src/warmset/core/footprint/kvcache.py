@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from warmset.core.footprint.engine import Engine, Era
-from warmset.core.footprint.facts import LayerCache, Shape
+from warmset.core.footprint.shape import LayerCache, Shape
 from warmset.errors import FactsError
 
 CACHE_TYPE_BYTES_PER_32: Final = {

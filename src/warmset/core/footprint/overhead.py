@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from warmset.core.footprint.facts import LayerCache, Shape
 from warmset.core.footprint.kvcache import CACHE_TYPE_BYTES_PER_32, CacheTypes, Cells
+from warmset.core.footprint.shape import LayerCache, Shape
 from warmset.core.units import GIB, MIB
 
 CONTEXT_BYTES: Final = 300 * MIB

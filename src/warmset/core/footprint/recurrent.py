@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from warmset.core.footprint.engine import Engine
-from warmset.core.footprint.facts import Shape
+from warmset.core.footprint.shape import Shape
 
 _STATE_BYTES: Final = 4
 """States are f32. Source: llama.cpp `src/llama-memory-recurrent.cpp`, types of R and S."""

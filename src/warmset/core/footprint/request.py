@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.engine import Engine, Era, Tool, parse_engine
-from warmset.core.footprint.facts import Shape
 from warmset.core.footprint.kvcache import CACHE_TYPE_BYTES_PER_32, CacheTypes, parse_cache_types
+from warmset.core.footprint.shape import Shape
 from warmset.core.ollama.context import ONE_SLOT_FAMILIES
-from warmset.core.ollama.predict import BATCH_DEFAULT, FlashAttention, automatic_batch
+from warmset.core.ollama.predict import BATCH_DEFAULT, FlashAttention, automatic_batch, predict_vram
+from warmset.core.ollama.types import WeightsFile
 from warmset.errors import FactsError
 
 _MAX_BYTES: Final = 1 << 50
@@ -54,7 +55,7 @@ def complete_request(
     device_free_bytes: int | Sequence[int] | None,
     batch: int | None,
     unified: bool | None,
-    predicted_bytes: int,
+    as_ollama: WeightsFile | None,
 ) -> Request:
     """Returns the load with the engine's own choices where the caller left them open.
 
@@ -74,8 +75,9 @@ def complete_request(
     types = parse_cache_types(_text("kv_type", kv_type))
     flash, types = _resolve_flash(runtime, types, flash_attn)
     if batch is None:
+        predicted = 0 if as_ollama is None else predict_vram(as_ollama, total)
         batch = _choose_batch(
-            shape, runtime, total, flash=flash, predicted=predicted_bytes, available=sum(free)
+            shape, runtime, total, flash=flash, predicted=predicted, available=sum(free)
         )
     else:
         batch = check_whole("batch", batch, 1, _MAX_BATCH)

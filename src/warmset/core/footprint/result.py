@@ -68,6 +68,7 @@ class Footprint:
     batch: int
     flash_attention: bool
     kv_type: str
+    is_integrated: bool
     basis: str
     unknowns: tuple[str, ...]
     terms: tuple[Term, ...]
@@ -76,6 +77,13 @@ class Footprint:
     def is_fully_on_gpu(self) -> bool:
         """Whether every layer sits on a GPU."""
         return self.gpu_layers >= self.layer_count
+
+    @property
+    def pool_bytes(self) -> int | None:
+        """VRAM and RAM together: the need where the GPU shares the host's memory."""
+        if self.vram_bytes is None or self.ram_bytes is None:
+            return None
+        return self.vram_bytes + self.ram_bytes
 
     @property
     def buffer_bytes(self) -> int | None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from warmset.core.footprint.facts import LayerCache, Shape
 from warmset.core.footprint.kvcache import CacheTypes, Cells
 from warmset.core.footprint.placement import CPU, assign_layers, sum_by_device
 from warmset.core.footprint.recurrent import state_bytes
+from warmset.core.footprint.shape import LayerCache, Shape
 from warmset.core.footprint.weights import WeightTable
 from warmset.core.units import GIB
 
@@ -22,11 +22,38 @@ _F16: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The weights as far as known: a table, or two sums."""
+    """The weights as far as known: a table, or sums by tier, or the size of the file."""
 
-    table: WeightTable | None
-    gpu_bytes: int | None
-    cpu_bytes: int | None
+    table: WeightTable | None = None
+    gpu_bytes: int | None = None
+    cpu_bytes: int | None = None
+    file_bytes: int | None = None
+
+    @property
+    def total_bytes(self) -> int | None:
+        """The size of the weights file, as far as known."""
+        if self.table is not None:
+            return self.table.file_bytes
+        if self.gpu_bytes is not None:
+            return self.gpu_bytes + (self.cpu_bytes or 0)
+        return self.file_bytes
+
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether bytes follow layers: sums by tier say what is, not what would be."""
+        return self.table is not None or self.file_bytes is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the layers cache, in all."""
+
+    layers: tuple[LayerCache, ...]
+    cells: Cells
+    types: CacheTypes
+    states: int
+    kv_bytes: int
+    state_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,32 +72,22 @@ class Split:
 
 
 def split_layers(
-    *,
-    layers: tuple[LayerCache, ...],
-    weights: Weights,
-    kv_total: int,
-    state_total: int,
-    cells: Cells,
-    types: CacheTypes,
-    states: int,
-    gpu_layers: int,
-    shares: tuple[float, ...],
+    totals: Totals, weights: Weights, gpu_layers: int, shares: tuple[float, ...]
 ) -> Split:
     """Returns what each device holds with `gpu_layers` entries on GPUs.
 
     With one GPU and every layer on it the totals are taken as they are.
     """
+    layers = totals.layers
     gpus, entries = len(shares), len(layers) + 1
     on_gpu = min(gpu_layers, entries) if gpus else 0
     if on_gpu == 0 or (gpus == 1 and on_gpu == entries):
-        return _whole(weights, kv_total, state_total, on_gpu, gpus)
+        return _whole(totals, weights, on_gpu, gpus)
     devices = assign_layers(len(layers), on_gpu, shares)
-    kv, kv_ram = sum_by_device(
-        [_layer_cache(layer, cells, types) for layer in layers], devices, gpus
-    )
-    state, state_ram = sum_by_device(
-        [state_bytes(layer.state, states) for layer in layers], devices, gpus
-    )
+    caches = [_layer_cache(layer, totals) for layer in layers]
+    states = [state_bytes(layer.state, totals.states) for layer in layers]
+    kv, kv_ram = sum_by_device(caches, devices, gpus)
+    state, state_ram = sum_by_device(states, devices, gpus)
     by_gpu, in_ram = _split_weights(weights, devices, gpus, on_gpu)
     return Split(
         gpu_layers=on_gpu,
@@ -85,20 +102,17 @@ def split_layers(
     )
 
 
-def _whole(weights: Weights, kv: int, state: int, on_gpu: int, gpus: int) -> Split:
-    gpu_bytes, cpu_bytes = weights.gpu_bytes, weights.cpu_bytes
-    table = weights.table
-    if table is not None and on_gpu:
-        gpu_bytes, cpu_bytes = sum(table.blocks) + table.output + table.other, table.embedding
-    elif table is not None:
-        gpu_bytes, cpu_bytes = 0, table.file_bytes - table.projector
+def _whole(totals: Totals, weights: Weights, on_gpu: int, gpus: int) -> Split:
+    """Returns the split where one device has everything."""
+    gpu, ram = _whole_weights(weights, on_gpu)
+    kv, state = totals.kv_bytes, totals.state_bytes
     none = (0,) * gpus
     return Split(
         gpu_layers=on_gpu,
         layers=(on_gpu,) * gpus,
         output_gpu=0 if on_gpu else CPU,
-        weights=None if gpu_bytes is None else ((gpu_bytes,) if on_gpu else none),
-        weights_ram=cpu_bytes,
+        weights=((gpu,) if on_gpu else none) if gpu is not None else None,
+        weights_ram=ram,
         kv=(kv,) if on_gpu else none,
         kv_ram=0 if on_gpu else kv,
         state=(state,) if on_gpu else none,
@@ -106,31 +120,53 @@ def _whole(weights: Weights, kv: int, state: int, on_gpu: int, gpus: int) -> Spl
     )
 
 
-def _layer_cache(layer: LayerCache, cells: Cells, types: CacheTypes) -> int:
-    count = cells.window if layer.slides else cells.full
-    return count * (layer.key * types.key + layer.value * types.value) // 32
+def _whole_weights(weights: Weights, on_gpu: int) -> tuple[int | None, int | None]:
+    table = weights.table
+    if table is not None and on_gpu:
+        return sum(table.blocks) + table.output + table.other, table.embedding
+    if table is not None:
+        return 0, table.file_bytes - table.projector
+    if weights.file_bytes is not None:
+        # whether the input table is tied is not known: the GPU may get the whole file
+        return (weights.file_bytes, None) if on_gpu else (0, weights.file_bytes)
+    if not on_gpu and weights.gpu_bytes is None:
+        return 0, weights.cpu_bytes
+    return weights.gpu_bytes, weights.cpu_bytes
+
+
+def _layer_cache(layer: LayerCache, totals: Totals) -> int:
+    count = totals.cells.window if layer.slides else totals.cells.full
+    return count * (layer.key * totals.types.key + layer.value * totals.types.value) // 32
 
 
 def _split_weights(
     weights: Weights, devices: tuple[int, ...], gpus: int, on_gpu: int
 ) -> tuple[tuple[int, ...] | None, int | None]:
-    table = weights.table
-    if table is not None:
-        blocks = len(devices) - 1
-        sizes = [*table.blocks[:blocks], *([0] * (blocks - len(table.blocks))), table.output]
-        by_gpu, in_ram = sum_by_device(sizes, devices, gpus)
-        placed = list(by_gpu)
-        if devices[-1] != CPU:
-            placed[devices[-1]] += table.other
-        if devices[-1] == CPU:
-            in_ram += table.other - table.tied_bytes
-        return tuple(placed), in_ram + table.embedding
-    if weights.gpu_bytes is None:
-        return None, weights.cpu_bytes
-    counts = [devices.count(gpu) for gpu in range(gpus)]
-    even = [weights.gpu_bytes * count // on_gpu for count in counts]
-    even[-1] += weights.gpu_bytes - sum(even)
-    return tuple(even), weights.cpu_bytes
+    """Returns the weights of each GPU and of RAM; without a table every layer weighs the same."""
+    if weights.table is not None:
+        return _split_table(weights.table, devices, gpus)
+    gpu_bytes, in_ram = weights.gpu_bytes, weights.cpu_bytes
+    if weights.file_bytes is not None:
+        gpu_bytes = weights.file_bytes * on_gpu // len(devices)
+        in_ram = weights.file_bytes - gpu_bytes
+    if gpu_bytes is None:
+        return None, in_ram
+    even = [gpu_bytes * devices.count(gpu) // on_gpu for gpu in range(gpus)]
+    even[-1] += gpu_bytes - sum(even)
+    return tuple(even), in_ram
+
+
+def _split_table(
+    table: WeightTable, devices: tuple[int, ...], gpus: int
+) -> tuple[tuple[int, ...], int]:
+    blocks = len(devices) - 1
+    absent = (0,) * (blocks - len(table.blocks))
+    by_gpu, in_ram = sum_by_device(
+        (*table.blocks[:blocks], *absent, table.output + table.other), devices, gpus
+    )
+    if devices[-1] == CPU:
+        in_ram -= table.tied_bytes
+    return by_gpu, in_ram + table.embedding
 
 
 def infer_gpu_layers(shape: Shape, weights: Weights, gpus: int, entries: int) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from warmset.core.footprint.engine import Engine, Tool
-from warmset.core.footprint.facts import Shape
+from warmset.core.footprint.shape import Shape
 from warmset.core.footprint.split import Split, Weights
 
 _F16: Final = 2.0
@@ -63,7 +63,7 @@ def _bytes_per_weight(shape: Shape, weights: Weights) -> float:
 
     Mapped spans in RAM overlap with the GPU's share, so the mean is cut at f16.
     """
-    total = (weights.gpu_bytes or 0) + (weights.cpu_bytes or 0)
+    total = weights.total_bytes or 0
     attention = sum(layer.key + layer.value for layer in shape.layers)
     attention += 2 * len(shape.layers) * shape.heads * shape.head_length
     parameters = (
