@@ -18,10 +18,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from warmset.cli import exits
-from warmset.cli.options import Options, add_global_options, new_app
+from warmset.cli.options import Options, add_global_options, new_app, skip_coercion
 
 if TYPE_CHECKING:  # Typer ships click under a private name; only hints need it
-    from typer._click import Command, Context
+    from typer._click import Command, Context, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,12 @@ class LazyGroup(TyperGroup):
         """Returns the context of a run, with `Options` for the global options to write to."""
         extra.setdefault("obj", Options())
         return super().make_context(info_name, args, parent, **extra)
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """Returns the options; all are flags or texts, which need no coercion."""
+        params = super().get_params(ctx)
+        skip_coercion(params)
+        return params
 
     def list_commands(self, ctx: Context) -> list[str]:
         """Returns the names of the verbs in the order of the table."""
