@@ -57,7 +57,19 @@ def test_the_worked_example_loads() -> None:
     shown = [line.removeprefix("# ") for line in text.splitlines() if _is_commented_key(line)]
     assert len(shown) >= 6
     for line in shown:
-        load(f"[budget]\n{line}" if "vram" in line else f"[ollama]\n{line}")
+        key = line.partition(" ")[0]
+        section = {"vram_reserve": "budget", "parallel": "model.a"}.get(key, "ollama")
+        load(f"[{section}]\n{line}")
+
+
+def test_the_worked_example_shows_every_key() -> None:
+    """Whoever reads budgets.toml has seen all there is to say."""
+    from warmset.adapters.config.schema import BudgetsFile, keys_of, section_at
+
+    text = (ROOT / "budgets.toml").read_text(encoding="utf-8")
+    places = [("ollama",), ("budget",), ("budget", "gpu", "*"), ("class", "*"), ("model", "*")]
+    keys = [key for place in places for key in keys_of(section_at(place) or BudgetsFile)]
+    assert [key for key in keys if f"{key} = " not in text and f"{key}." not in text] == []
 
 
 def _is_commented_key(line: str) -> bool:

@@ -6,11 +6,11 @@ nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from warmset.core.model import ServerSettings, normalise_name
+from warmset.core.model import Device, ServerSettings, normalise_name
 from warmset.core.units import GIB
 
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -88,6 +88,14 @@ class Budget:
                 return self.gpus[normalise_gpu(key)]
         return self.default
 
+    def strangers(self, devices: Iterable[Device]) -> tuple[str, ...]:
+        """Returns the keys of `gpus` that name none of these devices: most likely mistakes."""
+        known: set[str] = set()
+        for device in devices:
+            index = "" if device.index is None else str(device.index)
+            known |= {normalise_gpu(name) for name in (device.id, device.pci_id, index) if name}
+        return tuple(key for key in self.gpus if key not in known)
+
     def budget_bytes(
         self, device_id: str, index: int | None, total_bytes: int, *, pci_id: str = ""
     ) -> int:
@@ -115,13 +123,14 @@ class Settings:
     def policy_for(self, names: tuple[str, ...]) -> ModelPolicy:
         """Returns the policy of the entry with these names, or the default policy.
 
-        One set of weights can carry several names; the first that the file mentions counts.
+        One set of weights can carry several names. If the file speaks of more than one, a pin
+        counts before a higher priority: what is wanted under any name is wanted.
         """
-        for name in names:
-            policy = self.models.get(normalise_name(name))
-            if policy is not None:
-                return policy
-        return ModelPolicy(name=names[0])
+        said = [self.models.get(normalise_name(name)) for name in names]
+        found = [policy for policy in said if policy is not None]
+        if not found:
+            return ModelPolicy(name=names[0])
+        return max(found, key=lambda policy: (policy.pin, policy.priority))
 
 
 def normalise_gpu(name: str) -> str:
