@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from warmset.core.footprint import Footprint, estimate_footprint
     from warmset.core.settings import Budget, ModelPolicy, Settings
     from warmset.errors import WarmsetError
 
@@ -17,12 +18,22 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "warmset.core.settings",
+    "Footprint": "warmset.core.footprint",
     "ModelPolicy": "warmset.core.settings",
     "Settings": "warmset.core.settings",
     "WarmsetError": "warmset.errors",
+    "estimate_footprint": "warmset.core.footprint",
 }
 
-__all__ = ["Budget", "ModelPolicy", "Settings", "WarmsetError", "__version__"]
+__all__ = [
+    "Budget",
+    "Footprint",
+    "ModelPolicy",
+    "Settings",
+    "WarmsetError",
+    "__version__",
+    "estimate_footprint",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -23,9 +23,10 @@ Body = Callable[[Options, Output], None]
 
 @pytest.fixture(autouse=True)
 def _handlers_come_back() -> Iterator[None]:
-    """`main` sets a handler for SIGTERM, which the test run must not keep."""
+    """`main` sets a handler for SIGTERM and perhaps NO_COLOR, which the test run must not keep."""
     before = signal.getsignal(signal.SIGTERM)
     yield
+    os.environ.pop("NO_COLOR", None)
     signal.signal(signal.SIGTERM, before)
 
 
@@ -109,6 +110,17 @@ def test_global_options_stand_anywhere(verb: Callable[[Body], None], arguments: 
     assert seen == [
         Options(config="a", host="b", no_color=True, debug=True, quiet=True, verbose=True)
     ]
+
+
+def test_no_color_holds_for_all_output(
+    verb: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--no-color` is NO_COLOR, which every library that draws obeys."""
+    monkeypatch.setenv("NO_COLOR", "")
+    seen: list[str | None] = []
+    verb(lambda _options, _output: seen.append(os.environ.get("NO_COLOR")))
+    run("try", "--no-color")
+    assert seen == ["1"]
 
 
 def test_an_option_after_the_verb_counts_more(verb: Callable[[Body], None]) -> None:

@@ -54,6 +54,17 @@ def test_a_terminal_gets_the_same_cells(
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize(
+    ("forced", "expected"), [("", False), ("1", True)], ids=["in a pipe", "forced"]
+)
+def test_what_is_no_terminal_gets_plain_text(
+    monkeypatch: pytest.MonkeyPatch, forced: str, expected: bool
+) -> None:
+    """Only a terminal gets a drawn table, unless `FORCE_COLOR` asks for it."""
+    monkeypatch.setenv("FORCE_COLOR", forced)
+    assert render.is_terminal() is expected
+
+
 def test_json_has_its_version_first_and_keeps_the_order(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

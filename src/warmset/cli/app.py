@@ -8,6 +8,7 @@ when its verb runs: `warmset --help` and shell completion read the table alone.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Verb:
 VERBS = (
     Verb("status", "Show the GPUs and the resident models.", "status"),
     Verb("ps", "The same as status.", "status", hidden=True),
+    Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("config", "Show the configuration and where each value comes from.", "config"),
 )
 
@@ -145,6 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII locale keeps the answer
     options = Options()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--no-color" in arguments:
+        os.environ["NO_COLOR"] = "1"  # help and usage errors are drawn before options are read
     try:
         typer.main.get_command(app).main(arguments, prog_name="warmset", obj=options)
     except Exception as error:  # noqa: BLE001 - the last place where anything can be reported

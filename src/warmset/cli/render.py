@@ -106,7 +106,9 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether stdout is a terminal that can show more than plain lines."""
+    """Whether stdout can show more than plain lines, or `FORCE_COLOR` says so."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
