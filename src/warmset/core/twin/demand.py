@@ -61,7 +61,7 @@ SCRIPT: Final = Role(sessions_per_hour=2, requests=3, gap_seconds=10, use_second
 _ROLES: Final = (CODER, CHAT, INDEXER, WRITER, SCRIPT, GIANT)
 """In the order in which a host lists its models (`hosts`): the first is the most interactive."""
 
-PATTERNS: Final[Mapping[str, float]] = {"idle": 0.0, "quiet": 0.3, "office": 1.0, "busy": 2.0}
+PATTERNS: Final[Mapping[str, float]] = {"idle": 0.0, "quiet": 0.25, "office": 0.6, "busy": 1.2}
 """Name -> factor on the number of sessions."""
 
 
@@ -85,7 +85,7 @@ def generate_demand(
         )
     arrivals: list[Arrival] = []
     for index, model in enumerate(models):
-        chance = Random(f"{seed} {pattern} {model}")  # noqa: S311 - a seeded example, no secret
+        chance = Random(f"{seed} {pattern} {model}")
         role = _ROLES[index % len(_ROLES)]
         for start in _sessions(role, PATTERNS[pattern], hours * HOUR, chance):
             arrivals += _session(role, model, start, hours * HOUR, chance)

@@ -79,6 +79,7 @@ class FootprintPhysics:
         )
         ratio = self._deviation(order.model.key)
         taken = tuple(int((share.vram_bytes or 0) * ratio) for share in footprint.devices)
+        taken += (0,) * (len(order.gpus) - len(taken))
         free = [order.free_bytes[gpu.device] for gpu in order.gpus]
         if any(n > f for n, f in zip(taken, free, strict=False)):
             return LoadResult(seconds=self._start_seconds, error=OUT_OF_MEMORY)
@@ -91,5 +92,5 @@ class FootprintPhysics:
         )
 
     def _deviation(self, key: str) -> float:
-        chance = Random(f"{self._seed} {key}")  # noqa: S311 - a seeded twin, no secret
+        chance = Random(f"{self._seed} {key}")
         return 1 + self._deviation_ratio * chance.uniform(-1, 1)

@@ -324,7 +324,7 @@ def _ask_order(seed: int) -> Callable[[Sequence[RunnerView]], Sequence[RunnerVie
         return newest_first
     if seed == 1:
         return tuple
-    chance = Random(seed)  # noqa: S311 - an order of questions, no secret
+    chance = Random(seed)
     return lambda runners: chance.sample(list(runners), len(runners))
 
 
