@@ -11,6 +11,7 @@ from warmset.errors import FactsError
     [
         ("ollama-0.9.6", Tool.OLLAMA, Era.DENSE),
         ("ollama-0.11.4", Tool.OLLAMA, Era.DENSE),
+        ("ollama-0.11.5", Tool.OLLAMA, Era.WINDOWED),
         ("ollama-0.12.x", Tool.OLLAMA, Era.WINDOWED),
         ("ollama-0.33.0-rc2", Tool.OLLAMA, Era.LEAN),
         ("ollama-2025", Tool.OLLAMA, Era.DENSE),

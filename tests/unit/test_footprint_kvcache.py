@@ -182,6 +182,7 @@ def test_latent_attention_stores_one_row_where_the_file_allows():
     """61 layers of 576 elements at 32768 are 2196 MiB; old files keep 71 times more."""
     new = DEEPSEEK | {"attention.key_length_mla": 192}
     assert cache_mib(new, num_ctx=32768) == 2196
+    assert cache_mib(new, num_ctx=32768, engine="llama.cpp-b6000") == 2196 * (576 + 512) / 576
     old = cache_mib(DEEPSEEK, num_ctx=2048, engine="llama.cpp-2025", flash_attn=False)
     assert old == 9760
     assert old / cache_mib(new, num_ctx=2048) == pytest.approx(71, abs=0.2)

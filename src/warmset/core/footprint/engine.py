@@ -4,14 +4,15 @@ A version text is read leniently into an era of llama.cpp, since every runtime o
 llama.cpp, a fork of it, or (between Ollama 0.6 and 0.30, for some architectures) Ollama's Go
 engine on the same tensor library.
 
-Source: llama.cpp pull requests 13194 (window caches, 2025-05), 14363 (streams, 2025-07), 23764
-(f16 masks, 2026-05) and 23861 (limited outputs, 2026-06); Ollama `LLAMA_CPP_VERSION` and
-`Makefile.sync` at the release tags.
+Source: llama.cpp pull requests 13194 (window caches, 2025-05), 14363 (streams, 2025-07), 19067
+(caches without values, 2026-01), 23764 (f16 masks, 2026-05), 23861 (limited outputs, 2026-06);
+Ollama `LLAMA_CPP_VERSION` and `Makefile.sync` at the release tags.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -43,7 +44,8 @@ class Engine:
     text: str
     tool: Tool
     era: Era
-    version: tuple[int, int] | None = None  # Ollama's major and minor number, where given
+    version: tuple[int, ...] | None = None  # of Ollama, where given
+    drops_latent_values: bool = True  # latent attention keeps its row once, not again as values
 
     @property
     def is_fork(self) -> bool:
@@ -68,15 +70,29 @@ class Engine:
 
 _LLAMA_SERVER: Final = (0, 30)
 _GO_SINCE: Final = {
-    **dict.fromkeys(("gemma2", "gemma3", "llama4", "mistral3", "mllama", "qwen25vl"), (0, 6)),
-    **dict.fromkeys(("gemma3n", "qwen3", "qwen3moe"), (0, 9)),
+    **dict.fromkeys(("gemma3", "mistral3"), (0, 6)),
+    **dict.fromkeys(("gemma3n", "llama4", "mllama", "qwen25vl"), (0, 9)),
     **dict.fromkeys(("gptoss", "gpt-oss"), (0, 11)),
-    **dict.fromkeys(("bert", "qwen3vl", "qwen3vlmoe"), (0, 12)),
-    **dict.fromkeys(("deepseek2", "nomic-bert", "olmo3"), (0, 13)),
-    **dict.fromkeys(("glm4moelite", "lfm2", "qwen3next", "qwen35", "qwen35moe"), (0, 15)),
-    **dict.fromkeys(("gemma4", "nemotron_h", "nemotron_h_moe"), (0, 20)),
+    **dict.fromkeys(("qwen3", "qwen3moe"), (0, 12)),
+    **dict.fromkeys(("qwen3vl", "qwen3vlmoe", "deepseek2"), (0, 13)),
+    **dict.fromkeys(("bert", "nomic-bert", "olmo3", "qwen3next", "glm4moelite", "lfm2"), (0, 16)),
+    **dict.fromkeys(("qwen35", "qwen35moe", "lfm2moe", "gemma4"), (0, 20)),
+    **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), (0, 20)),
 }
-"""Source: Ollama `model/models` at the release tags v0.9.6, v0.12.6 and v0.20.0."""
+"""Source: Ollama `fs/ggml/ggml.go: OllamaEngineRequired` at v0.6.5, v0.9.6, v0.11.4, v0.12.6,
+v0.13.0, v0.16.0 and v0.20.0; releases between two of these count as the earlier one."""
+
+_RELEASES: Final = (
+    ((2026, 6), (0, 30)),
+    ((2026, 5), (0, 20)),
+    ((2026, 3), (0, 16)),
+    ((2025, 12), (0, 13)),
+    ((2025, 10), (0, 12)),
+    ((2025, 9), (0, 11, 5)),
+    ((2025, 6), (0, 9)),
+    ((2025, 4), (0, 6)),
+)
+"""Source: dates of Ollama's release tags; 0.30.0 is of 2026-06-01."""
 
 _TOOLS: Final = {
     "ollama": Tool.OLLAMA,
@@ -86,8 +102,9 @@ _TOOLS: Final = {
     "ik_llama.cpp": Tool.IK_LLAMA_CPP,
     "ik_llama": Tool.IK_LLAMA_CPP,
 }
-_WINDOWED_SINCE: Final = {"build": 5427, "month": (2025, 6), "ollama": (0, 12)}
-_LEAN_SINCE: Final = {"build": 9440, "month": (2026, 6), "ollama": (0, 30)}
+_WINDOWED_SINCE: Final = {"build": (5427, 0), "month": (2025, 6), "ollama": (0, 11, 5)}
+_ONE_ROW_SINCE: Final = {"build": (7830, 0), "month": (2026, 2), "ollama": (0, 30)}
+_LEAN_SINCE: Final = {"build": (9440, 0), "month": (2026, 6), "ollama": (0, 30)}
 
 
 @lru_cache(maxsize=256)
@@ -116,36 +133,41 @@ def parse_engine(text: str) -> Engine:
         )
     if tool is Tool.IK_LLAMA_CPP:
         return Engine(text=text, tool=tool, era=Era.DENSE)
-    kind, point = _read_version(version, tool)
-    era = _era_of(kind, point)
-    release = point if kind == "ollama" else _release_of(tool, kind, point)
-    return Engine(text=text, tool=tool, era=era, version=release)
+    kind, point = _read_version(version)
+    if tool is Tool.OLLAMA and kind == "month":
+        kind, point = "ollama", _release_of(point)
+    return Engine(
+        text=text,
+        tool=tool,
+        era=_era_of(kind, point),
+        version=point if kind == "ollama" else None,
+        drops_latent_values=_is_since(_ONE_ROW_SINCE, kind, point),
+    )
 
 
-def _read_version(version: str, tool: Tool) -> tuple[str, tuple[int, int]]:
+def _read_version(version: str) -> tuple[str, tuple[int, ...]]:
     """Returns what kind of version it is, and the value to compare."""
     if match := re.match(r"(20\d\d)(?:-(\d{1,2}))?(?!\d)", version):
         return "month", (int(match[1]), int(match[2] or 1))
-    if tool is Tool.OLLAMA and (match := re.match(r"v?(\d{1,4})\.(\d{1,4})", version)):
-        return "ollama", (int(match[1]), int(match[2]))
+    if tool is Tool.OLLAMA and (
+        match := re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", version)
+    ):
+        return "ollama", tuple(int(part or 0) for part in match.groups())
     if match := re.match(r"b(\d{1,6})(?!\d)", version):
         return "build", (int(match[1]), 0)
     return "newest", (0, 0)
 
 
-def _era_of(kind: str, point: tuple[int, int]) -> Era:
-    if kind == "newest":
+def _era_of(kind: str, point: tuple[int, ...]) -> Era:
+    if _is_since(_LEAN_SINCE, kind, point):
         return Era.LEAN
-    for era, since in ((Era.LEAN, _LEAN_SINCE), (Era.WINDOWED, _WINDOWED_SINCE)):
-        start = since[kind]
-        if (point[0] if isinstance(start, int) else point) >= start:  # type: ignore[operator] # same kind on both sides
-            return era
-    return Era.DENSE
+    return Era.WINDOWED if _is_since(_WINDOWED_SINCE, kind, point) else Era.DENSE
 
 
-def _release_of(tool: Tool, kind: str, point: tuple[int, int]) -> tuple[int, int] | None:
-    """Returns the Ollama release of a month, from the dates of its release tags."""
-    if tool is not Tool.OLLAMA or kind != "month":
-        return None
-    months = (((2026, 6), (0, 30)), ((2026, 1), (0, 15)), ((2025, 9), (0, 12)), ((2025, 6), (0, 9)))
-    return next((release for month, release in months if point >= month), (0, 5))
+def _is_since(starts: Mapping[str, tuple[int, ...]], kind: str, point: tuple[int, ...]) -> bool:
+    return kind == "newest" or point >= starts[kind]
+
+
+def _release_of(month: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the Ollama release that was out at the start of a month."""
+    return next((release for start, release in _RELEASES if month >= start), (0, 5))

@@ -183,21 +183,23 @@ class CachingLayers:
 
 @lru_cache(maxsize=1024)
 def caching_layers(
-    shape: Shape, *, is_cached: bool, is_latent: bool, drafts: bool
+    shape: Shape, *, is_cached: bool, is_latent: bool, has_latent_values: bool, drafts: bool
 ) -> CachingLayers:
     """Returns what each block caches.
 
     Args:
         shape: the model.
         is_cached: whether this runtime caches at all (`keeps_cache`).
-        is_latent: whether latent attention stores one compressed row and no values.
+        is_latent: whether latent attention stores one compressed row.
+        has_latent_values: whether it stores the compressed values a second time.
         drafts: whether the next-token blocks run, and so cache.
     """
     layers, ahead = shape.layers, shape.drafts
     if is_latent and shape.latent is not None:
         rows = tuple(shape.latent.row + index for index in shape.latent.index_rows)
-        layers = tuple(LayerCache(key=row) for row in rows[: len(layers)])
-        ahead = tuple(LayerCache(key=row) for row in rows[len(layers) :])
+        values = shape.latent.rank if has_latent_values else 0
+        every = tuple(LayerCache(key=row, value=values) for row in rows)
+        layers, ahead = every[: len(layers)], every[len(layers) :]
     if not is_cached:
         layers = (LayerCache(),) * len(layers)
     every = layers + (ahead if drafts else (LayerCache(),) * len(ahead))

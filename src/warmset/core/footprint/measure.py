@@ -95,7 +95,11 @@ def measure(
         shape, engine, flash=request.flash, types=request.types, wanted=latent
     )
     caching = caching_layers(
-        shape, is_cached=keeps_cache(shape, engine), is_latent=compressed, drafts=drafts > 0
+        shape,
+        is_cached=keeps_cache(shape, engine),
+        is_latent=compressed,
+        has_latent_values=not engine.drops_latent_values,
+        drafts=drafts > 0,
     )
     totals = _totals(shape, request, cells, caching, drafts)
     load = Load(

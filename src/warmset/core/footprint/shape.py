@@ -32,7 +32,8 @@ class LayerCache:
 class Latent:
     """Multi-head latent attention: the one compressed row that newer caches keep."""
 
-    row: int  # elements for each cell and block, no separate value
+    row: int  # elements for each cell and block
+    rank: int  # the part of a row that older runtimes stored again as values
     has_split_weights: bool  # the file carries the matrices that a latent cache needs
     index_rows: tuple[int, ...]  # further elements for each cell, by block
 
@@ -238,6 +239,7 @@ def _latent(found: Found, scheme: Scheme, blocks: int) -> Latent | None:
         index = found.required("attention.indexer.key_length")
     return Latent(
         row=rank + rope,
+        rank=rank,
         has_split_weights=bool(found.optional("attention.key_length_mla")),
         index_rows=tuple(index * has for has in _indexers(found, blocks)),
     )
