@@ -185,9 +185,10 @@ def test_same_pid_of_a_later_process_is_not_the_one_seen_before() -> None:
 
 
 def test_zombie_runner_is_stopping() -> None:
-    """Killed and not reaped yet."""
+    """Killed and not reaped yet; without a server to reap it, it is nothing at all."""
     found = judge(view(server(), runner(zombie=True)), (resident(),))
     assert found[200].phase is Phase.STOPPING
+    assert judge(view(server(), runner(parent=1, zombie=True)), ()) == {}
 
 
 def test_silent_ps_makes_the_phase_unknown_not_loading() -> None:

@@ -60,7 +60,7 @@ class ProcessTable:
                 if facts is not None:
                     found[facts.pid] = facts
         except (psutil.Error, OSError) as error:
-            return ProcessView(pid_space=pid_space, troubles=(_report(error),))
+            return ProcessView(pid_space=pid_space, is_readable=False, troubles=(_report(error),))
         hidden = any(facts.command.role is Role.HIDDEN for facts in found.values())
         troubles = (_HIDDEN_ARGUMENTS,) if hidden else ()
         return ProcessView(processes=found, pid_space=pid_space, troubles=troubles)

@@ -89,7 +89,7 @@ def attribute(
     notes = [] if is_host or not rows else [_host_pids(rows)]
     shares = _fill_models(shares, reported_bytes or {}, runners)
     reserved = reading.reserved_bytes
-    if reserved.value:
+    if reserved.value is not None and reserved.value > 0:
         shares.append(
             Share(
                 owner=Owner.RESERVED,
@@ -136,15 +136,24 @@ def find_departures(before: Attribution, view: ProcessView, *, now: float) -> tu
         if share.owner in {Owner.MODEL, Owner.RUNNER}
         and share.pid is not None
         and share.used_bytes
-        and share.pid not in view.processes
+        and _has_ended(view, share.pid)
     )
+
+
+def _has_ended(view: ProcessView, pid: int) -> bool:
+    """A dead process that nobody reaped yet has ended; one in a table we cannot read has not."""
+    process = view.processes.get(pid)
+    return process.is_zombie if process else view.is_readable
 
 
 def _taken(reading: GpuReading) -> Reading[int]:
     """Returns what is not free: the driver's own difference, or the processes' sum in RAM."""
     total, free = reading.device.total_bytes, reading.device.free_bytes
     if reading.memory_kind is MemoryKind.UNIFIED:
-        return reading.used_bytes
+        used = reading.used_bytes
+        if used.value is not None and used.value < 0:
+            return unknown(used.source, f"implausible: {used.value} bytes used")
+        return used
     if total.value is None or free.value is None:
         return unknown(free.source, free.reason or total.reason)
     return Reading(

@@ -51,6 +51,7 @@ class ProcessView:
 
     processes: Mapping[int, ProcessFacts] = field(default_factory=dict)
     pid_space: PidSpace = PidSpace.UNKNOWN
+    is_readable: bool = True  # otherwise a missing process proves nothing
     troubles: tuple[Trouble, ...] = ()
 
     def of_role(self, *roles: Role) -> tuple[ProcessFacts, ...]:

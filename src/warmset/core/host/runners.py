@@ -62,7 +62,8 @@ def judge_runners(
         seen_resident: Runners that an earlier look found resident: one of them that is no longer
             listed is stopping, where a new one would be loading.
     """
-    runners = view.of_role(Role.RUNNER, Role.MLX_RUNNER)
+    found = view.of_role(Role.RUNNER, Role.MLX_RUNNER)
+    runners = [p for p in found if not p.is_zombie or _is_servers_child(view, p, server_pid)]
     strangers = {p.pid: why for p in runners if (why := _stranger(view, p, server_pid))}
     own = [p for p in runners if p.pid not in strangers]
     listed = _match(own, residents or (), seen_resident)
@@ -86,6 +87,13 @@ def find_unseen(
     """Returns the residents for which no process was found: hidden, or just killed."""
     found = [runner.resident for runner in runners]
     return tuple(resident for resident in residents or () if resident not in found)
+
+
+def _is_servers_child(view: ProcessView, process: ProcessFacts, server_pid: int | None) -> bool:
+    """Tells a dead runner that its server has yet to notice from one that nobody ever will."""
+    parent = view.processes.get(process.parent_pid or -1)
+    is_server = parent is not None and parent.command.role is Role.SERVER
+    return is_server or (server_pid is not None and process.parent_pid == server_pid)
 
 
 def _stranger(
