@@ -133,7 +133,7 @@ def parse_engine(text: str) -> Engine:
         )
     if tool is Tool.IK_LLAMA_CPP:
         return Engine(text=text, tool=tool, era=Era.DENSE)
-    kind, point = _read_version(version)
+    kind, point = _read_version(version, tool)
     if tool is Tool.OLLAMA and kind == "month":
         kind, point = "ollama", _release_of(point)
     return Engine(
@@ -145,7 +145,7 @@ def parse_engine(text: str) -> Engine:
     )
 
 
-def _read_version(version: str) -> tuple[str, tuple[int, ...]]:
+def _read_version(version: str, tool: Tool) -> tuple[str, tuple[int, ...]]:
     """Returns what kind of version it is, and the value to compare."""
     if match := re.match(r"(20\d\d)(?:-(\d{1,2}))?(?!\d)", version):
         return "month", (int(match[1]), int(match[2] or 1))
