@@ -67,6 +67,26 @@ def test_any_bytes_give_settings_or_one_error(content: bytes) -> None:
     check(load(content))
 
 
+KEYS_WITH_NUMBERS = st.sampled_from(
+    [
+        "ollama.num_parallel",
+        "ollama.keep_alive",
+        "ollama.gpu_overhead",
+        "budget.vram_reserve",
+        "budget.vram_limit",
+        "class.a.priority",
+        "model.a.context",
+        "model.a.requests_per_day",
+    ]
+)
+
+
+@given(KEYS_WITH_NUMBERS, st.integers() | st.just(10**400) | st.just(-(10**400)))
+def test_any_whole_number_gives_settings_or_one_error(key: str, number: int) -> None:
+    """TOML knows no largest integer, and nothing here overflows on one."""
+    check(load(f"{key} = {number}".encode()))
+
+
 @given(TREES)
 def test_any_toml_gives_settings_or_one_error(tree: dict[str, object]) -> None:
     """Valid TOML with any keys and values is accepted whole or refused in words."""

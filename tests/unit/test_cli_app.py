@@ -246,6 +246,13 @@ def test_config_show_json_is_for_programs(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.usefixtures("_elsewhere")
+def test_config_show_names_lists_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    """`-o name` prints keys alone, for loops in a shell."""
+    assert run("config", "show", "-o", "name") == ExitCode.OK
+    assert "budget.vram_reserve" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.usefixtures("_elsewhere")
 def test_config_path_tells_the_file_or_where_it_looked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -336,3 +336,45 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
     """Some editors write one at the start of a UTF-8 file."""
     Path("budgets.toml").write_bytes(b'\xef\xbb\xbf[ollama]\nurl = "a"\n')
     assert load_settings().url == "a"
+
+
+@pytest.mark.parametrize("text", ['"soon"', '"300"', "1.5", "true", "[]"])
+def test_a_keep_alive_that_ollama_would_not_take_is_refused(text: str) -> None:
+    """Text needs a unit, as with Ollama; other types mean nothing."""
+    assert "ollama.keep_alive" in complaint(f"[ollama]\nkeep_alive = {text}")
+
+
+@pytest.mark.parametrize("text", ['""', '"  "', '"a\\u0007b"', "5"])
+def test_an_address_must_be_a_printable_text(text: str) -> None:
+    """Blank addresses and control characters are refused where they stand."""
+    assert "budgets.toml:2: ollama.url" in complaint(f"[ollama]\nurl = {text}")
+
+
+def test_a_value_where_a_table_should_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when a variable wants to add to that table."""
+    assert "budgets.toml:1: budget = 5: should be a table, [budget]" in complaint("budget = 5")
+    monkeypatch.setenv("WARMSET_BUDGET__VRAM_LIMIT", "50%")
+    assert "budget = 5: should be a table" in complaint("budget = 5")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("context", "0"),
+        ("context", "-1"),
+        ("context", "8192.0"),
+        ("priority", "-1"),
+        ("priority", "true"),
+        ("parallel", "0"),
+        ("pin", "1"),
+        ("preload", '"no"'),
+        ("requests_per_day", "-1"),
+        ("requests_per_day", "inf"),
+        ("requests_per_day", "nan"),
+        ("requests_per_day", '"many"'),
+        ("clients_send_context", "0"),
+    ],
+)
+def test_values_outside_their_range_are_refused(key: str, value: str) -> None:
+    """Numbers have bounds and no value is turned into another type."""
+    assert f"budgets.toml:2: model.a.{key}" in complaint(f"[model.a]\n{key} = {value}")

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from warmset.core.model import FOREVER
-from warmset.core.ollama.keepalive import DurationError, parse_go_duration
+from warmset.core.ollama.keepalive import SAFE_MAX_SECONDS, DurationError, parse_go_duration
 
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 """What the server's runner takes. Source: llama.cpp `common/arg.cpp: kv_cache_types`."""
@@ -78,12 +78,14 @@ def _kind_of_limit(value: object) -> str:
 
 def _parse_keep_alive(value: object) -> float:
     """The meaning of OLLAMA_KEEP_ALIVE: a Go duration or whole seconds, negative = for ever."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return FOREVER if value < 0 else float(value)
+    seconds = None
     try:
-        seconds = parse_go_duration(value) if isinstance(value, str) else None
+        if isinstance(value, str):
+            seconds = parse_go_duration(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            seconds = min(value, SAFE_MAX_SECONDS)
     except DurationError:
-        seconds = None
+        pass
     if seconds is None:
         raise ValueError('should be a duration such as "5m", "1h30m" or -1 for ever')
     return FOREVER if seconds < 0 else seconds
