@@ -54,3 +54,18 @@ def test_the_go_engine_runs_only_what_its_release_had():
     assert parse_engine("ollama-0.12").is_go("gptoss")
     assert not parse_engine("ollama-0.33").is_go("gemma3")
     assert not parse_engine("llama.cpp-b5000").is_go("gemma3")
+
+
+@pytest.mark.parametrize(
+    ("month", "version"),
+    [("2024-11", (0, 5)), ("2025-07", (0, 9)), ("2026-03", (0, 16)), ("2026-08", (0, 30))],
+)
+def test_a_month_of_ollama_is_the_release_then_out(month, version):
+    """Months lead to the release at their start, by the dates of the tags."""
+    assert parse_engine(f"ollama-{month}").version == version
+
+
+def test_latent_values_were_dropped_early_in_2026():
+    """llama.cpp stored the compressed values twice until January 2026."""
+    assert not parse_engine("llama.cpp-b7000").drops_latent_values
+    assert parse_engine("llama.cpp-b8211").drops_latent_values

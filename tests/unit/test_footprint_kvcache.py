@@ -330,3 +330,56 @@ def test_cache_types_are_parsed_leniently():
     assert (pair.key, pair.value) == (spoken.key, spoken.value) == (34, 64)
     with pytest.raises(FactsError):
         parse_cache_types("q8_0/f16/f16")
+
+
+def test_short_convolutions_keep_a_few_rows():
+    """lfm2 recurs where a block has no key heads, with `l_cache - 1` rows of the embedding."""
+    model = facts("lfm2", 3, 1024, 8, (0, 2, 0), shortconv__l_cache=3)
+    assert estimate_footprint(model, num_ctx=4096).recurrent_bytes == 2 * 4 * 1024 * 2
+
+
+def test_a_state_space_model_without_groups_has_none():
+    """mamba has no groups; a delta net cannot do without."""
+    mamba = {
+        "general.architecture": "mamba",
+        "block_count": 2,
+        "embedding_length": 1024,
+        "ssm.conv_kernel": 4,
+        "ssm.state_size": 16,
+        "ssm.inner_size": 2048,
+    }
+    assert estimate_footprint(mamba, num_ctx=4096).recurrent_bytes == 2 * 4 * (3 + 16) * 2048
+    bare = {k: v for k, v in QWEN_27B.items() if k != "ssm.group_count"}
+    with pytest.raises(FactsError, match=r"ssm\.group_count"):
+        cache_mib(bare, num_ctx=4096)
+
+
+def test_a_period_of_zero_slides_every_layer():
+    """llama.cpp reads a period of 0 as: all layers slide."""
+    base = facts("gemma3", 4, 1024, 8, 8, attention__sliding_window=512)
+    sliding = cache_mib(base | {"attention.sliding_window_pattern": 0}, num_ctx=8192, batch=512)
+    assert sliding == 4 * 8 * 256 * 2 * 1024 / MIB
+
+
+def test_smallthinker_sees_everything_in_the_first_of_four():
+    """Its period starts with the full layer, so one block alone does not slide."""
+    one = facts("smallthinker", 1, 1024, 8, 8)
+    assert cache_mib(one, num_ctx=65536) == 8 * 256 * 2 * 65536 / MIB
+
+
+def test_the_file_may_list_its_indexers():
+    """`attention.indexer.types` goes before what the context tells."""
+    glm = facts(
+        "glm-dsa",
+        4,
+        1024,
+        8,
+        8,
+        attention__kv_lora_rank=512,
+        rope__dimension_count=64,
+        attention__key_length_mla=256,
+        attention__indexer__key_length=128,
+    )
+    every = cache_mib(glm, num_ctx=4096)
+    two = cache_mib(glm | {"attention.indexer.types": (1, 0, 1, 0)}, num_ctx=4096)
+    assert every - two == 2 * 128 * 2 * 4096 / MIB

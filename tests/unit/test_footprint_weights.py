@@ -191,3 +191,49 @@ def test_unknown_weights_leave_the_sums_unknown():
     assert footprint.ollama_forecast_bytes is None
     assert footprint.kv_bytes > 0
     assert any(note.startswith("weights") for note in footprint.unknowns)
+
+
+def test_a_file_size_alone_is_shared_evenly_where_it_does_not_fit():
+    """Without a table every layer weighs the same, and the rest of the file stays in RAM."""
+    footprint = estimate(file_bytes=5 * GIB, gpu_layers=3)
+    assert footprint.weights_vram_bytes == 3 * GIB
+    assert footprint.weights_ram_bytes == 2 * GIB
+    assert estimate(file_bytes=GIB, gpus=0).weights_ram_bytes == GIB
+
+
+def test_weights_in_ram_alone_do_not_say_what_is_on_the_gpu():
+    """With only the RAM's share known the GPU's stays unknown, unless no GPU is used."""
+    assert estimate(weights_cpu_bytes=GIB, gpu_layers=2).vram_bytes is None
+    assert estimate(weights_cpu_bytes=GIB, gpus=0).ram_bytes > GIB
+
+
+def test_a_table_read_once_can_be_given_again():
+    """Who asks often reads the table once."""
+    read = read_tensors(table())
+    assert estimate(tensors=read) == estimate(tensors=table())
+
+
+def test_an_unknown_adapter_is_noted():
+    """An adapter of unknown size is a line among the unknowns."""
+    notes = estimate(tensors=table(), adapter_bytes=None).unknowns
+    assert any("adapter_bytes" in note for note in notes)
+
+
+def test_a_pool_without_weights_is_unknown():
+    """No weights, no sum over the pool."""
+    assert estimate(integrated=True).pool_bytes is None
+
+
+def test_free_memory_is_given_for_all_gpus_or_for_each():
+    """One number counts for every GPU; a list must have one for each."""
+    same = estimate(tensors=table(), gpus=2, device_free_bytes=8 * GIB)
+    assert same == estimate(tensors=table(), gpus=2, device_free_bytes=[8 * GIB] * 2)
+    lopsided = estimate(tensors=table(), gpus=2, device_free_bytes=(24 * GIB, 8 * GIB))
+    assert lopsided.devices[0].layers > lopsided.devices[1].layers
+
+
+def test_a_tied_table_stays_in_ram_once_when_the_output_does():
+    """The copy exists only where the output matrix sits on a GPU."""
+    with_output = estimate(tensors=table(tied=True), gpu_layers=1)
+    assert with_output.weights_ram_bytes == BLOCKS * BLOCK + MATRIX
+    assert with_output.weights_vram_bytes == MATRIX + 4 * EMBEDDING
