@@ -123,6 +123,18 @@ def test_no_color_holds_for_all_output(
     assert seen == ["1"]
 
 
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_global_options_stand_anywhere_around_sub_verbs(
+    place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`config` and its `show` both take them."""
+    arguments = ["config", "show"]
+    arguments.insert(place, "--host=twin://laptop")
+    assert run(*arguments) == ExitCode.OK
+    assert "twin://laptop" in capsys.readouterr().out
+
+
 def test_an_option_after_the_verb_counts_more(verb: Callable[[Body], None]) -> None:
     """The later word wins, as everywhere on a command line."""
     seen: list[str | None] = []

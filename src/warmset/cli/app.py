@@ -110,9 +110,9 @@ def _load(verb: Verb) -> Command:
         function, member = member, new_app()
         member.command(verb.name)(function)
     command = typer.main.get_command(member)
-    leaves = command.commands.values() if isinstance(command, TyperGroup) else (command,)
-    for leaf in leaves:
-        add_global_options(leaf)
+    inner = command.commands.values() if isinstance(command, TyperGroup) else ()
+    for each in (command, *inner):
+        add_global_options(each)
     return command
 
 
