@@ -1,0 +1,126 @@
+"""One HTTP request of the twin server: bytes in, exchange out, disconnects noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warmset.core.twin.api import Exchange
+    from warmset.shell.twin_server import TwinServer
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class TwinApp:
+    """The ASGI application of a twin server.
+
+    Attributes:
+        accepted: requests that the host has taken.
+        abandoned: exchanges whose client went away, counted once the host knows.
+    """
+
+    def __init__(self, server: TwinServer) -> None:
+        self.accepted = 0
+        self.abandoned = 0
+        self._server = server
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            return
+        body = await _read_body(receive)
+        if body is None:
+            return
+        changed = asyncio.Event()
+        exchange = self._handle(scope, body, changed)
+        gone = asyncio.create_task(_wait_for_disconnect(receive))
+        try:
+            await self._carry(scope, exchange, changed, gone, send)
+        finally:
+            gone.cancel()
+
+    def _handle(self, scope: Message, body: bytes, changed: asyncio.Event) -> Exchange:
+        loop = asyncio.get_running_loop()
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
+        }
+        with self._server.lock:
+            self._server.catch_up()
+            exchange = self._server.api.handle(scope["method"], scope["path"], body, headers)
+            exchange.on_change = lambda: _set(loop, changed)
+            changed.set()
+            self._server.settle()
+            self.accepted += 1
+        return exchange
+
+    async def _carry(
+        self,
+        scope: Message,
+        exchange: Exchange,
+        changed: asyncio.Event,
+        gone: asyncio.Task[None],
+        send: Send,
+    ) -> None:
+        """Sends what the exchange has, as it gets it, until it ends or the client leaves."""
+        has_head = False
+        while True:
+            waiting = asyncio.create_task(changed.wait())
+            await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            changed.clear()
+            with self._server.lock:
+                if gone.done() and not exchange.is_done:
+                    self._server.catch_up()
+                    exchange.abandon()
+                    self._server.settle()
+                    self.abandoned += 1
+                    return
+                content, is_done = exchange.take(), exchange.is_done
+                is_dropped, status = exchange.is_dropped, exchange.status
+            if is_dropped:
+                self._server.hang_up(scope.get("client"))
+                return
+            if status and not has_head:
+                await send(_head(exchange, len(content) if is_done else None))
+                has_head = True
+            if has_head and (content or is_done):
+                shown = b"" if scope["method"] == "HEAD" else content
+                await send({"type": "http.response.body", "body": shown, "more_body": not is_done})
+            if is_done:
+                return
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """Returns the body of a request, `None` if the client left before its end."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _head(exchange: Exchange, length: int | None) -> Message:
+    headers = []
+    if exchange.content_type:
+        headers.append((b"content-type", exchange.content_type.encode("latin-1")))
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    return {"type": "http.response.start", "status": exchange.status, "headers": headers}
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Sets an event from any thread; a loop that has ended needs none."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)
