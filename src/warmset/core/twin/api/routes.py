@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
 
 from warmset.core.twin.api import creation, embedding, inference, listing, openai
 from warmset.core.twin.api.answer import JSON, Answer, Refuse
@@ -55,7 +54,7 @@ class Api:
     def handle(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Exchange:
-        """Takes one request. `path` is without a query; header names are in lower case."""
+        """Takes one request. `path` is decoded and without a query; header names are in lower case."""
         exchange = Exchange()
         self._handled += 1
         if not self.host.is_up:
@@ -106,7 +105,7 @@ def _find(path: str) -> tuple[Mapping[str, Endpoint], str] | None:
         return exact, ""
     head, _, rest = path.rpartition("/")
     endpoints = _ROUTES.get(f"{head}/*")
-    return (endpoints, unquote(rest)) if endpoints is not None and rest else None
+    return (endpoints, rest) if endpoints is not None and rest else None
 
 
 def _json(api: Api, call: Call, view: Callable[[TwinHost], object]) -> None:
