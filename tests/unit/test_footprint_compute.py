@@ -159,3 +159,8 @@ def test_the_forecast_is_ollamas_and_not_ours():
     footprint = estimate_footprint(QWEN_27B, num_ctx=8192, kv_type="q4_0", file_bytes=16 * GIB)
     dense = 2 * 64 * 4 * (5120 // 24) * 8192 * 2
     assert footprint.ollama_forecast_bytes == 16 * GIB + dense
+
+
+def test_without_flash_attention_ollama_keeps_the_small_batch():
+    """Its large batches are for flash attention only."""
+    assert estimate_footprint(LLAMA3, num_ctx=65536, flash_attn=False).batch == 512

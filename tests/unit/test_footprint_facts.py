@@ -37,7 +37,9 @@ def test_the_architecture_prefix_does_not_matter():
     )
 
 
-@pytest.mark.parametrize("key", ["general.architecture", "block_count", "embedding_length"])
+@pytest.mark.parametrize(
+    "key", ["general.architecture", "block_count", "embedding_length", "attention.head_count"]
+)
 def test_a_missing_fact_that_matters_is_named(key):
     """Without a key that decides the cache there is a refusal that says which."""
     assert refused_key({k: v for k, v in LLAMA.items() if k != key}) == key
@@ -129,3 +131,10 @@ def test_facts_that_are_no_mapping_are_refused():
     """A list instead of facts is a refusal, not an attribute error."""
     with pytest.raises(FactsError):
         estimate_footprint([1, 2], num_ctx=4096)
+
+
+def test_a_head_count_is_needed_even_where_key_lengths_are_given():
+    """Key lengths do not say how many keys there are."""
+    lengths = {"attention.key_length": 128, "attention.value_length": 128}
+    bare = {k: v for k, v in LLAMA.items() if k != "attention.head_count"}
+    assert refused_key(bare | lengths) == "attention.head_count"

@@ -383,3 +383,21 @@ def test_the_file_may_list_its_indexers():
     every = cache_mib(glm, num_ctx=4096)
     two = cache_mib(glm | {"attention.indexer.types": (1, 0, 1, 0)}, num_ctx=4096)
     assert every - two == 2 * 128 * 2 * 4096 / MIB
+
+
+def test_falcon_h1_attends_and_recurs_in_every_block():
+    """Its blocks have a cache and a state each."""
+    model = facts(
+        "falcon-h1",
+        2,
+        1024,
+        8,
+        2,
+        ssm__conv_kernel=4,
+        ssm__state_size=64,
+        ssm__group_count=1,
+        ssm__inner_size=2048,
+    )
+    footprint = estimate_footprint(model, num_ctx=4096)
+    assert footprint.kv_bytes == 2 * 2 * 256 * 2 * 4096
+    assert footprint.recurrent_bytes == 2 * 4 * (3 * (2048 + 128) + 64 * 2048)

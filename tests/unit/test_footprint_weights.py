@@ -82,6 +82,13 @@ def test_the_input_table_stays_in_ram():
     assert footprint.weights_vram_bytes == BLOCKS * BLOCK + MATRIX + 4 * EMBEDDING
 
 
+def test_tensors_of_no_block_go_with_the_output():
+    """Rope frequencies and the like sit where the output matrix does."""
+    rope = Tensor(name="rope_freqs.weight", type="F32", shape=(64,))
+    plain, more = estimate(tensors=table()), estimate(tensors=(*table(), rope))
+    assert more.weights_vram_bytes - plain.weights_vram_bytes == 256
+
+
 def test_a_tied_embedding_is_held_twice():
     """Without output weights the GPU gets a copy of the table that RAM keeps."""
     footprint = estimate(tensors=table(tied=True))

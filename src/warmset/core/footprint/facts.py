@@ -140,8 +140,6 @@ def _checked(key: str, raw: FactValue) -> Value:
         if plain and 0 <= min(numbers) <= max(numbers) <= _LIMITS.get(key, 1):
             return tuple(numbers)
         return tuple(_number(key, item) for item in raw)
-    if key == "attention.sliding_window_pattern" and isinstance(raw, bool):
-        return int(raw)
     return _number(key, raw)
 
 
@@ -175,8 +173,7 @@ class Found:
     def optional(self, key: str) -> int | None:
         """Returns a number, or `None` where it is absent."""
         value = self._values[key]
-        if isinstance(value, tuple):
-            raise missing_fact(key, "is an array")
+        assert not isinstance(value, tuple), key  # only keys in `_ARRAYS` may hold arrays
         return value
 
     def widest(self, key: str) -> int | None:

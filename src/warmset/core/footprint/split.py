@@ -164,8 +164,6 @@ def _split_table(
     by_gpu, in_ram = sum_by_device(
         (*table.blocks[:blocks], *absent, table.output + table.other), devices, gpus
     )
-    if devices[-1] == CPU:
-        in_ram -= table.tied_bytes
     return by_gpu, in_ram + table.embedding
 
 
