@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 
-from warmset.core.model import Device, Entry, Observation, Resident
+from warmset.core.model import Device, Entry, Observation, Resident, ServerSettings
 from warmset.core.settings import Settings
 from warmset.errors import BackendError, BackendTimeout, Unreachable
 from warmset.shell.wiring import Connection
@@ -38,9 +39,18 @@ def observe(connection: Connection, settings: Settings) -> Observation:
             residents=residents,
             devices=found,
             memory=memory.result(),
-            settings=settings.server,
+            settings=merge_settings(settings.server, connection.known_settings),
             notes=(*connection.notes, *notes, *_device_notes(connection, found)),
         )
+
+
+def merge_settings(said: ServerSettings, seen: ServerSettings) -> ServerSettings:
+    """Returns the server's settings: what the operator said, else what was seen, else unknown."""
+    values = {}
+    for item in fields(ServerSettings):
+        stated = getattr(said, item.name)
+        values[item.name] = getattr(seen, item.name) if stated is None else stated
+    return ServerSettings(**values)
 
 
 def _residents(

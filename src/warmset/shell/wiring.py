@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from warmset.core.model import Device, HostMemory, Reading, unknown
+from warmset.core.model import Device, HostMemory, Reading, ServerSettings, unknown
 from warmset.core.settings import Settings
 from warmset.ports import Clock, ModelServer
 
@@ -37,6 +37,7 @@ class Connection:
     Attributes:
         is_local: whether the GPUs and the RAM read are those of the server.
         read_devices, read_memory: the probes, already chosen for this host.
+        known_settings: how the server was started, where that can be seen.
         notes: what the operator should know about the connection itself.
     """
 
@@ -45,6 +46,7 @@ class Connection:
     is_local: bool
     read_devices: Callable[[], Sequence[Device]]
     read_memory: Callable[[], HostMemory]
+    known_settings: ServerSettings = field(default_factory=ServerSettings)
     notes: tuple[str, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
 
