@@ -244,6 +244,8 @@ def test_drafting_caches_the_next_token_block_and_multiplies_the_state():
     assert drafting.kv_bytes / MIB == 2048 + 128
     assert drafting.recurrent_bytes == 4 * plain.recurrent_bytes
     assert drafting.compute_bytes > plain.compute_bytes
+    share = drafting.devices[0]
+    assert share.compute_upper_bytes - share.compute_bytes > 1024 * MIB
 
 
 def test_the_go_engine_keeps_checkpoints_of_the_state():

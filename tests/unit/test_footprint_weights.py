@@ -244,3 +244,12 @@ def test_a_tied_table_stays_in_ram_once_when_the_output_does():
     with_output = estimate(tensors=table(tied=True), gpu_layers=1)
     assert with_output.weights_ram_bytes == BLOCKS * BLOCK + MATRIX
     assert with_output.weights_vram_bytes == MATRIX + 4 * EMBEDDING
+
+
+def test_the_rows_of_the_embedding_are_the_vocabulary():
+    """Outputs are computed for the padded table, whatever the tokenizer counts."""
+    bare = {k: v for k, v in FACTS.items() if k != "vocab_size"}
+    old = {"num_ctx": 4096, "engine": "llama.cpp-b8211"}
+    read = estimate_footprint(bare, tensors=table(), **old)
+    assert read.compute_bytes == estimate_footprint(FACTS, tensors=table(), **old).compute_bytes
+    assert not any("vocab_size" in note for note in read.unknowns)

@@ -11,6 +11,7 @@ from warmset.core.footprint.overhead import (
     COMPUTE_UPPER_RATIO,
     CONTEXT_BYTES,
     CONTEXT_UPPER_BYTES,
+    DRAFT_UPPER_BYTES,
     PROJECTOR_GRAPH_BYTES,
 )
 from warmset.core.footprint.request import Request
@@ -83,6 +84,8 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
     overhead = CONTEXT_BYTES + parts.unpack
     exact = split.kv[gpu] + split.state[gpu]
     compute_upper = int(COMPUTE_UPPER_RATIO * compute)
+    if is_output and parts.draft_graph:
+        compute_upper += max(DRAFT_UPPER_BYTES - parts.draft_graph, 0)
     point = upper = None
     if weights is not None:
         point = weights + exact + compute + overhead

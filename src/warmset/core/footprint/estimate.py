@@ -16,7 +16,7 @@ from warmset.core.footprint.assemble import assemble
 from warmset.core.footprint.measure import Extras, measure
 from warmset.core.footprint.request import check_bytes, check_whole, complete_request
 from warmset.core.footprint.result import Footprint
-from warmset.core.footprint.shape import Shape, read_shape
+from warmset.core.footprint.shape import Shape, read_shape, with_vocabulary
 from warmset.core.footprint.split import Weights
 from warmset.core.footprint.weights import WeightTable, read_tensors
 from warmset.core.model import FactValue, Tensor
@@ -88,6 +88,8 @@ def estimate_footprint(
         cpu=check_bytes("weights_cpu_bytes", weights_cpu_bytes),
         file=check_bytes("file_bytes", file_bytes),
     )
+    if weights.table is not None and weights.table.vocabulary:
+        shape = with_vocabulary(shape, weights.table.vocabulary)
     as_ollama = _as_ollama_reads(shape, weights, file_bytes)
     request = complete_request(
         shape,

@@ -21,6 +21,9 @@ CONTEXT_UPPER_BYTES: Final = 550 * MIB
 PROJECTOR_GRAPH_BYTES: Final = 1 * GIB
 """Scratch of a vision encoder. Source: Ollama v0.33 `llm/llama_server.go` adds the projector's
 bytes and 1 GiB to its fit target."""
+DRAFT_UPPER_BYTES: Final = 1945 * MIB
+"""Largest scratch seen of a context that drafts with the model's own next-token blocks: 1.9 GiB,
+where the smallest took 0.5. Source: readings of public logs of 2026."""
 COMPUTE_UPPER_RATIO: Final = 1.15
 _HALF: Final = CACHE_TYPE_BYTES_PER_32["f16"]
 _F16: Final = 2

@@ -7,7 +7,7 @@ names the key; what only decides scratch memory may be missing, and is then list
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -90,6 +90,13 @@ def read_shape(facts: Facts) -> Shape:
         raise missing_fact("general.architecture")
     scheme = scheme_of(architecture)
     return _shape(architecture, scheme, read_values(facts, architecture))
+
+
+@lru_cache(maxsize=512)
+def with_vocabulary(shape: Shape, vocabulary: int) -> Shape:
+    """Returns `shape` with the rows that the embedding really has: padding counts."""
+    missing = tuple(key for key in shape.missing if key != "vocab_size")
+    return replace(shape, vocabulary=vocabulary, missing=missing)
 
 
 @lru_cache(maxsize=512)

@@ -73,6 +73,7 @@ class WeightTable:
     matrix: int  # the output matrix alone
     is_tied: bool
     tied_bytes: int  # what a tied embedding takes a second time, on the GPU
+    vocabulary: int | None  # rows of the embedding, padded as computed with
 
     @property
     def file_bytes(self) -> int:
@@ -125,7 +126,7 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
     """
     blocks: dict[int, int] = {}
     embedding = matrix = output = other = projector = largest = head = 0
-    has_output = False
+    has_output, vocabulary = False, None
     for tensor in tensors:
         size = tensor_bytes(tensor)
         name = tensor.name
@@ -139,7 +140,9 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
             projector += size
         elif name.startswith(_HOST_TABLES):
             embedding += size
-            matrix = size if name == "token_embd.weight" else matrix
+            if name == "token_embd.weight":
+                matrix = size
+                vocabulary = tensor.shape[-1] if tensor.shape else None
         elif name.startswith("output"):
             output += size
             if name == "output.weight":
@@ -157,4 +160,5 @@ def read_tensors(tensors: tuple[Tensor, ...]) -> WeightTable:
         matrix=head or matrix,
         is_tied=not has_output and matrix > 0,
         tied_bytes=0 if has_output else matrix,
+        vocabulary=vocabulary,
     )
