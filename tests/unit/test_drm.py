@@ -152,12 +152,31 @@ def apu_files() -> dict[str, object]:
 
 
 def test_intel_total_is_unknown_unless_stated(tmp_path: Path) -> None:
-    """Sysfs does not tell an Arc's memory; the hint says where to state it."""
+    """Sysfs does not tell an Arc's memory; the reason says so, and no number stands there."""
     tree = Tree(tmp_path)
     tree.card(0, ARC, "0x8086", {})
     found = only(DrmProbe(tree.root).survey())
     assert found.device.total_bytes.value is None
-    assert "budgets.toml" in found.device.total_bytes.reason
+    assert "has to be stated" in found.device.total_bytes.reason
+    assert not found.device.integrated
+
+
+def test_intel_on_the_root_bus_is_integrated(tmp_path: Path) -> None:
+    """Every Intel laptop has one; it is no card that a model could be planned on."""
+    tree = Tree(tmp_path)
+    tree.card(0, "0000:00:02.0", "0x8086", {})
+    (device,) = DrmProbe(tree.root).read()
+    assert device.integrated
+    assert device.free_bytes.value is None
+
+
+def test_odd_entries_of_a_process_are_passed_over(tree: Tree) -> None:
+    """Files that are no DRM client, clients without an id, and processes without fdinfo."""
+    tree.put("proc/50/fdinfo/0", "pos: 0")
+    tree.client(51, 3, {"drm-driver": "amdgpu", "drm-pdev": DGPU})
+    tree.put("proc/52/status", "")
+    tree.put("sys/class/kfd/kfd/proc/60/vram_1", "many")
+    assert only(DrmProbe(tree.root).survey()).processes.value == ()
 
 
 def test_intel_with_a_stated_total_is_an_estimate(tmp_path: Path) -> None:

@@ -527,6 +527,89 @@ def test_implausible_numbers_are_discarded(
     assert only(found).processes.quality is Quality.EXACT
 
 
+def test_driver_that_goes_away_leaves_stale_numbers_and_says_so(
+    nvml: FakeNvml, probe: NvmlProbe
+) -> None:
+    """The module is unloaded under an open session: no fresh session, last numbers as stale."""
+    probe.read()
+    nvml.fail("*", "DRIVER_NOT_LOADED")
+    found = probe.survey()
+    assert codes(found) == ["driver-not-loaded"]
+    assert only(found).state is DeviceState.FAILED
+    assert only(found).device.free_bytes.quality is Quality.STALE
+
+
+def test_devices_that_cannot_be_counted_are_a_trouble(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """A driver that opens and then counts nothing is an error with its call and code."""
+    nvml.fail("nvmlDeviceGetCount", "UNKNOWN")
+    found = probe.survey()
+    assert found.devices == ()
+    assert "nvmlDeviceGetCount returned code 999" in found.troubles[0].message
+
+
+def test_card_that_is_taken_from_us_is_not_called_lost(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """Permission withdrawn later: the card is skipped like another tenant's."""
+    nvml.gpu(1)
+    probe.read()
+    nvml.fail("nvmlDeviceGetHandleByIndex", "NO_PERMISSION", index=1)
+    assert [d.device.index for d in probe.survey().devices] == [0]
+
+
+def test_closed_probe_ends_its_session_once(nvml: FakeNvml) -> None:
+    """Closing shuts NVML down, and closing twice is closing once."""
+    nvml.log_calls()
+    probe = NvmlProbe(is_wsl=False, is_soc=False)
+    probe.read()
+    probe.close()
+    probe.close()
+    assert nvml.called("nvmlShutdown") == 1
+
+
+def test_memory_not_permitted_is_unknown(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """NO_PERMISSION on memory: the device is listed, its memory unknown with the reason."""
+    nvml.fail("nvmlDeviceGetMemoryInfo", "NO_PERMISSION", index=0)
+    found = probe.survey()
+    assert only(found).device.free_bytes.value is None
+    assert "not permitted" in only(found).device.free_bytes.reason
+
+
+def test_grace_without_memory_counts_is_unified(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """NOT_SUPPORTED on a Grace board: its pool is the host's."""
+    nvml.set(0, name="NVIDIA GH200 480GB", total=None)
+    assert only(probe.survey()).memory_kind is MemoryKind.UNIFIED
+
+
+def test_unified_memory_without_process_bytes_has_no_sum(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """A process that does not tell makes the GPU's use unknown, not smaller."""
+    nvml.set(0, name="NVIDIA GB10", total=None)
+    nvml.procs(0, [(10, GIB), (11, None)])
+    assert only(probe.survey()).used_bytes.value is None
+
+
+def test_bug_in_the_worker_reaches_the_caller(probe: NvmlProbe) -> None:
+    """An unexpected exception is raised where someone waits, and the thread lives on."""
+
+    def fail(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    real, probe._reader.read_all = probe._reader.read_all, fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        probe.read()
+    probe._reader.read_all = real  # type: ignore[method-assign]
+    assert len(probe.read()) == 1
+
+
+def test_jetson_is_told_by_its_device_tree(tmp_path: Path) -> None:
+    """A Tegra names itself in the device tree; other machines have none."""
+    from warmset.adapters.nvml.probe import runs_on_soc
+
+    assert not runs_on_soc(tmp_path)
+    file = tmp_path / "proc/device-tree/compatible"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"nvidia,p3737-0000\0nvidia,tegra234\0")
+    assert runs_on_soc(tmp_path)
+
+
 def test_implausible_first_reading_is_unknown(nvml: FakeNvml, probe: NvmlProbe) -> None:
     """With nothing to fall back on there is no number, and no zero."""
     nvml.set(0, total=0)

@@ -7,57 +7,29 @@ handed over as soon as it is complete: a card that hangs hides nothing that was 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 from warmset.adapters.nvml import library as nvml
+from warmset.adapters.nvml.devices import (
+    SOURCE,
+    Identity,
+    memory_kind,
+    own_memory,
+    report_nonsense,
+    shared_memory,
+    unreadable,
+)
 from warmset.adapters.nvml.library import CallFailed, Handle, NvmlLibrary
 from warmset.adapters.nvml.meaning import explain_device
 from warmset.core.host.readings import (
-    DeviceState,
     GpuProcess,
     GpuReading,
     MemoryKind,
-    MemoryNumbers,
     Trouble,
     find_implausible,
     normalise_pci,
 )
-from warmset.core.model import Device, DeviceId, HostMemory, Quality, Reading, unknown
-
-SOURCE: Final = "nvml"
-
-UNIFIED_NAMES: Final = ("gb10", "thor", "orin", "nvgpu", "xavier", "tegra")
-"""Words in the names of GPUs without memory of their own. Source: devices.md sections 3 and 8."""
-
-OS_MANAGED_NAMES: Final = ("gh200", "gb200", "gb300", "grace")
-"""Words in the names of GPUs whose memory the OS runs as a NUMA node. Source: as above."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Which card it is. Kept for a session, so that a lost card keeps its name."""
-
-    id: DeviceId
-    name: str
-    index: int
-    pci_id: str
-    compute: str
-    parent_id: DeviceId | None = None
-
-    def device(self, total: Reading[int], free: Reading[int], *, integrated: bool) -> Device:
-        """Returns the frame's device with these readings."""
-        return Device(
-            id=self.id,
-            name=self.name,
-            library="CUDA",
-            total_bytes=total,
-            free_bytes=free,
-            index=self.index,
-            pci_id=self.pci_id,
-            integrated=integrated,
-            compute=self.compute,
-        )
+from warmset.core.model import DeviceId, HostMemory, Reading, unknown
 
 
 @dataclass(slots=True)
@@ -66,6 +38,7 @@ class Look:
 
     troubles: list[Trouble] = field(default_factory=list)
     seen: set[DeviceId] = field(default_factory=set)
+    denied: set[DeviceId] = field(default_factory=set)
     needs_new_session: bool = False
 
     def note(self, failed: CallFailed, identity: Identity | None, name: str) -> None:
@@ -133,7 +106,9 @@ class DeviceReader:
                 return list(self._open_parts(handle, identity, look))
         except CallFailed as failed:
             look.note(failed, known, known.name if known else f"NVIDIA GPU {index}")
-            if known is not None and failed.code != nvml.NO_PERMISSION:
+            if known is not None and failed.code == nvml.NO_PERMISSION:
+                look.denied.add(known.id)
+            elif known is not None:
                 look.seen.add(known.id)
                 publish(unreadable(known, failed))
             return []
@@ -217,16 +192,16 @@ class DeviceReader:
         try:
             processes = self._read_processes(identity, handle, look)
             if kind is MemoryKind.UNIFIED:
-                return self._unified(identity, processes, self._read_use(handle))
+                return self._read_shared(identity, handle, processes)
             numbers = self._library.read_memory(handle)
         except CallFailed as failed:
             if failed.code == nvml.NOT_SUPPORTED and kind is MemoryKind.OS_MANAGED:
-                return self._unified(identity, processes, self._read_use(handle))
+                return self._read_shared(identity, handle, processes)
             look.note(failed, identity, identity.name)
             return unreadable(identity, failed, processes=processes)
         implausible = find_implausible(numbers, self._last_total(identity.id))
         if implausible:
-            look.troubles.append(_report_nonsense(identity, numbers, implausible))
+            look.troubles.append(report_nonsense(identity, numbers, implausible))
             return unreadable(identity, None, implausible, processes=processes)
         return own_memory(identity, numbers, kind, processes, self._read_use(handle))
 
@@ -249,122 +224,8 @@ class DeviceReader:
             return unknown(SOURCE, f"{failed.call} returned code {failed.code}")
         return Reading(value=min(1.0, max(0.0, rates.gpu / 100)), source=SOURCE)
 
-    def _unified(
-        self,
-        identity: Identity,
-        processes: Reading[tuple[GpuProcess, ...]],
-        use: Reading[float],
+    def _read_shared(
+        self, identity: Identity, handle: Handle, processes: Reading[tuple[GpuProcess, ...]]
     ) -> GpuReading:
-        """Returns a device that lives in the host's RAM: what RAM has is what it has."""
-        source = "unified memory: the host's RAM"
-        total: Reading[int] = unknown(source, "the host's RAM is not read here")
-        free = total
-        if self._read_memory is not None:
-            memory = self._read_memory()
-            total = _as_estimate(memory.total_bytes, source)
-            free = _as_estimate(memory.available_bytes, source)
-        return GpuReading(
-            device=identity.device(total, free, integrated=True),
-            memory_kind=MemoryKind.UNIFIED,
-            used_bytes=_sum_processes(processes),
-            reserved_bytes=unknown(SOURCE, "unified memory has no reserve of its own"),
-            processes=processes,
-            utilization=use,
-            parent_id=identity.parent_id,
-        )
-
-
-def memory_kind(name: str, *, is_soc: bool) -> MemoryKind:
-    """Returns what the memory of a GPU of this name is; never guessed from its size."""
-    lowered = name.lower()
-    if is_soc or any(word in lowered for word in UNIFIED_NAMES):
-        return MemoryKind.UNIFIED
-    if any(word in lowered for word in OS_MANAGED_NAMES):
-        return MemoryKind.OS_MANAGED
-    return MemoryKind.DEDICATED
-
-
-def own_memory(
-    identity: Identity,
-    numbers: MemoryNumbers,
-    kind: MemoryKind,
-    processes: Reading[tuple[GpuProcess, ...]],
-    use: Reading[float],
-) -> GpuReading:
-    """Returns a device with memory of its own. Free is what the driver says, never computed."""
-    reserved: Reading[int] = unknown(SOURCE, "this driver counts its reserve as used")
-    if numbers.reserved_bytes is not None:
-        reserved = Reading(value=numbers.reserved_bytes, source=SOURCE)
-    return GpuReading(
-        device=identity.device(
-            Reading(value=numbers.total_bytes, source=SOURCE),
-            Reading(value=numbers.free_bytes, source=SOURCE),
-            integrated=False,
-        ),
-        memory_kind=kind,
-        used_bytes=Reading(value=numbers.used_bytes, source=SOURCE),
-        reserved_bytes=reserved,
-        processes=processes,
-        utilization=use,
-        parent_id=identity.parent_id,
-    )
-
-
-def unreadable(
-    identity: Identity,
-    failed: CallFailed | None,
-    reason: str = "",
-    *,
-    processes: Reading[tuple[GpuProcess, ...]] | None = None,
-) -> GpuReading:
-    """Returns a device whose memory this look could not read, and why."""
-    state = DeviceState.OK if failed is None else DeviceState.FAILED
-    kind = MemoryKind.DEDICATED
-    if failed is not None:
-        reason = explain_device(failed.code, failed.call, identity.id, identity.name).message
-        if failed.code in nvml.LOST_CODES:
-            state = DeviceState.LOST
-        elif failed.code in {nvml.NOT_SUPPORTED, nvml.NO_PERMISSION}:
-            state = DeviceState.OK
-            kind = MemoryKind.UNREPORTED
-    return GpuReading(
-        device=identity.device(unknown(SOURCE, reason), unknown(SOURCE, reason), integrated=False),
-        state=state,
-        memory_kind=kind,
-        used_bytes=unknown(SOURCE, reason),
-        reserved_bytes=unknown(SOURCE, reason),
-        processes=processes or unknown(SOURCE, reason),
-        utilization=unknown(SOURCE, reason),
-        parent_id=identity.parent_id,
-    )
-
-
-def _as_estimate(reading: Reading[int], source: str) -> Reading[int]:
-    if reading.value is None:
-        return unknown(source, reading.reason)
-    worst = Quality.ESTIMATE if reading.quality is Quality.EXACT else reading.quality
-    return replace(reading, source=source, quality=worst)
-
-
-def _sum_processes(processes: Reading[tuple[GpuProcess, ...]]) -> Reading[int]:
-    """Returns what the processes hold together: on unified memory the GPU's real use."""
-    source = "sum of processes"
-    if processes.value is None:
-        return unknown(source, processes.reason)
-    parts = [p.used_bytes for p in processes.value]
-    if any(part is None for part in parts):
-        return unknown(source, "a process does not report its bytes")
-    return Reading(
-        value=sum(part for part in parts if part is not None),
-        source=source,
-        quality=Quality.ESTIMATE,
-    )
-
-
-def _report_nonsense(identity: Identity, numbers: MemoryNumbers, why: str) -> Trouble:
-    return Trouble(
-        code="implausible",
-        message=f"{identity.name}: implausible memory reading, discarded: {why} "
-        f"(total {numbers.total_bytes}, free {numbers.free_bytes}, used {numbers.used_bytes})",
-        device=identity.id,
-    )
+        memory = self._read_memory() if self._read_memory else None
+        return shared_memory(identity, memory, processes, self._read_use(handle))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from warmset.adapters.nvml.devices import Identity, unreadable
 from warmset.adapters.nvml.library import CallFailed, NvmlLibrary
-from warmset.adapters.nvml.look import DeviceReader, Identity, Look, unreadable
+from warmset.adapters.nvml.look import DeviceReader, Look
 from warmset.adapters.nvml.meaning import (
     OTHER_RETRY_SECONDS,
     RETRY_SECONDS,
@@ -212,16 +213,17 @@ class NvmlProbe:
             )
 
     def _finish(self, look: Look) -> None:
-        """After a whole look: cards that are no longer listed are lost, MIG slices are gone."""
+        """After a whole look: forgets MIG slices that are gone and cards that are no target now.
+
+        Any other card that is no longer listed stays, and is shown as lost.
+        """
         troubles = list(look.troubles)
         with self._lock:
             for gone in [id_ for id_ in self._kept if id_ not in look.seen]:
                 kept = self._kept[gone]
-                if kept.reading.parent_id is not None or self._is_now_cut_up(gone):
+                is_no_target = gone in look.denied or self._is_now_cut_up(gone)
+                if kept.reading.parent_id is not None or is_no_target:
                     del self._kept[gone]
-                elif kept.good is not None and look.seen:
-                    lost = replace(kept.good, state=DeviceState.LOST)
-                    self._kept[gone] = replace(kept, reading=lost)
             if self._library.is_old:
                 troubles.append(_OLD_DRIVER)
             self._troubles = tuple(troubles)
