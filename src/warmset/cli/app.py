@@ -38,6 +38,7 @@ class Verb:
 VERBS = (
     Verb("status", "Show the GPUs and the resident models.", "status"),
     Verb("ps", "The same as status.", "status", hidden=True),
+    Verb("plan", "Show which models fit together, and what would be done.", "plan"),
     Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("config", "Show the configuration and where each value comes from.", "config"),
 )

@@ -45,11 +45,11 @@ def observe(connection: Connection, settings: Settings) -> Observation:
 
 
 def merge_settings(said: ServerSettings, seen: ServerSettings) -> ServerSettings:
-    """Returns the server's settings: what the operator said, else what was seen, else unknown."""
+    """Returns the server's settings: what was seen of it beats what the operator said of it."""
     values = {}
     for item in fields(ServerSettings):
-        stated = getattr(said, item.name)
-        values[item.name] = getattr(seen, item.name) if stated is None else stated
+        found = getattr(seen, item.name)
+        values[item.name] = getattr(said, item.name) if found is None else found
     return ServerSettings(**values)
 
 

@@ -21,6 +21,7 @@ from warmset.core.model import (
     Reading,
     ServerSettings,
 )
+from warmset.core.ollama.admission import max_loaded
 from warmset.core.settings import Settings
 from warmset.core.twin.api.routes import Api
 from warmset.core.twin.clock import Timeline
@@ -167,10 +168,10 @@ def settings_of(spec: HostSpec) -> ServerSettings:
     """Returns how the pretended server was started, as its environment says."""
     env = spec.env
     return ServerSettings(
-        max_loaded_models=env.max_loaded_models or None,
+        max_loaded_models=max_loaded(env.max_loaded_models, len(spec.gpus)),
         num_parallel=env.num_parallel,
         context_length=env.context_length or None,
-        kv_cache_type=env.kv_cache_type or None,
+        kv_cache_type=env.kv_cache_type or "f16",
         flash_attention=env.flash_attention,
         sched_spread=env.sched_spread,
         keep_alive_seconds=env.keep_alive,

@@ -1,0 +1,53 @@
+"""From one look at a host to the plan: the way that every verb takes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from warmset.core.model import Observation
+from warmset.core.planner.build import build_candidates, build_host
+from warmset.core.planner.candidates import Candidate
+from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.planning import plan
+from warmset.core.planner.result import Plan
+from warmset.core.settings import Settings
+from warmset.shell.observe import observe
+from warmset.shell.wiring import connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A plan with all that it was made from."""
+
+    observation: Observation
+    settings: Settings
+    host: HostCapacity
+    candidates: tuple[Candidate, ...]
+    plan: Plan
+
+
+def decide(observation: Observation, settings: Settings) -> Decision:
+    """Returns the plan for what was seen."""
+    host, where = build_host(observation, settings)
+    candidates = build_candidates(observation, settings, host, where)
+    return Decision(
+        observation=observation,
+        settings=settings,
+        host=host,
+        candidates=candidates,
+        plan=plan(candidates, host),
+    )
+
+
+def look_and_decide(settings: Settings) -> Decision:
+    """Looks at the host that the settings name, and returns the plan for it.
+
+    Raises:
+        WarmsetError: the host cannot be reached, or its address is wrong.
+    """
+    connection = connect(settings, environ=os.environ)
+    try:
+        return decide(observe(connection, settings), settings)
+    finally:
+        connection.close()
