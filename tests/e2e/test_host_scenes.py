@@ -357,6 +357,48 @@ def test_wsl_view_of_one_card(stage: Stage) -> None:
     assert share.quality is Quality.ESTIMATE
 
 
+def test_gpu_time_of_a_runner_is_a_sign_of_use() -> None:
+    """Engine time that a driver counts by process reaches the evidence."""
+    from dataclasses import replace
+
+    from warmset.core.host.commands import parse_command
+    from warmset.core.host.processes import ProcessFacts, ProcessView
+    from warmset.core.host.readings import GpuProcess, GpuReading, GpuSurvey
+    from warmset.core.model import Device, Reading, unknown
+
+    runner = ProcessFacts(
+        pid=7,
+        parent_pid=1,
+        name="llama-server",
+        command=parse_command(["llama-server", "--model", f"/x/sha256-{HEX_A}"]),
+        started_at=1.0,
+    )
+    view = ProcessView(processes={7: runner}, pid_space=PidSpace.HOST)
+    card = GpuReading(
+        device=Device(
+            id=DeviceId("0000:03:00.0"),
+            name="card",
+            library="ROCm",
+            total_bytes=Reading(value=24 * GIB, source="drm"),
+            free_bytes=Reading(value=20 * GIB, source="drm"),
+        ),
+        used_bytes=unknown("drm", "-"),
+        reserved_bytes=unknown("drm", "-"),
+        utilization=unknown("drm", "-"),
+        processes=unknown("drm", "-"),
+    )
+
+    def survey(seconds: float) -> GpuSurvey:
+        row = GpuProcess(pid=7, used_bytes=GIB, kinds=frozenset({"compute"}), busy_seconds=seconds)
+        rows = Reading(value=(row,), source="fdinfo")
+        return GpuSurvey(source="drm", devices=(replace(card, processes=rows),))
+
+    residents = (row(KEY_A, "qwen:7b", GIB),)
+    first = draw_picture([survey(1.0)], view, residents, at=1_000_000.0)
+    second = draw_picture([survey(4.0)], view, residents, at=1_000_005.0, before=first)
+    assert [(u.sign, u.is_busy) for u in second.use] == [(Sign.GPU_TIME, True)]
+
+
 def test_remote_server_has_no_devices_of_this_machine() -> None:
     """With no survey and no table, a picture has residents and nothing else."""
     from warmset.core.host.processes import ProcessView

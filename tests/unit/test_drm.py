@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from warmset.adapters.drm import DrmProbe
-from warmset.core.host.readings import DeviceState, GpuReading, GpuSurvey, MemoryKind
+from warmset.core.host.readings import (
+    DeviceState,
+    GpuReading,
+    GpuSurvey,
+    MemoryKind,
+    normalise_pci,
+)
 from warmset.core.model import HostMemory, Quality, Reading, unknown
 from warmset.core.units import GIB, MIB
 
@@ -294,6 +300,21 @@ def test_implausible_numbers_leave_the_last_ones_as_stale(
     found = only(probe.survey())
     assert found.device.free_bytes.value == 14 * GIB
     assert found.device.free_bytes.quality is Quality.STALE
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("00000000:0A:00.0", "0000:0a:00.0"),
+        ("0000:c4:00.1", "0000:c4:00.1"),
+        ("10000:01:00.0", "10000:01:00.0"),
+        ("xyz:01:00.0", "xyz:01:00.0"),
+        ("platform", "platform"),
+    ],
+)
+def test_pci_addresses_are_written_as_sysfs_does(text: str, expected: str) -> None:
+    """NVML writes eight digits of domain and capitals, sysfs four and small letters."""
+    assert normalise_pci(text) == expected
 
 
 def test_same_card_under_two_numbers_is_one_device(tree: Tree) -> None:

@@ -219,6 +219,32 @@ def test_without_any_visible_server_a_listed_runner_is_resident() -> None:
     assert found[200].phase is Phase.RESIDENT
 
 
+def test_children_of_a_visible_server_are_ours_while_it_is_not_told_which() -> None:
+    """Without the server's PID a server's child may be ours, and a stray one is an orphan."""
+    table = view(server(), runner(200), runner(201, parent=1))
+    found = judge(table, (), server_pid=None)
+    assert found[200].phase is Phase.LOADING
+    assert found[201].phase is Phase.ORPHAN
+
+
+def test_row_with_a_key_that_no_runner_has_stays_unmatched() -> None:
+    """A runner of another blob is not taken for it."""
+    found = judge(view(server(), runner()), (resident(OTHER_KEY),))
+    assert found[200].phase is Phase.LOADING
+
+
+def test_mlx_runner_never_stands_in_for_a_gguf_row() -> None:
+    """A zombie without arguments and an MLX runner of another name fit no row."""
+    mlx = ProcessFacts(
+        pid=300,
+        parent_pid=100,
+        name="ollama",
+        command=Command(role=Role.MLX_RUNNER, program="ollama"),
+        started_at=2.0,
+    )
+    assert judge(view(server(), mlx), (resident(),))[300].phase is Phase.LOADING
+
+
 def test_of_two_runners_of_one_blob_the_older_is_resident() -> None:
     """One row of /api/ps is one process; the younger one is loading."""
     found = judge(view(server(), runner(201, at=9.0), runner(202, at=3.0)), (resident(),))
@@ -275,6 +301,7 @@ def test_server_is_chosen_by_its_port() -> None:
 
 def test_lone_server_with_hidden_ports_is_taken_and_two_are_not() -> None:
     """Ports of another user's process are not visible: one server is clear, two are not."""
+    assert choose_server(view(server()), None) == server()
     assert choose_server(view(server()), 11434) == server()
     assert choose_server(view(server(100), server(101)), 11434) is None
 
@@ -379,6 +406,56 @@ def test_in_a_container_no_host_pid_is_looked_up(
 
     monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.INNER)
     assert os.getpid() not in ProcessTable().read([os.getpid()]).processes
+
+
+def test_unreadable_table_is_a_trouble_and_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where /proc is closed, the view says so: a missing process has not ended."""
+    import psutil
+
+    def fail() -> Iterator[psutil.Process]:
+        raise PermissionError(13, "Permission denied", "/proc")
+
+    monkeypatch.setattr(psutil, "process_iter", fail)
+    found = ProcessTable().read()
+    assert not found.is_readable
+    assert [t.code for t in found.troubles] == ["processes-unreadable"]
+
+
+def test_runner_whose_arguments_are_hidden_is_a_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[list[str]], subprocess.Popen[bytes]],
+) -> None:
+    """Another user's runner is seen by name, not taken for a stranger, and said."""
+    import psutil
+
+    pid = start(["ollama", "serve"]).pid
+    real = psutil.Process.cmdline
+
+    def cmdline(process: psutil.Process) -> list[str]:
+        if process.pid == pid:
+            raise psutil.AccessDenied(pid)
+        return real(process)
+
+    monkeypatch.setattr(psutil.Process, "cmdline", cmdline)
+    monkeypatch.setattr(psutil.Process, "name", lambda _process: "ollama")
+    found = ProcessTable().read()
+    assert found.processes[pid].command.role is Role.HIDDEN
+    assert [t.code for t in found.troubles] == ["arguments-hidden"]
+
+
+def test_table_of_another_root(tmp_path: Path) -> None:
+    """A container that mounts the host's /proc elsewhere reads that one; an empty one is none."""
+    import psutil
+
+    before = psutil.PROCFS_PATH
+    try:
+        found = ProcessTable(proc_root=tmp_path).read()
+    finally:
+        psutil.PROCFS_PATH = before
+    assert not found.is_readable
+    assert found.processes == {}
 
 
 @pytest.mark.parametrize(

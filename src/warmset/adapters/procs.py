@@ -59,7 +59,8 @@ class ProcessTable:
                 facts = _read_facts(process, command)
                 if facts is not None:
                     found[facts.pid] = facts
-        except (psutil.Error, OSError) as error:
+        except (psutil.Error, OSError, LookupError, ValueError) as error:
+            # psutil trips over a /proc that is empty or of another form
             return ProcessView(pid_space=pid_space, is_readable=False, troubles=(_report(error),))
         hidden = any(facts.command.role is Role.HIDDEN for facts in found.values())
         troubles = (_HIDDEN_ARGUMENTS,) if hidden else ()

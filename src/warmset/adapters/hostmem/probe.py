@@ -80,7 +80,7 @@ class HostMemoryProbe:
             try:
                 ram = psutil.virtual_memory()
                 swap = psutil.swap_memory().free
-            except (OSError, ValueError, KeyError, psutil.Error) as error:
+            except (OSError, ValueError, LookupError, psutil.Error) as error:
                 failed: Reading[int] = unknown(SOURCE, f"RAM cannot be read: {error}")
                 return failed, failed, failed
         if ram.total <= 0 or not 0 <= ram.available <= ram.total:
