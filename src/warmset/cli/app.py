@@ -39,6 +39,9 @@ VERBS = (
     Verb("status", "Show the GPUs and the resident models.", "status"),
     Verb("ps", "The same as status.", "status", hidden=True),
     Verb("plan", "Show which models fit together, and what would be done.", "plan"),
+    Verb("fit", "Tell whether models fit together.", "fit"),
+    Verb("add", "Report what adding a model would change (--dry-run).", "add"),
+    Verb("check", "Check the configuration against the host.", "check"),
     Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("config", "Show the configuration and where each value comes from.", "config"),
 )

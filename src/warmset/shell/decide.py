@@ -40,14 +40,14 @@ def decide(observation: Observation, settings: Settings) -> Decision:
     )
 
 
-def look_and_decide(settings: Settings) -> Decision:
-    """Looks at the host that the settings name, and returns the plan for it.
+def look(settings: Settings) -> Observation:
+    """Returns what the host that the settings name says now.
 
     Raises:
         WarmsetError: the host cannot be reached, or its address is wrong.
     """
     connection = connect(settings, environ=os.environ)
     try:
-        return decide(observe(connection, settings), settings)
+        return observe(connection, settings)
     finally:
         connection.close()

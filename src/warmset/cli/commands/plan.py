@@ -44,10 +44,11 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which models fit together, and what would be done. Changes nothing."""
-    from warmset.shell.decide import look_and_decide
+    from warmset.shell.decide import decide, look
 
     options = options_of(ctx)
-    decision = look_and_decide(settings_of(ctx))
+    settings = settings_of(ctx)
+    decision = decide(look(settings), settings)
     plan = decision.plan
     if output is Output.JSON:
         emit(describe(decision))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -44,16 +43,11 @@ MODEL_COLUMNS = (
 
 def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
     """Show the GPUs and the resident models, with what is known of their memory."""
-    from warmset.shell.observe import observe
-    from warmset.shell.wiring import connect
+    from warmset.shell.decide import look
 
     settings = settings_of(ctx)
     options = options_of(ctx)
-    connection = connect(settings, environ=os.environ)
-    try:
-        seen = observe(connection, settings)
-    finally:
-        connection.close()
+    seen = look(settings)
     if output is Output.JSON:
         emit(describe(seen, settings))
     elif output is Output.NAME:

@@ -1,0 +1,115 @@
+"""`warmset fit A B C`: can these models be resident together? Reads only; exit code 6 for no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from warmset.cli.exits import ExitCode
+from warmset.cli.options import OutputOption, options_of, settings_of
+from warmset.cli.render import Column, Output, emit, emit_names, say, table
+
+if TYPE_CHECKING:
+    from warmset.core.planner.capacity import HostCapacity
+    from warmset.core.planner.verdict import Fit
+
+COLUMNS = (
+    Column(key="name", title="NAME"),
+    Column(key="where", title="WHERE"),
+    Column(key="need", title="NEED", right=True),
+    Column(key="upper", title="AT MOST", right=True),
+    Column(key="state", title="STATE"),
+)
+
+
+def command(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Installed models.")],
+    *,
+    context: Annotated[
+        int | None, typer.Option("--context", "--ctx", min=1, help="Context of each, in tokens.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", min=1, max=1024, help="Slots of each.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Tell whether models fit together, beside the pinned ones, and where they would be."""
+    from warmset.core.planner.result import Verdict
+    from warmset.core.planner.verdict import fit
+    from warmset.shell.decide import decide, look
+    from warmset.shell.newcomer import require_entry, with_policy
+
+    settings = settings_of(ctx)
+    seen = look(settings)
+    entries = [require_entry(seen, name) for name in models]
+    for entry in entries:
+        settings = with_policy(settings, entry.name, context=context, parallel=parallel)
+    decision = decide(seen, settings)
+    outcome = fit([entry.key for entry in entries], decision.candidates, decision.host)
+    if output is Output.JSON:
+        emit(describe(outcome))
+    elif output is Output.NAME:
+        emit_names([member.name for member in outcome.members])
+    else:
+        options = options_of(ctx)
+        print_fit(outcome, decision.host, no_color=options.no_color)
+        for note in decision.host.notes:
+            say(f"note: {note}", quiet=options.quiet)
+    if outcome.verdict in (Verdict.REFUSED, Verdict.SPILLS):
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def print_fit(outcome: Fit, host: HostCapacity, *, no_color: bool) -> None:
+    """Prints the verdict, where the models would be, and who would have to go."""
+    from warmset.core.units import format_bytes
+
+    print(f"{outcome.verdict.value}: {outcome.reason}")
+    if outcome.evicts:
+        print(f"would have to go: {', '.join(outcome.evicts)}")
+    labels = {gpu.id: gpu.label for gpu in host.gpus}
+    rows = [
+        {
+            "name": member.name,
+            "where": " + ".join(labels[d] for d in member.upper) or "RAM",
+            "need": format_bytes(sum(member.point.values()) or member.ram_bytes),
+            "upper": format_bytes(sum(member.upper.values()) or member.ram_bytes),
+            "state": "resident" if member.is_resident else "to load",
+        }
+        for member in outcome.members
+    ]
+    if rows:
+        print()
+        table(rows, COLUMNS, no_color=no_color)
+    if outcome.plan.fragile and outcome.members:
+        print()
+        for restore in outcome.plan.fragile:
+            evicts = ", ".join(restore.evicts) or "nothing that would help"
+            print(f"fragile: a lost {restore.name} comes back only by evicting {evicts}")
+
+
+def describe(outcome: Fit) -> Mapping[str, object]:
+    """Returns the document of `-o json`."""
+    return {
+        "verdict": outcome.verdict.value,
+        "reason": outcome.reason,
+        "evicts": list(outcome.evicts),
+        "members": [
+            {
+                "name": member.name,
+                "key": member.key,
+                "placement_bytes": dict(member.point),
+                "placement_upper_bytes": dict(member.upper),
+                "ram_bytes": member.ram_bytes,
+                "is_resident": member.is_resident,
+            }
+            for member in outcome.members
+        ],
+        "fragile": [
+            {"name": r.name, "evicts": list(r.evicts), "reason": r.reason}
+            for r in outcome.plan.fragile
+        ],
+        "conflict": None if outcome.conflict is None else list(outcome.conflict.names),
+    }
