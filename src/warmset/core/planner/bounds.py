@@ -1,0 +1,137 @@
+"""Upper bounds: what no choice can exceed, from relaxations to one knapsack.
+
+A *surrogate* replaces all limits by one: each item gets a weight, and the weights of any
+feasible choice sum up to at most its limit. Valid surrogates here:
+
+- the bytes of an item over all GPUs, against the bytes of all GPUs;
+- the same counted in whole grains, `floor(bytes / grain)` against `sum of floor(capacity /
+  grain)`: if 13 GiB models stand before 24 GiB GPUs, a grain of 13 GiB says one per GPU;
+- each shared resource (RAM) alone, and the number of items.
+
+Filled by density with the last item cut, a surrogate gives the bound of Dantzig (1957).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from warmset.core.planner.problem import Item, Problem
+
+MAX_GRAINS: Final = 3
+"""Grain surrogates kept: those whose bound at the root is lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surrogate:
+    """One knapsack that every feasible choice respects: a weight per item, and the limit."""
+
+    weights: tuple[int, ...]
+    limit: int
+
+
+class LevelBound:
+    """Bounds on one level's value over the items from a position on.
+
+    Args:
+        surrogate: the knapsack.
+        positions: places in the search order of this level's items, ascending.
+        items: item number at each of these positions.
+        values: value per item.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        positions: range,
+        items: Sequence[int],
+        values: Sequence[int],
+    ) -> None:
+        weights = surrogate.weights
+        self._rows = sorted(
+            ((weights[i], values[i], p) for p, i in zip(positions, items, strict=True)),
+            key=_by_density,
+        )
+        self._is_in_order = all(p == row[2] for p, row in zip(positions, self._rows, strict=True))
+        self._start = positions.start
+        self._weight_sums = [0]
+        self._value_sums = [0]
+        for weight, value, _ in self._rows:
+            self._weight_sums.append(self._weight_sums[-1] + weight)
+            self._value_sums.append(self._value_sums[-1] + value)
+
+    def fill(self, start: int, room: int) -> int:
+        """Returns at least what the items at positions >= `start` can be worth in `room`."""
+        if self._is_in_order:
+            first = max(0, start - self._start)
+            base = self._weight_sums[first]
+            cut = bisect_right(self._weight_sums, base + room) - 1
+            total = self._value_sums[cut] - self._value_sums[first]
+            if cut < len(self._rows):
+                weight, value, _ = self._rows[cut]
+                total += value * (base + room - self._weight_sums[cut]) // weight
+            return total
+        total = 0
+        for weight, value, position in self._rows:
+            if position < start:
+                continue
+            if weight > room:
+                return total + value * room // weight
+            room -= weight
+            total += value
+        return total
+
+    def least_weight(self, start: int, value: int) -> int | None:
+        """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
+        gathered = spent = 0
+        for weight, worth, position in self._rows:
+            if gathered >= value:
+                break
+            if position < start:
+                continue
+            if gathered + worth > value and worth > 0:
+                return spent + weight * (value - gathered) // worth
+            gathered += worth
+            spent += weight
+        return spent if gathered >= value else None
+
+
+def surrogates(problem: Problem) -> tuple[Surrogate, ...]:
+    """Returns the knapsacks to bound with, the one of plain bytes first."""
+    items, packed = problem.items, problem.packed
+    found = [grain_surrogate(problem, 1)] if packed else []
+    found += [
+        Surrogate(
+            weights=tuple(_least(item, range(r, r + 1), 1) for item in items),
+            limit=problem.capacities[r],
+        )
+        for r in range(packed, len(problem.capacities))
+    ]
+    if problem.max_count is not None:
+        found.append(Surrogate(weights=(1,) * len(items), limit=problem.max_count))
+    return tuple(found)
+
+
+def grain_surrogate(problem: Problem, grain: int) -> Surrogate:
+    """Returns the knapsack in whole grains over the packed resources."""
+    gpus = range(problem.packed)
+    return Surrogate(
+        weights=tuple(_least(item, gpus, grain) for item in problem.items),
+        limit=sum(problem.capacities[r] // grain for r in gpus),
+    )
+
+
+def _least(item: Item, resources: range, grain: int) -> int:
+    """Returns the least whole grains that any option takes of these resources together."""
+    return min(
+        (sum(amount // grain for r, amount in use if r in resources) for use in item.options),
+        default=0,
+    )
+
+
+def _by_density(row: tuple[int, int, int]) -> tuple[bool, float, int]:
+    """Best first: what weighs nothing, then value by weight, then the search order."""
+    weight, value, position = row
+    return (weight > 0, -value / weight if weight else 0.0, position)

@@ -1,0 +1,158 @@
+"""A model as the planner weighs it: what it needs, what it is worth, what Ollama will think of it.
+
+Need and forecast are two truths. *Need* is what the driver will show, with an upper bound; the
+*forecast* is Ollama's own cruder sum, made from the weights file and the load shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from warmset.core.model import DeviceId, ModelKey
+from warmset.core.ollama.types import LoadShape, WeightsFile
+from warmset.core.settings import DEFAULT_PRIORITY
+
+NEUTRAL_REQUESTS_PER_DAY: Final = 1.0
+"""Demand of a model that nobody has described: each counts alike, as one cold start a day."""
+
+NEUTRAL_LOAD_BYTES_PER_SECOND: Final = 1_000_000_000
+"""Reading speed where no load was timed: one GB/s, between a SATA and an NVMe drive."""
+
+LOAD_START_SECONDS: Final = 2.0
+"""Start of the runner process and its GPU context, before any weights are read.
+
+Source: small models in the recorded Ollama transcripts take one to three seconds.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Bytes that one placement takes.
+
+    Invariants:
+        `upper_bytes` >= `point_bytes`; plans count with the upper bound.
+    """
+
+    point_bytes: int
+    upper_bytes: int
+    ram_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.point_bytes <= self.upper_bytes, self
+        assert self.ram_bytes >= 0, self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Bytes of a model over a whole backend group of GPUs.
+
+    Each GPU takes its `fixed` bytes and a share of the `shared` ones in proportion to its free
+    memory. `fixed` includes one layer, since layers are not cut.
+    """
+
+    fixed_point_bytes: int
+    fixed_upper_bytes: int
+    shared_bytes: int
+    ram_bytes: int = 0
+
+    @property
+    def margin_bytes(self) -> int:
+        """What the upper bound adds on each GPU."""
+        return self.fixed_upper_bytes - self.fixed_point_bytes
+
+    def shares(self, free: Mapping[DeviceId, int], *, is_upper: bool = True) -> dict[DeviceId, int]:
+        """Returns device -> bytes when the GPUs of the group have this much free."""
+        fixed = self.fixed_upper_bytes if is_upper else self.fixed_point_bytes
+        parts = split_in_proportion(self.shared_bytes, tuple(free.values()))
+        return {device: fixed + part for device, part in zip(free, parts, strict=True)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One model that could be resident.
+
+    Attributes:
+        on_one: need on a single GPU; `None`: not known, `unknown` says why.
+        spread: need over a group of GPUs; `None`: not known or never split.
+        on_cpu_bytes: RAM where no GPU is used; `None`: not known.
+        file, shape: for Ollama's forecast; `None` where the file's size is not known.
+        value: expected seconds of waiting that residency saves per day.
+        located: for a resident, device -> bytes it holds there.
+        is_preloadable: whether warmset may fetch it; what may not be fetched is only kept.
+
+    Invariants:
+        A model that is `located` is resident.
+    """
+
+    key: ModelKey
+    name: str
+    names: tuple[str, ...]
+    on_one: Need | None
+    spread: Spread | None = None
+    on_cpu_bytes: int | None = None
+    unknown: str = ""
+    file: WeightsFile | None = None
+    shape: LoadShape | None = None
+    parallel: int = 1
+    completes: bool = True
+    priority: int = DEFAULT_PRIORITY
+    pin: bool = False
+    value: float = 0.0
+    load_seconds: float = LOAD_START_SECONDS
+    is_preloadable: bool = True
+    is_resident: bool = False
+    is_busy: bool = False
+    located: Mapping[DeviceId, int] | None = None
+
+    def __post_init__(self) -> None:
+        assert self.located is None or self.is_resident, self.name
+        assert self.value >= 0, self.name
+
+    @property
+    def rank(self) -> tuple[bool, int, float, str]:
+        """The order of worth: what ranks lower is evicted first."""
+        return (self.pin, self.priority, self.value, self.key)
+
+
+def split_in_proportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Returns whole parts of `total` in proportion to `weights`, summing up exactly.
+
+    Invariants:
+        Each part is its exact share rounded down or up, so parts stay within the weights
+        wherever `total` stays within their sum.
+    """
+    positive = [max(0, weight) for weight in weights]
+    whole = sum(positive)
+    if whole == 0:
+        positive, whole = [1] * len(positive), len(positive)
+    parts = []
+    passed = given = 0
+    for weight in positive:
+        passed += weight
+        until = total * passed // whole
+        parts.append(until - given)
+        given = until
+    return tuple(parts)
+
+
+def expected_saving(
+    file_bytes: int | None, *, load_seconds: float | None, requests_per_day: float | None
+) -> tuple[float, float]:
+    """Returns (value, load seconds) of a model, with the neutral rule where nothing is known.
+
+    Args:
+        file_bytes: the weights, for a load time nobody has measured.
+        load_seconds: as measured here.
+        requests_per_day: as stated by the operator or measured.
+
+    Formula:
+        value = load seconds * requests per day, as if each request found the model cold.
+        Unknown demand counts as one request a day, an unknown load time as two seconds and the
+        file at one GB/s.
+    """
+    if load_seconds is None:
+        load_seconds = LOAD_START_SECONDS + (file_bytes or 0) / NEUTRAL_LOAD_BYTES_PER_SECOND
+    rate = NEUTRAL_REQUESTS_PER_DAY if requests_per_day is None else requests_per_day
+    return load_seconds * rate, load_seconds

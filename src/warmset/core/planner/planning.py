@@ -1,0 +1,214 @@
+"""`plan`: the best warm set that the host can hold and that Ollama would load.
+
+The exact search proposes the best set under *need*. Ollama's rules then look for an order in which
+it loads without an eviction. If there is none, the smallest part of the set that already fails is
+forbidden, and the search proposes again. The first set that passes is the best: every better one
+was refused by one truth or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.model import ModelKey
+from warmset.core.planner.actions import list_actions
+from warmset.core.planner.admission import Denied, try_load
+from warmset.core.planner.candidates import Candidate
+from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.conflict import smallest_infeasible
+from warmset.core.planner.explain import why_impossible, why_left_out
+from warmset.core.planner.problem import Solution
+from warmset.core.planner.restore import find_fragile
+from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
+from warmset.core.planner.search import DEFAULT_STEPS, solve
+from warmset.core.planner.standing import Route, find_route, self_restoring
+from warmset.core.planner.wanted import Wanted, state_problem
+from warmset.core.planner.worlds import Loaded
+from warmset.core.units import format_bytes
+
+MAX_PROPOSALS: Final = 200
+"""Sets that Ollama's rules may refuse before the plan settles for the pins and what fits."""
+
+CUT_CHECKS: Final = 60
+"""Feasibility checks spent on making one refusal as small as possible."""
+
+
+def plan(
+    candidates: Sequence[Candidate], host: HostCapacity, *, steps: int = DEFAULT_STEPS
+) -> Plan:
+    """Returns the warm set and the way there.
+
+    Pins come first, then priorities, highest first, then the value within each priority; under
+    the upper bound of each model's need within the budget, Ollama's own rule of admission, and
+    the maximum of loaded models.
+
+    Args:
+        candidates: all models of the host, one per set of weights.
+        host: what there is room for.
+        steps: search budget of each proposal.
+    """
+    assert len({c.key for c in candidates}) == len(candidates), "a model is listed twice"
+    candidates = tuple(sorted(candidates, key=lambda c: c.key))
+    barred = {c.key: r for c in candidates if (r := why_impossible(host, c)) is not None}
+    lost_pin = next((c for c in candidates if c.pin and c.key in barred), None)
+    if lost_pin is not None:
+        reason = f"{lost_pin.name} is pinned: {barred[lost_pin.key]}"
+        return _refused(host, candidates, _conflict((lost_pin,), reason))
+    possible = [c for c in candidates if c.key not in barred]
+    conflict = pins_conflict(host, [c for c in possible if c.pin])
+    if conflict is not None:
+        return _refused(host, candidates, conflict)
+    wanted, solution, route = _choose(host, possible, steps)
+    return _make_plan(host, candidates, wanted, solution, route)
+
+
+def _choose(
+    host: HostCapacity, candidates: Sequence[Candidate], steps: int
+) -> tuple[Wanted, Solution, Route]:
+    """Proposes sets, best first, until Ollama's rules accept one."""
+    cuts: list[frozenset[int]] = []
+    while True:
+        wanted = state_problem(host, candidates, conflicts=cuts)
+        solution = solve(wanted.problem, steps=steps)
+        assert solution is not None, "the pins were found to fit"
+        chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
+        route = find_route(host, chosen)
+        if route is not None:
+            route = self_restoring(host, chosen, route) or route
+            if len(cuts) > MAX_PROPOSALS:
+                solution = replace(solution, is_proved=False)
+            return wanted, solution, route
+        cuts.append(_smallest_refused(host, wanted, solution, is_last=len(cuts) >= MAX_PROPOSALS))
+
+
+def _smallest_refused(
+    host: HostCapacity, wanted: Wanted, solution: Solution, *, is_last: bool
+) -> frozenset[int]:
+    """Returns the fewest of the chosen that Ollama would not hold together."""
+    members = sorted(solution.chosen, key=lambda n: wanted.candidates[n].rank, reverse=True)
+
+    def is_feasible(subset: frozenset[int]) -> bool:
+        return find_route(host, [wanted.candidates[n] for n in sorted(subset)]) is not None
+
+    if not is_last:
+        return smallest_infeasible(members, is_feasible, checks=CUT_CHECKS)
+    optional = [n for n in members if not wanted.candidates[n].pin]
+    return frozenset((*(n for n in members if n not in optional), optional[-1]))
+
+
+def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | None:
+    """Returns the smallest set of pins that cannot be held together, `None` if all can."""
+    by_size = sorted(pins, key=lambda c: (-_size(c), c.key))
+
+    def is_feasible(subset: frozenset[int]) -> bool:
+        chosen = [by_size[n] for n in sorted(subset)]
+        if solve(state_problem(host, chosen).problem) is None:
+            return False
+        return find_route(host, chosen) is not None
+
+    everybody = range(len(by_size))
+    if is_feasible(frozenset(everybody)):
+        return None
+    fewest = smallest_infeasible(everybody, is_feasible)
+    members = tuple(by_size[n] for n in sorted(fewest))
+    return _conflict(members, _conflict_text(host, members))
+
+
+def _conflict_text(host: HostCapacity, members: Sequence[Candidate]) -> str:
+    sizes = ", ".join(f"{c.name} {format_bytes(_size(c))}" for c in members)
+    if len(members) > host.max_count:
+        return f"{len(members)} pins ({sizes}); the server loads at most {host.max_count} models"
+    if solve(state_problem(host, members).problem) is None:
+        return f"pinned together they need {sizes}; {host.describe()}"
+    alone = try_load(host, (), members[0])
+    if len(members) == 1 and isinstance(alone, Denied):
+        return f"{members[0].name}: {alone.reason}"
+    return f"pinned together they fit ({sizes}), but Ollama's 80 % rule loads them in no order"
+
+
+def _size(candidate: Candidate) -> int:
+    if candidate.on_one is not None:
+        return candidate.on_one.upper_bytes
+    return candidate.on_cpu_bytes or 0
+
+
+def _conflict(members: Sequence[Candidate], reason: str) -> Conflict:
+    return Conflict(
+        keys=tuple(c.key for c in members), names=tuple(c.name for c in members), reason=reason
+    )
+
+
+def _refused(host: HostCapacity, candidates: Sequence[Candidate], conflict: Conflict) -> Plan:
+    reason = "nothing is planned while the pins conflict"
+    return Plan(
+        members=(),
+        left_out=tuple(
+            LeftOut(key=c.key, name=c.name, reason=why_impossible(host, c) or reason)
+            for c in candidates
+        ),
+        actions=(),
+        fragile=(),
+        order=(),
+        objective={},
+        is_proved=True,
+        gap=0.0,
+        conflict=conflict,
+        notes=host.notes,
+    )
+
+
+def _make_plan(
+    host: HostCapacity,
+    candidates: Sequence[Candidate],
+    wanted: Wanted,
+    solution: Solution,
+    route: Route,
+) -> Plan:
+    inside = {loaded.candidate.key for loaded in route.world}
+    left_out = tuple(
+        LeftOut(key=c.key, name=c.name, reason=why_left_out(host, route.world, c))
+        for c in candidates
+        if c.key not in inside
+    )
+    reasons: dict[ModelKey, str] = {entry.key: entry.reason for entry in left_out}
+    ranked = sorted(route.world, key=lambda m: m.candidate.rank, reverse=True)
+    members = tuple(_member(loaded) for loaded in ranked)
+    return Plan(
+        members=members,
+        left_out=left_out,
+        actions=list_actions(host, route, candidates, reasons) if host.knows_residents else (),
+        fragile=find_fragile(host, route.world),
+        order=tuple(loaded.candidate.key for loaded in route.world),
+        objective={
+            priority: sum(m.value for m in members if m.priority == priority)
+            for priority in wanted.priorities
+        },
+        is_proved=solution.is_proved,
+        gap=relative_gap(solution),
+        notes=host.notes,
+    )
+
+
+def relative_gap(solution: Solution) -> float:
+    """Returns how much better the first level that is not proved could be, as a ratio."""
+    for value, bound in zip(solution.objective, solution.bounds, strict=True):
+        if bound > value:
+            return (bound - value) / bound
+    return 0.0
+
+
+def _member(loaded: Loaded) -> Member:
+    candidate = loaded.candidate
+    return Member(
+        key=candidate.key,
+        name=candidate.name,
+        priority=candidate.priority,
+        pin=candidate.pin,
+        value=candidate.value,
+        upper=loaded.upper,
+        point=loaded.point,
+        ram_bytes=loaded.ram_bytes,
+        is_resident=candidate.is_resident,
+    )

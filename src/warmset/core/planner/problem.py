@@ -1,0 +1,81 @@
+"""The one packing problem behind `pack` and `plan`, in whole numbers.
+
+Choose items and an option for each, so that no resource is overfull, no conflict is complete and
+at most `max_count` are chosen. Mandatory items are all in. Among the choices, maximise the summed
+value of level 0, then of level 1, and so on (lexicographically).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Use = tuple[tuple[int, int], ...]
+"""What one option takes: pairs of (resource, amount), the largest idea first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something to choose. `level` 0 counts before level 1; options are alternatives."""
+
+    level: int
+    value: int
+    options: tuple[Use, ...]
+    is_mandatory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What there is and what it is to hold.
+
+    Attributes:
+        capacities: amount of each resource.
+        packed: the number of leading resources that items are packed into one by one (GPUs);
+            the rest (RAM) is shared by all.
+        conflicts: sets of item numbers that must not be chosen together.
+    """
+
+    capacities: tuple[int, ...]
+    items: tuple[Item, ...]
+    packed: int
+    max_count: int | None = None
+    conflicts: tuple[frozenset[int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """A choice: item number -> option number, and how good it is known to be.
+
+    Attributes:
+        objective: sum of values per level.
+        bounds: per level, what no choice can exceed given the levels before it.
+        is_proved: whether this is the optimum on every level.
+        nodes: steps of search that it took.
+    """
+
+    chosen: dict[int, int]
+    objective: tuple[int, ...]
+    bounds: tuple[int, ...]
+    is_proved: bool
+    nodes: int
+
+
+class Effort:
+    """A budget of search steps, in place of a clock: the core has none.
+
+    Args:
+        steps: how many may be taken.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.limit = steps
+        self.used = 0
+
+    def spend(self, steps: int = 1) -> bool:
+        """Takes steps; returns whether there was something left to take from."""
+        self.used += steps
+        return self.used <= self.limit
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is exhausted."""
+        return self.used >= self.limit

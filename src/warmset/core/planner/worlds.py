@@ -1,0 +1,137 @@
+"""A world: what is resident where, what it takes, and what Ollama believes to be free beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from warmset.core.model import DeviceId
+from warmset.core.ollama.belief import RunnerView, looked_up, refresh_free, subtract_known
+from warmset.core.ollama.types import Gpu
+from warmset.core.planner.candidates import Candidate
+from warmset.core.planner.capacity import GpuCapacity, HostCapacity
+from warmset.core.units import MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """One resident model of a world. `upper` counts against budgets, `point` against free."""
+
+    candidate: Candidate
+    upper: Mapping[DeviceId, int]
+    point: Mapping[DeviceId, int]
+    ram_bytes: int
+    views: tuple[RunnerView, RunnerView]  # under the names Ollama looks up, and the right ones
+
+
+World = tuple[Loaded, ...]
+"""What is resident, in the order of loading."""
+
+
+def charge(
+    candidate: Candidate,
+    gpus: Sequence[GpuCapacity],
+    *,
+    beside: Mapping[DeviceId, int],
+    located: Mapping[DeviceId, int] | None = None,
+) -> Loaded | None:
+    """Returns the model with its bytes on these GPUs (none: in RAM); `None`: not known.
+
+    Args:
+        candidate: the model.
+        gpus: where it goes or is.
+        beside: device -> bytes that other models hold there.
+        located: device -> bytes it holds already.
+    """
+    free = {gpu.id: max(0, gpu.gpu.free_bytes - beside.get(gpu.id, 0)) for gpu in gpus}
+    upper: dict[DeviceId, int]
+    if not gpus:
+        if candidate.on_cpu_bytes is None:
+            return None
+        upper, point, ram = {}, {}, candidate.on_cpu_bytes
+    elif len(gpus) == 1:
+        need = candidate.on_one
+        if need is None:
+            return None
+        upper, point = {gpus[0].id: need.upper_bytes}, {gpus[0].id: need.point_bytes}
+        ram = need.ram_bytes
+    else:
+        spread = candidate.spread
+        if spread is None:
+            return None
+        upper, point = spread.shares(free), spread.shares(free, is_upper=False)
+        ram = spread.ram_bytes
+    if located is not None and len(gpus) > 1 and candidate.spread is not None:
+        point = {gpu.id: located[gpu.id] for gpu in gpus}
+        upper = {device: count + candidate.spread.margin_bytes for device, count in point.items()}
+    elif located is not None:
+        point = {gpu.id: located[gpu.id] for gpu in gpus}
+        upper = {device: max(count, upper[device]) for device, count in point.items()}
+    return Loaded(
+        candidate=candidate,
+        upper=upper,
+        point=point,
+        ram_bytes=ram,
+        views=_views(tuple(gpu.gpu for gpu in gpus), tuple(point.values()), tuple(free.values())),
+    )
+
+
+def _views(
+    own: tuple[Gpu, ...], taken: tuple[int, ...], free: tuple[int, ...]
+) -> tuple[RunnerView, RunnerView]:
+    devices = tuple(gpu.device for gpu in own)
+    at_load = tuple(count // MIB * MIB for count in free[:1])
+    as_found = RunnerView(
+        gpus=devices,
+        bytes_by_gpu=looked_up(own, taken),
+        free_at_load=looked_up(own[:1], at_load),  # only the first is read from the log
+    )
+    rightly = RunnerView(
+        gpus=devices,
+        bytes_by_gpu=dict(zip(devices, taken, strict=True)),
+        free_at_load=dict(zip(devices, free, strict=True)),
+    )
+    return as_found, rightly
+
+
+def beliefs(host: HostCapacity, world: World) -> tuple[tuple[Gpu, ...], ...]:
+    """Returns the GPUs with what Ollama may believe to be free, the likeliest belief first.
+
+    Runners asked oldest first give the most hopeful answers, newest first the most cautious.
+    """
+    driver = {gpu.gpu.device: max(0, gpu.gpu.free_bytes - held(world, gpu.id)) for gpu in host.gpus}
+    base = tuple(replace(g.gpu, free_bytes=driver[g.gpu.device]) for g in host.gpus)
+    found: dict[tuple[Gpu, ...], None] = {}
+    for naming in (0, 1):
+        views = [loaded.views[naming] for loaded in world]
+        for asked in (views[::-1], views):
+            found[subtract_known(refresh_free(base, asked, driver), views)] = None
+    return tuple(found)
+
+
+def held(world: World, device: DeviceId) -> int:
+    """Returns the bytes that a world's models are expected to hold on a GPU."""
+    return sum(loaded.point.get(device, 0) for loaded in world)
+
+
+def headroom(world: World, gpu: GpuCapacity) -> int:
+    """Returns what the budget of a GPU leaves beside a world's upper bounds; may be negative."""
+    taken = sum(loaded.upper.get(gpu.id, 0) for loaded in world)
+    return (gpu.usable_bytes or 0) - taken
+
+
+def ram_room(host: HostCapacity, world: World) -> int | None:
+    """Returns the RAM left for models; integrated GPUs take theirs from it."""
+    if host.ram_bytes is None:
+        return None
+    shared = {gpu.id for gpu in host.gpus if gpu.gpu.integrated}
+    taken = sum(
+        loaded.ram_bytes + sum(b for d, b in loaded.upper.items() if d in shared)
+        for loaded in world
+    )
+    return host.ram_bytes - taken
+
+
+def system_free(host: HostCapacity, world: World) -> int:
+    """Returns free RAM as Ollama sees it; 0 = not known, as in Ollama's own rule."""
+    return max(0, ram_room(host, world) or 0)
