@@ -232,6 +232,48 @@ def test_ram_that_cannot_be_read_is_unknown(host: Host) -> None:
     assert found.available_bytes.reason
 
 
+def test_swap_that_cannot_be_read_costs_swap_only(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RAM stands without swap."""
+    import psutil
+
+    def fail() -> None:
+        raise PermissionError(13, "Permission denied", "/proc/swaps")
+
+    monkeypatch.setattr(psutil, "swap_memory", fail)
+    found = host.probe().survey()
+    assert found.swap_free_bytes.value is None
+    assert found.memory.available_bytes.value == 40 * GIB
+
+
+def test_nonsense_in_meminfo_is_unknown(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More available than there is: discarded, with the raw numbers in the reason."""
+    from types import SimpleNamespace
+
+    import psutil
+
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * GIB, available=9 * GIB)
+    )
+    found = host.probe().read()
+    assert found.available_bytes.value is None
+    assert str(9 * GIB) in found.available_bytes.reason
+
+
+def test_host_without_control_groups_has_no_limit(host: Host) -> None:
+    """Elsewhere than on Linux there is nothing to limit, and the numbers are exact."""
+    probe = HostMemoryProbe(PID, proc_root=host.proc, cgroup_root=host.root / "nowhere")
+    assert probe.survey().is_limited is False
+    assert probe.read().available_bytes.quality is Quality.EXACT
+
+
+def test_arc_of_another_form_is_unknown(host: Host) -> None:
+    """A kstat file that changed its columns gives no number."""
+    host.put("proc/spl/kstat/zfs/arcstats", "size 4\n", host.root)
+    assert host.probe().survey().reclaimable_cache_bytes.value is None
+
+
 def test_pressure_above_a_tenth_is_a_trouble(host: Host) -> None:
     """PSI "some avg10" over 10 stops preloads."""
     host.put("proc/pressure/memory", "some avg10=12.50 avg60=1 avg300=0 total=9\n", host.root)

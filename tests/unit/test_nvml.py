@@ -702,6 +702,47 @@ def test_healthy_library_on_wsl_is_used_after_the_trial(tmp_path: Path) -> None:
     assert len(survey_in_child(fake.env(), is_wsl=True)["devices"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "is_healthy"),
+    [(subprocess.TimeoutExpired("python", 10), False), (OSError("no fork"), True)],
+)
+def test_trial_that_hangs_is_a_crash_and_one_that_cannot_start_is_none(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, is_healthy: bool
+) -> None:
+    """A child that never answers warns us off; a machine that starts no children does not."""
+    from warmset.adapters.nvml import trial
+
+    def fail(*_args: object, **_keys: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trial.subprocess, "run", fail)
+    assert (trial.survives_trial() is None) == is_healthy
+
+
+@pytest.mark.parametrize(
+    "call", ["nvmlDeviceGetPciInfo", "nvmlDeviceGetCudaComputeCapability", "nvmlDeviceGetMigMode"]
+)
+def test_card_that_is_lost_while_it_is_identified_is_lost(
+    nvml: FakeNvml, probe: NvmlProbe, call: str
+) -> None:
+    """Whichever call meets it first, the card is lost; any other error costs that field only."""
+    probe.read()
+    nvml.fail(call, "GPU_IS_LOST", index=0)
+    assert only(probe.survey()).state is DeviceState.LOST
+    nvml.fail(call, "NO_PERMISSION", index=0)
+    found = only(probe.survey())
+    assert found.state is DeviceState.OK
+    assert found.device.free_bytes.quality is Quality.EXACT
+
+
+def test_card_without_any_identity_is_skipped_and_said(nvml: FakeNvml, probe: NvmlProbe) -> None:
+    """Neither UUID nor PCI address: it cannot be told from others, so it is no device."""
+    nvml.set(0, uuid=None, pci=None)
+    found = probe.survey()
+    assert found.devices == ()
+    assert found.troubles
+
+
 CHILD = """
 import json, sys
 from warmset.adapters.nvml import NvmlProbe

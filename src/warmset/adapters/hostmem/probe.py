@@ -6,7 +6,8 @@ numbers stand, called an estimate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -69,28 +70,24 @@ class HostMemoryProbe:
         )
 
     def _read_psutil(self) -> tuple[Reading[int], Reading[int], Reading[int]]:
-        import warnings
-
+        """Returns total, available and free swap; swap that cannot be read costs swap only."""
         import psutil
 
         if self._proc_root is not None:
             psutil.PROCFS_PATH = str(self._proc_root)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # swap without /proc/vmstat
-            try:
+        try:
+            with _without_warnings():
                 ram = psutil.virtual_memory()
-                swap = psutil.swap_memory().free
-            except (OSError, ValueError, LookupError, psutil.Error) as error:
-                failed: Reading[int] = unknown(SOURCE, f"RAM cannot be read: {error}")
-                return failed, failed, failed
+        except (OSError, ValueError, LookupError, psutil.Error) as error:
+            failed: Reading[int] = unknown(SOURCE, f"RAM cannot be read: {error}")
+            return failed, failed, _read_swap()
         if ram.total <= 0 or not 0 <= ram.available <= ram.total:
             nonsense: Reading[int] = unknown(
                 SOURCE, f"implausible: {ram.available} bytes available of {ram.total}"
             )
-            return nonsense, nonsense, Reading(value=swap, source=SOURCE)
-        return tuple(  # type: ignore[return-value]  # mypy loses the length of a generated tuple
-            Reading(value=int(number), source=SOURCE) for number in (ram.total, ram.available, swap)
-        )
+            return nonsense, nonsense, _read_swap()
+        total = Reading(value=int(ram.total), source=SOURCE)
+        return total, Reading(value=int(ram.available), source=SOURCE), _read_swap()
 
     def _read_limit(self, proc: Path) -> tuple[GroupLimit | None, Trouble | None]:
         """Returns the server's limit, or why it is not known; neither where there are no groups."""
@@ -129,6 +126,26 @@ def _narrow(host: Reading[int], bound: int | None, limit: GroupLimit | None) -> 
     if bound is None or bound >= host.value:
         return host
     return Reading(value=bound, source=f"cgroup {limit.group}")
+
+
+def _read_swap() -> Reading[int]:
+    import psutil
+
+    try:
+        with _without_warnings():
+            return Reading(value=int(psutil.swap_memory().free), source=SOURCE)
+    except (OSError, ValueError, LookupError, psutil.Error) as error:
+        return unknown(SOURCE, f"swap cannot be read: {error}")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps psutil from warning of fields of /proc that are missing and that we do not use."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def _as_reading(limit: GroupLimit | None, trouble: Trouble | None) -> Reading[int]:
