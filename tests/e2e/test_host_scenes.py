@@ -162,8 +162,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A machine for one scene."""
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A machine for one scene, seen as from its host even where the tests run in a container."""
+    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
     made = Stage(tmp_path)
     wait_until(lambda: made.server.pid in made.table.read().processes)
     yield made

@@ -364,12 +364,16 @@ def test_real_children_are_found_by_their_command_lines(
     assert running.resident_bytes
 
 
-def test_foreign_processes_are_named_only_when_asked_for() -> None:
+def test_foreign_processes_are_named_only_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The table is not copied: strangers appear when a driver names their PID."""
+    from warmset.adapters import procs
+
+    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
     assert os.getpid() not in ProcessTable().read().processes
     asked = ProcessTable().read([os.getpid(), 2**22 + 1])
-    if asked.pid_space is PidSpace.HOST:
-        assert asked.processes[os.getpid()].command.role is Role.FOREIGN
+    assert asked.processes[os.getpid()].command.role is Role.FOREIGN
     assert 2**22 + 1 not in asked.processes
 
 
