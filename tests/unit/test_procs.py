@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from warmset.adapters.procs import ProcessTable, is_own_host, read_pid_space
+from warmset.adapters.procs import ProcessTable, read_pid_space
 from warmset.core.host.commands import Command, Role, judge_by_name, parse_command
 from warmset.core.host.processes import PidSpace, ProcessFacts, ProcessView, choose_server
 from warmset.core.host.runners import Phase, Runner, find_unseen, judge_runners
@@ -460,32 +460,6 @@ def test_table_of_another_root(tmp_path: Path) -> None:
         psutil.PROCFS_PATH = before
     assert not found.is_readable
     assert found.processes == {}
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("localhost", True),
-        ("[::1]", True),
-        ("0.0.0.0", True),
-        ("192.0.2.7", False),
-        ("", False),
-        ("no-such-host.invalid", False),
-    ],
-)
-def test_own_host(host: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback and own addresses are this machine; everything else, known or not, is remote."""
-    import socket
-
-    if host.endswith(".invalid"):
-
-        def fail(*_args: object, **_keys: object) -> None:
-            raise socket.gaierror(socket.EAI_NONAME, "unknown")
-
-        monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert is_own_host(host) is expected
 
 
 def test_import_of_the_table_loads_no_psutil() -> None:

@@ -5,7 +5,6 @@ Only what matters is asked: names and command lines of all, times and bytes of t
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -95,29 +94,6 @@ def read_pid_space(proc: Path) -> PidSpace:
     if not init:
         return PidSpace.UNKNOWN
     return PidSpace.HOST if init in HOST_INITS else PidSpace.INNER
-
-
-def is_own_host(host: str) -> bool:
-    """Returns whether a host name or address is this machine's; unresolvable names are not."""
-    import ipaddress
-
-    import psutil
-
-    try:
-        answers = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    ours = {
-        address.address.partition("%")[0]
-        for addresses in psutil.net_if_addrs().values()
-        for address in addresses
-    }
-    for answer in answers:
-        text = str(answer[4][0]).partition("%")[0]
-        parsed = ipaddress.ip_address(text)
-        if parsed.is_loopback or parsed.is_unspecified or text in ours:
-            return True
-    return False
 
 
 def _read_command(process: psutil.Process) -> Command | None:

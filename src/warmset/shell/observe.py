@@ -39,7 +39,7 @@ def observe(connection: Connection, settings: Settings) -> Observation:
             residents=residents,
             devices=found,
             memory=memory.result(),
-            settings=merge_settings(settings.server, connection.known_settings),
+            settings=merge_settings(settings.server, connection.read_settings()),
             notes=(*connection.notes, *notes, *_device_notes(connection, found)),
         )
 

@@ -8,7 +8,7 @@ asked, sent and parsed is what a real server would get. `NAME` is a named host o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
@@ -92,7 +92,7 @@ def connect_twin(text: str, settings: Settings) -> Connection:
         is_local=True,
         read_devices=twin.devices,
         read_memory=twin.memory,
-        known_settings=settings_of(twin.host.spec),
+        read_settings=lambda: settings_of(twin.host.spec),
         notes=(
             (
                 f"{twin.host.spec.name} is a twin: nothing here is real; its users' demand was "
@@ -166,17 +166,9 @@ class LiveTwin:
 
 def settings_of(spec: HostSpec) -> ServerSettings:
     """Returns how the pretended server was started, as its environment says."""
-    env = spec.env
-    return ServerSettings(
-        max_loaded_models=max_loaded(env.max_loaded_models, len(spec.gpus)),
-        num_parallel=env.num_parallel,
-        context_length=env.context_length or None,
-        kv_cache_type=env.kv_cache_type or "f16",
-        flash_attention=env.flash_attention,
-        sched_spread=env.sched_spread,
-        keep_alive_seconds=env.keep_alive,
-        gpu_overhead_bytes=env.gpu_overhead_bytes,
-    )
+    known = spec.env.to_settings()
+    limit = max_loaded(spec.env.max_loaded_models, len(spec.gpus))
+    return replace(known, max_loaded_models=limit)
 
 
 def _exact(count: int) -> Reading[int]:

@@ -5,7 +5,6 @@ A remote server never gets this machine's GPUs or RAM attributed to it.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from warmset.core.model import Device, HostMemory, Reading, ServerSettings, unknown
 from warmset.core.settings import Settings
 from warmset.ports import Clock, ModelServer
+from warmset.shell.local import LocalHost
 
 TWIN_SCHEME = "twin://"
 
@@ -37,7 +37,7 @@ class Connection:
     Attributes:
         is_local: whether the GPUs and the RAM read are those of the server.
         read_devices, read_memory: the probes, already chosen for this host.
-        known_settings: how the server was started, where that can be seen.
+        read_settings: how the server was started, as far as that can be seen.
         notes: what the operator should know about the connection itself.
     """
 
@@ -46,7 +46,7 @@ class Connection:
     is_local: bool
     read_devices: Callable[[], Sequence[Device]]
     read_memory: Callable[[], HostMemory]
-    known_settings: ServerSettings = field(default_factory=ServerSettings)
+    read_settings: Callable[[], ServerSettings] = ServerSettings
     notes: tuple[str, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
 
@@ -66,42 +66,17 @@ def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
 
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
-    local = is_local(address)
+    here = LocalHost(address.port) if is_local(address) else None
     return Connection(
         server=server,
         clock=SystemClock(),
-        is_local=local,
-        read_devices=_read_local_devices if local else lambda: (),
-        read_memory=_read_local_memory if local else lambda: _unknown_memory(address.host),
+        is_local=here is not None,
+        read_devices=here.devices if here else lambda: (),
+        read_memory=here.memory if here else lambda: _unknown_memory(address.host),
+        read_settings=here.settings if here else ServerSettings,
         notes=address.notes,
         close=server.close,
     )
-
-
-def _read_local_devices() -> Sequence[Device]:
-    """Asks every probe that can answer on this system; none found means CPU only."""
-    if sys.platform == "darwin":
-        from warmset.adapters.apple import AppleProbe
-
-        return AppleProbe().read()
-    from warmset.adapters.drm import DrmProbe
-    from warmset.adapters.hostmem import HostMemoryProbe
-    from warmset.adapters.nvml import NvmlProbe
-
-    probe = NvmlProbe(HostMemoryProbe())
-    try:
-        nvidia = probe.read()
-    finally:
-        probe.close()
-    taken = {device.pci_id for device in nvidia if device.pci_id}
-    others = tuple(device for device in DrmProbe().read() if device.pci_id not in taken)
-    return (*nvidia, *others)
-
-
-def _read_local_memory() -> HostMemory:
-    from warmset.adapters.hostmem import HostMemoryProbe
-
-    return HostMemoryProbe().read()
 
 
 def _unknown_memory(host: str) -> HostMemory:

@@ -80,6 +80,19 @@ class ServerEnv:
             sched_spread=bool(settings.sched_spread),
         )
 
+    def to_settings(self) -> ServerSettings:
+        """Returns the settings that this environment amounts to; automatic ones are unknown."""
+        return ServerSettings(
+            max_loaded_models=self.max_loaded_models or None,
+            num_parallel=max(self.num_parallel, 1),
+            context_length=self.context_length or None,
+            kv_cache_type=self.kv_cache_type or "f16",
+            flash_attention=self.flash_attention,
+            sched_spread=self.sched_spread,
+            keep_alive_seconds=self.keep_alive,
+            gpu_overhead_bytes=self.gpu_overhead_bytes,
+        )
+
 
 def _unsigned(text: str, default: int) -> int:
     return int(text) if re.fullmatch(r"\d{1,19}", text, re.ASCII) else default
