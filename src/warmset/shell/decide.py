@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from warmset.core.model import Observation
@@ -12,8 +11,6 @@ from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.planning import plan
 from warmset.core.planner.result import Plan
 from warmset.core.settings import Settings
-from warmset.shell.observe import observe
-from warmset.shell.wiring import connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +35,3 @@ def decide(observation: Observation, settings: Settings) -> Decision:
         candidates=candidates,
         plan=plan(candidates, host),
     )
-
-
-def look(settings: Settings) -> Observation:
-    """Returns what the host that the settings name says now.
-
-    Raises:
-        WarmsetError: the host cannot be reached, or its address is wrong.
-    """
-    connection = connect(settings, environ=os.environ)
-    try:
-        return observe(connection, settings)
-    finally:
-        connection.close()

@@ -6,6 +6,7 @@ at all is an error, since nothing can be said of a host without it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
@@ -13,7 +14,7 @@ from dataclasses import fields
 from warmset.core.model import Device, Entry, Observation, Resident, ServerSettings
 from warmset.core.settings import Settings
 from warmset.errors import BackendError, BackendTimeout, Unreachable
-from warmset.shell.wiring import Connection
+from warmset.shell.wiring import Connection, connect
 
 
 def observe(connection: Connection, settings: Settings) -> Observation:
@@ -42,6 +43,19 @@ def observe(connection: Connection, settings: Settings) -> Observation:
             settings=merge_settings(settings.server, connection.read_settings()),
             notes=(*connection.notes, *notes, *_device_notes(connection, found)),
         )
+
+
+def look(settings: Settings) -> Observation:
+    """Returns what the host that the settings name says now.
+
+    Raises:
+        WarmsetError: the host cannot be reached, or its address is wrong.
+    """
+    connection = connect(settings, environ=os.environ)
+    try:
+        return observe(connection, settings)
+    finally:
+        connection.close()
 
 
 def merge_settings(said: ServerSettings, seen: ServerSettings) -> ServerSettings:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import httpx
-
 from warmset.adapters.ollama.address import Address
 from warmset.adapters.ollama.client import OllamaServer
+from warmset.adapters.ollama.lean_httpx import httpx
 
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers, body."""

@@ -1,4 +1,4 @@
-"""HTTP with an Ollama server: one exchange, bounded in bytes and time. Alone imports httpx.
+"""HTTP with an Ollama server: one exchange, bounded in bytes and time.
 
 No httpx error leaves this file. Without a time limit (loads) the reply is waited for as long as
 it takes, since Ollama gives up a load when its client goes away (ollama-behaviour 1.7); TCP
@@ -13,10 +13,9 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import httpx
-
 from warmset.adapters.ollama.address import Address
 from warmset.adapters.ollama.facts import printable
+from warmset.adapters.ollama.lean_httpx import httpx
 from warmset.adapters.ollama.meaning import status_error
 from warmset.adapters.ollama.wire import bad_payload
 from warmset.errors import BackendError, BackendTimeout, ConfigError, Unreachable

@@ -39,8 +39,9 @@ def command(
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import dry_run as try_out
     from warmset.errors import Refused
-    from warmset.shell.decide import decide, look
+    from warmset.shell.decide import decide
     from warmset.shell.newcomer import find_newcomer, with_policy
+    from warmset.shell.observe import look
 
     if not dry_run:
         raise Refused(

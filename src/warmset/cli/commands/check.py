@@ -18,7 +18,7 @@ COLUMNS = (
 def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
     """Check the configuration against the host: names, GPUs, budget, pins. Changes nothing."""
     from warmset.shell.checkup import Result, check_host
-    from warmset.shell.decide import look
+    from warmset.shell.observe import look
 
     settings = settings_of(ctx)
     findings = check_host(look(settings), settings)

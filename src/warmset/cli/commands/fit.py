@@ -39,8 +39,9 @@ def command(
     """Tell whether models fit together, beside the pinned ones, and where they would be."""
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import fit
-    from warmset.shell.decide import decide, look
+    from warmset.shell.decide import decide
     from warmset.shell.newcomer import require_entry, with_policy
+    from warmset.shell.observe import look
 
     settings = settings_of(ctx)
     seen = look(settings)

@@ -44,7 +44,8 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which models fit together, and what would be done. Changes nothing."""
-    from warmset.shell.decide import decide, look
+    from warmset.shell.decide import decide
+    from warmset.shell.observe import look
 
     options = options_of(ctx)
     settings = settings_of(ctx)

@@ -43,7 +43,7 @@ MODEL_COLUMNS = (
 
 def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
     """Show the GPUs and the resident models, with what is known of their memory."""
-    from warmset.shell.decide import look
+    from warmset.shell.observe import look
 
     settings = settings_of(ctx)
     options = options_of(ctx)
