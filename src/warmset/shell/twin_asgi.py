@@ -26,7 +26,14 @@ class TwinApp:
     def __init__(self, server: TwinServer) -> None:
         self.accepted = 0
         self.abandoned = 0
+        self._sending = 0
         self._server = server
+        self._live: set[Exchange] = set()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether some open exchange has content that its client was not sent yet."""
+        return any(exchange.has_unsent for exchange in self._live) or self._sending > 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -38,10 +45,12 @@ class TwinApp:
         changed = asyncio.Event()
         exchange = self._handle(scope, body, changed)
         gone = asyncio.create_task(_wait_for_disconnect(receive))
+        self._live.add(exchange)
         try:
             await self._carry(scope, exchange, changed, gone, send)
         finally:
             gone.cancel()
+            self._live.discard(exchange)
 
     def _handle(self, scope: Message, body: bytes, changed: asyncio.Event) -> Exchange:
         loop = asyncio.get_running_loop()
@@ -74,24 +83,30 @@ class TwinApp:
             changed.clear()
             with self._server.lock:
                 if gone.done() and not exchange.is_done:
-                    self._server.catch_up()
-                    exchange.abandon()
-                    self._server.settle()
-                    self.abandoned += 1
+                    self._abandon(exchange)
                     return
+                self._sending += 1
                 content, is_done = exchange.take(), exchange.is_done
-                is_dropped, status = exchange.is_dropped, exchange.status
-            if is_dropped:
-                self._server.hang_up(scope.get("client"))
-                return
-            if status and not has_head:
-                await send(_head(exchange, len(content) if is_done else None))
-                has_head = True
-            if has_head and (content or is_done):
-                shown = b"" if scope["method"] == "HEAD" else content
-                await send({"type": "http.response.body", "body": shown, "more_body": not is_done})
+            try:
+                if exchange.is_dropped:
+                    self._server.hang_up(scope.get("client"))
+                    return
+                if exchange.status and not has_head:
+                    await send(_head(exchange, len(content) if is_done else None))
+                    has_head = True
+                if has_head and (content or is_done):
+                    shown = b"" if scope["method"] == "HEAD" else content
+                    await send(_part(shown, is_last=is_done))
+            finally:
+                self._sending -= 1
             if is_done:
                 return
+
+    def _abandon(self, exchange: Exchange) -> None:
+        self._server.catch_up()
+        exchange.abandon()
+        self._server.settle()
+        self.abandoned += 1
 
 
 async def _read_body(receive: Receive) -> bytes | None:
@@ -109,6 +124,10 @@ async def _read_body(receive: Receive) -> bytes | None:
 async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _part(content: bytes, *, is_last: bool) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": not is_last}
 
 
 def _head(exchange: Exchange, length: int | None) -> Message:

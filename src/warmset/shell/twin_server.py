@@ -197,6 +197,11 @@ class TwinServer:
         return self._app.abandoned
 
     @property
+    def is_sending(self) -> bool:
+        """Whether some client was not sent yet what is ready for it."""
+        return self._app.is_sending
+
+    @property
     def accepted(self) -> int:
         """Requests so far that the host has taken."""
         return self._app.accepted

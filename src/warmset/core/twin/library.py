@@ -7,6 +7,7 @@ Names are compared as Ollama compares them: case does not matter, no tag means `
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -137,22 +138,42 @@ def _completed(model: InstalledModel) -> InstalledModel:
     )
 
 
+def _broken_at(weights: Weights, size_bytes: int) -> str:
+    """Returns what Ollama says of a file cut off at a size.
+
+    Source: transcript 30. Offsets are not in the metadata: tensors are taken to lie in the order
+    of the table, all of them at the end of the file, as they do in GGUF.
+    """
+    cells = [math.prod(tensor.shape) for tensor in weights.tensors]
+    whole = max(sum(cells), 1)
+    end = 0
+    for tensor, count in zip(weights.tensors, cells, strict=True):
+        end += weights.size_bytes * count // whole
+        if end > size_bytes:
+            name = tensor.name
+            break
+    else:
+        name, end = "output.weight", weights.size_bytes
+    return f'tensor "{name}" offset+size ({end}) exceeds file size ({size_bytes})'
+
+
 class Library:
     """The installed models, and blobs that were uploaded.
 
     Args:
         models: installed from the start.
-        readable: files by digest that become readable once a client has uploaded them.
     """
 
-    def __init__(
-        self, models: Iterable[InstalledModel] = (), readable: Mapping[str, Weights] | None = None
-    ) -> None:
+    def __init__(self, models: Iterable[InstalledModel] = ()) -> None:
         self._models: dict[ModelName, InstalledModel] = {}
         self._blobs: dict[str, bytes] = {}
-        self._readable = dict(readable or {})
+        self._readable: dict[str, Weights] = {}
         for model in models:
             self.install(model)
+
+    def expect(self, readable: Mapping[str, Weights]) -> None:
+        """Adds files by digest that become readable once a client has uploaded them."""
+        self._readable.update(readable)
 
     def install(self, model: InstalledModel) -> InstalledModel:
         """Adds a model or replaces the one of its name; returns it completed."""
@@ -190,6 +211,14 @@ class Library:
             if model.weights.digest == digest:
                 weights = replace(model.weights, **changes)  # type: ignore[arg-type]  # by name
                 self._models[name] = replace(model, weights=weights)
+
+    def truncate(self, digest: str, size_bytes: int) -> None:
+        """Cuts a file of weights off; reading it fails at the first tensor beyond its end."""
+        broken = "unexpected EOF"
+        for model in self._models.values():
+            if model.weights.digest == digest:
+                broken = _broken_at(model.weights, size_bytes)
+        self.change_weights(digest, size_bytes=size_bytes, broken=broken)
 
     def has_blob(self, digest: str) -> bool:
         """Whether a file of this digest is on the disk, uploaded or installed."""

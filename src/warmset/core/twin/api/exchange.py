@@ -66,6 +66,11 @@ class Exchange:
         if self.on_abandon is not None:
             self.on_abandon()
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits to be taken."""
+        return bool(self._parts)
+
     def take(self) -> bytes:
         """Returns what is ready to be sent and was not taken yet."""
         ready, self._parts = b"".join(self._parts), []

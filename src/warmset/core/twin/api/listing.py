@@ -54,7 +54,27 @@ def ps(host: TwinHost) -> Payload:
     return {"models": rows}
 
 
-def show(host: TwinHost, fields: Fields, answer: Answer) -> None:
+class ShowCache:
+    """Answers of `/api/show` by name and verbosity, good until the manifest changes.
+
+    So a model whose weights are gone is still shown. Source: `server/model_show_cache.go`;
+    transcript 30.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, bool], tuple[str, Payload]] = {}
+
+    def get(self, model: InstalledModel, *, verbose: bool) -> Payload | None:
+        """Returns the answer for a model as it is now, if it was given before."""
+        digest, payload = self._kept.get((model.name, verbose), ("", {}))
+        return payload if digest == model.digest else None
+
+    def put(self, model: InstalledModel, payload: Payload, *, verbose: bool) -> None:
+        """Keeps an answer."""
+        self._kept[model.name, verbose] = (model.digest, payload)
+
+
+def show(host: TwinHost, cache: ShowCache, fields: Fields, answer: Answer) -> None:
     """Answers `/api/show`."""
     text = fields.text("model") or fields.text("name")
     verbose = bool(fields.flag("verbose"))
@@ -64,11 +84,15 @@ def show(host: TwinHost, fields: Fields, answer: Answer) -> None:
     if name is None:
         raise Refuse(400, "invalid model name")
     model = host.library.find(text.strip())
-    if model is None or model.weights.is_missing:
+    payload = cache.get(model, verbose=verbose) if model is not None else None
+    if model is None or (payload is None and model.weights.is_missing):
         raise Refuse(404, f"model '{name.display}' not found")
-    if model.weights.broken:
-        raise Refuse(500, model.weights.broken)
-    answer.whole(describe(host.env, model, verbose=verbose))
+    if payload is None:
+        if model.weights.broken:
+            raise Refuse(500, model.weights.broken)
+        payload = describe(host.env, model, verbose=verbose)
+        cache.put(model, payload, verbose=verbose)
+    answer.whole(payload)
 
 
 def describe(env: ServerEnv, model: InstalledModel, *, verbose: bool) -> Payload:

@@ -49,12 +49,20 @@ class Api:
     def __init__(self, host: TwinHost, pace: Pace | None = None) -> None:
         self.host = host
         self.pace = pace or BandwidthPace(host.spec.seed)
+        self.shown = listing.ShowCache()
         self._handled = 0
 
     def handle(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Exchange:
-        """Takes one request. `path` is decoded and without a query; header names are in lower case."""
+        """Takes one request.
+
+        Args:
+            method: of HTTP, in capitals.
+            path: decoded, without a query.
+            body: complete.
+            headers: names in lower case.
+        """
         exchange = Exchange()
         self._handled += 1
         if not self.host.is_up:
@@ -138,7 +146,8 @@ def _ps(api: Api, call: Call) -> None:
 
 
 def _show(api: Api, call: Call) -> None:
-    listing.show(api.host, _fields(call, "ShowRequest"), Answer(call.exchange))
+    fields = _fields(call, "ShowRequest")
+    listing.show(api.host, api.shown, fields, Answer(call.exchange))
 
 
 def _generate(api: Api, call: Call) -> None:
