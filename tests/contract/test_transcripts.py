@@ -16,9 +16,9 @@ from warmset.errors import TraceError
 from warmset.shell.conformance.recorded_models import ModelKnowledge
 from warmset.shell.conformance.recording import Recording, read_recording
 from warmset.shell.conformance.transcripts import (
+    Attempt,
     check_recording,
     check_transcripts,
-    infer_unloads,
 )
 
 FOLDER = Path(__file__).parent / "transcripts"
@@ -156,7 +156,8 @@ def test_unrecorded_unloads_are_few_and_proven(
 ) -> None:
     """Unloads are inferred only where a recorded load proves that the model was gone."""
     inferred = {
-        name: len(infer_unloads(recording, knowledge)[0]) for name, recording in recordings.items()
+        name: len(Attempt(recording=recording, knowledge=knowledge, digests={}).run().unloads)
+        for name, recording in recordings.items()
     }
     assert {name[:2]: count for name, count in inferred.items() if count} == {
         "05": 15,

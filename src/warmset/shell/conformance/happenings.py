@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from warmset.core.twin.api.gojson import encode
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.runner import Runner
-from warmset.shell.conformance.recorded_models import display
+from warmset.shell.conformance.model_hints import display
 from warmset.shell.conformance.recording import Happening
 from warmset.shell.conformance.unrecorded import stays_after_case
 

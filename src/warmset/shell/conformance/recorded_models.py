@@ -8,49 +8,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from warmset.core.model import FactValue, Tensor
 from warmset.core.twin.library import COMPLETION, InstalledModel, Weights, digest_of
-from warmset.core.twin.names import parse_name
+from warmset.shell.conformance.model_hints import Hints, Known, behaviour, display
 from warmset.shell.conformance.recording import Json, Recording, Step, unix
 
 _FROM: Final = re.compile(r"^FROM \S*?sha256-([0-9a-f]{64})", re.MULTILINE)
 _NEW_LAYER: Final = re.compile(r"layer (sha256:[0-9a-f]{64})")
 _SHORTENED: Final = re.compile(r"^\.\.\.|shortened", re.IGNORECASE)
+_MADE_UP_TEMPLATE: Final = "{{ .Prompt }} "
 _SCALES: Final = {"K": 10**3, "M": 10**6, "B": 10**9}
 _FILE_TYPES: Final = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "BF16": 32}
 
 
-@dataclass(slots=True, kw_only=True)
-class Known:
-    """What the answers tell of one name.
+class ModelKnowledge:
+    """What a set of recordings tells of the models in them.
 
     Attributes:
-        row: of a list of models; `tag` of `/api/tags`, which tells most.
-        show: of `/api/show`, the verbose one if there is one.
-        sizes: context -> bytes in memory, from `/api/ps`.
-        load_seconds: what first loads of a scenario took.
+        made_up: weights digests that no answer names.
     """
 
-    row: Mapping[str, Json] = field(default_factory=dict)
-    tag: Mapping[str, Json] = field(default_factory=dict)
-    show: Mapping[str, Json] = field(default_factory=dict)
-    sizes: dict[int, int] = field(default_factory=dict)
-    load_seconds: list[float] = field(default_factory=list)
-
-
-class ModelKnowledge:
-    """What a set of recordings tells of the models in them."""
-
     def __init__(self, recordings: Iterable[Recording]) -> None:
+        self.made_up: set[str] = set()
         self._by_name: dict[str, Known] = {}
         self._converted: dict[str, tuple[str, str]] = {}  # uploaded digest -> weights, name
         for recording in recordings:
             seen: set[str] = set()
             for step in recording.steps:
                 self._learn(step, seen)
+            for name, hints in behaviour(recording).items():
+                known = self._of(name)
+                known.hints = known.hints | hints
 
     def known(self, name: str) -> Known:
         """Returns what is known of a name, perhaps nothing."""
@@ -118,7 +108,6 @@ class ModelKnowledge:
         name = display(step.model)
         if step.uses_runner and name not in seen and step.load_seconds is not None:
             self._of(step.model).load_seconds.append(step.load_seconds)
-        if step.uses_runner:
             seen.add(name)
 
     def _learn_import(self, step: Step) -> None:
@@ -140,9 +129,8 @@ class ModelKnowledge:
         digest = str(row.get("digest") or known.row.get("digest") or "")
         blob = _FROM.search(str(show.get("modelfile", "")))
         weights = f"sha256:{blob.group(1)}" if blob else self._weights_of(digest, name)
-        capabilities = row.get("capabilities") or show.get("capabilities") or ()
-        if not capabilities:
-            capabilities = known.tag.get("capabilities", (COMPLETION,))
+        capabilities = row.get("capabilities") or show.get("capabilities")
+        template = _MADE_UP_TEMPLATE if known.hints.has_template else "{{ .Prompt }}"
         return InstalledModel(
             name=name,
             weights=self._weights(name, row, weights),
@@ -152,9 +140,9 @@ class ModelKnowledge:
             family=str(details.get("family", "")),
             parameter_size=str(details.get("parameter_size", "")),
             quantization=str(details.get("quantization_level", "")),
-            capabilities=tuple(capabilities),
+            capabilities=tuple(capabilities or sorted(known.hints.capabilities) or (COMPLETION,)),
             parameters=_parameters(str(show.get("parameters", ""))),
-            template=str(show.get("template", "{{ .Prompt }}")),
+            template=str(show.get("template", template)),
             system=str(show.get("system", "")),
             license=str(show.get("license", "")),
             parent=str(details.get("parent_model", "")),
@@ -168,7 +156,9 @@ class ModelKnowledge:
                 blob = _FROM.search(str(other.show.get("modelfile", "")))
                 if blob:
                     return f"sha256:{blob.group(1)}"
-        return f"sha256:{manifest or digest_of('made up', name)}"
+        made_up = f"sha256:{manifest or digest_of('made up', name)}"
+        self.made_up.add(made_up)
+        return made_up
 
     def _weights(self, name: str, row: Mapping[str, Json], digest: str) -> Weights:
         known, details = self.known(name), row.get("details", {})
@@ -178,7 +168,7 @@ class ModelKnowledge:
         if isinstance(info, dict):
             facts = {key: _fact(value) for key, value in info.items()}
         else:
-            facts = _facts_of(details)
+            facts = _facts_of(details, known.hints)
         tensors = known.show.get("tensors", [])
         size = known.tag.get("size", known.row.get("size", 1 << 24))
         return Weights(
@@ -187,12 +177,6 @@ class ModelKnowledge:
             facts=facts,
             tensors=tuple(_tensor(t) for t in tensors if isinstance(t, dict)),
         )
-
-
-def display(name: str) -> str:
-    """Returns a name as Ollama shows it, in lower case; empty for what is no name."""
-    parsed = parse_name(name.strip())
-    return parsed.display.lower() if parsed is not None else ""
 
 
 def _rows(step: Step) -> Iterator[Mapping[str, Json]]:
@@ -244,13 +228,15 @@ def _parameters(text: str) -> dict[str, object]:
     return result
 
 
-def _facts_of(details: Mapping[str, Json]) -> dict[str, FactValue]:
-    """Returns the GGUF keys that the details of a list tell."""
+def _facts_of(details: Mapping[str, Json], hints: Hints) -> dict[str, FactValue]:
+    """Returns the GGUF keys that the details of a list and the model's behaviour tell."""
     family = str(details.get("family") or "llama")
     facts: dict[str, FactValue] = {"general.architecture": family}
-    for key in ("context_length", "embedding_length"):
-        if isinstance(details.get(key), int):
-            facts[f"{family}.{key}"] = details[key]
+    told = {
+        "context_length": details.get("context_length") or hints.trained_context,
+        "embedding_length": details.get("embedding_length") or hints.embedding_length,
+    }
+    facts |= {f"{family}.{key}": value for key, value in told.items() if isinstance(value, int)}
     size = re.fullmatch(r"([\d.]+)([KMB])", str(details.get("parameter_size", "")))
     if size:
         facts["general.parameter_count"] = round(float(size.group(1)) * _SCALES[size.group(2)])

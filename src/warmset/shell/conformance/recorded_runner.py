@@ -91,7 +91,7 @@ class RecordedRunner:
 
     def _waiting(self) -> list[Step]:
         """Requests that, in the recording, are still without their answer now."""
-        return [step for step in self._open if step.ends_t > self._now() or step.client_error]
+        return [step for step in self._open if step.ends_t > self._now()]
 
     def _wants(self, step: Step, order: LoadOrder) -> bool:
         model = self.library.find(step.model)

@@ -7,9 +7,10 @@ the recording however slow the machine is. `pace` makes real time pass as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
 from warmset.core.ollama.env import ServerEnv
@@ -37,6 +38,7 @@ from warmset.shell.conformance.recording import Happening, Recording, Step
 _MODELS_FOLDER: Final = "<OLLAMA_MODELS>"
 _USUAL_RAM_BYTES: Final = 16 * GIB
 _MOMENT_SECONDS: Final = 1e-6
+_AS_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 _LinkT = TypeVar("_LinkT", InProcess, OverHttp)
 
 
@@ -69,10 +71,15 @@ class Scene:
         return runner.pid if runner is not None else None
 
 
-def build_scene(recording: Recording, knowledge: ModelKnowledge) -> Scene:
-    """Returns a twin as the recorded server was at the beginning."""
+def build_scene(
+    recording: Recording, knowledge: ModelKnowledge, digests: Mapping[str, str] = _AS_KNOWN
+) -> Scene:
+    """Returns a twin as the recorded server was at the beginning.
+
+    `digests` replaces weights digests that are made up.
+    """
     timeline = Timeline(recording.started_at)
-    models = knowledge.installed(recording)
+    models = tuple(_renamed(model, digests) for model in knowledge.installed(recording))
     environ = {"OLLAMA_MODELS": _MODELS_FOLDER, **recording.environment}
     ram = re.search(r"([\d.]+) GiB", recording.machine)
     spec = HostSpec(
@@ -97,6 +104,11 @@ def build_scene(recording: Recording, knowledge: ModelKnowledge) -> Scene:
             timeline.at(model.modified_at, partial(_install, host, model))
     api = Api(host, runner)
     return Scene(recording=recording, host=host, api=api, runner=runner, unloaded=unloaded)
+
+
+def _renamed(model: InstalledModel, digests: Mapping[str, str]) -> InstalledModel:
+    weights = model.weights
+    return replace(model, weights=replace(weights, digest=digests.get(model.key, model.key)))
 
 
 def _install(host: TwinHost, model: InstalledModel) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, permutations
 from pathlib import Path
+from typing import Final
 
 from warmset.errors import TraceError
 from warmset.shell.conformance.links import InProcess, OverHttp
 from warmset.shell.conformance.recorded_models import ModelKnowledge
 from warmset.shell.conformance.recording import Recording, Step, read_recording
-from warmset.shell.conformance.replay import Replay, build_scene
+from warmset.shell.conformance.replay import Replay, Scene, build_scene
 from warmset.shell.conformance.unrecorded import (
     Contradiction,
     find_contradiction,
     place_unload,
 )
+
+_MOST_ORDERS: Final = 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,64 +63,96 @@ def check_recording(
     over_http: bool = True,
 ) -> TranscriptResult:
     """Replays one transcript."""
-    unloads, doubts = infer_unloads(recording, knowledge)
-    scene = build_scene(recording, knowledge)
-    pace = _pace(speed)
+    attempt = _explain(recording, knowledge)
+    misses = attempt.misses
     if over_http:
+        scene = build_scene(recording, knowledge, attempt.digests)
         link = OverHttp(scene.api)
         try:
-            misses = Replay(scene=scene, link=link, unloads=unloads, pace=pace).run()
+            replay = Replay(scene=scene, link=link, unloads=attempt.unloads, pace=_pace(speed))
+            misses = [*replay.run(), *attempt.doubts]
         finally:
             link.close()
-    else:
-        local = InProcess(scene.api)
-        misses = Replay(scene=scene, link=local, unloads=unloads, pace=pace).run()
-    return TranscriptResult(name=recording.name, steps=recording.length, misses=(*misses, *doubts))
+    return TranscriptResult(name=recording.name, steps=recording.length, misses=tuple(misses))
 
 
-def infer_unloads(
-    recording: Recording, knowledge: ModelKnowledge
-) -> tuple[list[tuple[float, str]], list[str]]:
-    """Returns the unloads that the recording proves but does not show (see `unrecorded`).
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One way to fill in what a recording leaves out, and how it goes in process.
 
-    With them come the misses: loads of a model that nothing can have unloaded.
+    Attributes:
+        digests: made-up weights digests and what stands for them.
+        unloads: moments and weights (see `unrecorded`).
+        doubts: loads of a model that nothing can have unloaded; they are misses.
     """
-    unloads: list[tuple[float, str]] = []
-    doubts: list[str] = []
-    explained: set[int] = set()
-    while True:
-        found = _first_contradiction(recording, knowledge, unloads, explained)
-        if found is None:
-            return unloads, doubts
-        explained.add(found.step.index)
-        moment = place_unload(recording, found)
-        if moment is not None:
-            unloads.append((moment, found.key))
-        else:
+
+    recording: Recording
+    knowledge: ModelKnowledge
+    digests: dict[str, str]
+    unloads: list[tuple[float, str]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    misses: list[str] = field(default_factory=list)
+
+    def run(self) -> Attempt:
+        """Infers the unloads, then replays in process."""
+        explained: set[int] = set()
+        while found := self._first_contradiction(explained):
             step = found.step
-            doubts.append(
-                f"step {step.index}: {step.method} {step.path}: recorded as a load of "
-                f"{step.load_seconds:.3f} s, but the twin has {step.model} resident"
-            )
+            explained.add(step.index)
+            moment = place_unload(self.recording, found)
+            if moment is not None:
+                self.unloads.append((moment, found.key))
+            else:
+                self.doubts.append(
+                    f"step {step.index}: {step.method} {step.path}: recorded as a load of "
+                    f"{step.load_seconds:.3f} s, but the twin has {step.model} resident"
+                )
+        self.misses = [*self._replay(lambda _scene, _step: False), *self.doubts]
+        return self
+
+    def _first_contradiction(self, explained: set[int]) -> Contradiction | None:
+        found: list[Contradiction] = []
+
+        def look(scene: Scene, step: Step) -> bool:
+            contradiction = find_contradiction(scene, step, self.knowledge)
+            if contradiction is not None and step.index not in explained:
+                found.append(contradiction)
+            return bool(found)
+
+        self._replay(look)
+        return found[0] if found else None
+
+    def _replay(self, before_step: Callable[[Scene, Step], bool]) -> list[str]:
+        scene = build_scene(self.recording, self.knowledge, self.digests)
+        look = partial(before_step, scene)
+        link = InProcess(scene.api)
+        return Replay(scene=scene, link=link, unloads=self.unloads, before_step=look).run()
 
 
-def _first_contradiction(
-    recording: Recording,
-    knowledge: ModelKnowledge,
-    unloads: list[tuple[float, str]],
-    explained: set[int],
-) -> Contradiction | None:
-    scene = build_scene(recording, knowledge)
-    found: list[Contradiction] = []
+def _explain(recording: Recording, knowledge: ModelKnowledge) -> Attempt:
+    """Returns the first attempt without a miss, else the plainest one.
 
-    def look(step: Step) -> bool:
-        contradiction = find_contradiction(scene, step, knowledge)
-        if contradiction is not None and step.index not in explained:
-            found.append(contradiction)
-        return bool(found)
+    A weights digest that no answer names can be any: it decides ties between victims only.
+    """
+    plain = Attempt(recording=recording, knowledge=knowledge, digests={}).run()
+    if not plain.misses:
+        return plain
+    for digests in islice(_digest_orders(recording, knowledge), _MOST_ORDERS):
+        attempt = Attempt(recording=recording, knowledge=knowledge, digests=digests).run()
+        if not attempt.misses:
+            return attempt
+    return plain
 
-    Replay(scene=scene, link=InProcess(scene.api), unloads=unloads, before_step=look).run()
-    return found[0] if found else None
+
+def _digest_orders(recording: Recording, knowledge: ModelKnowledge) -> Iterator[dict[str, str]]:
+    """Yields the orders of made-up digests among each other and around the known ones."""
+    keys = {model.key for model in knowledge.installed(recording)} & knowledge.made_up
+    for order in permutations(sorted(keys)):
+        for split in range(len(order) + 1):
+            yield {
+                key: f"sha256:{'0' if rank < split else 'f'}{rank:063x}"
+                for rank, key in enumerate(order)
+            }
 
 
 def _pace(speed: float | None) -> Callable[[float], None]:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 from warmset.core.ollama.options import OptionError
 from warmset.core.ollama.reload import reload_reason
 from warmset.core.twin.host import TwinHost
-from warmset.shell.conformance.recorded_models import ModelKnowledge, display
+from warmset.shell.conformance.model_hints import display
+from warmset.shell.conformance.recorded_models import ModelKnowledge
 from warmset.shell.conformance.recording import Happening, Recording, Step
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from warmset.core.twin.api.answer import Answer, Refuse
 from warmset.core.twin.api.gojson import Fields, nanoseconds
-from warmset.core.twin.api.inference import Ask, Session, Times, find_model, refuse_remote
+from warmset.core.twin.api.inference import find_model, refuse_remote
+from warmset.core.twin.api.session import Ask, Session, Times
 from warmset.core.twin.api.speech import Pace, Speech, embed
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.library import InstalledModel
