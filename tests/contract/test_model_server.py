@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-from recorded_server import RecordedHost, serving
+from recorded_server import TRANSCRIPTS, RecordedHost, serving
 
 from warmset.adapters.ollama.address import parse_address
 from warmset.adapters.ollama.client import OllamaServer
 from warmset.core.model import FOREVER, Entry, Resident, find_entry
+from warmset.core.twin.api import Api
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.host import HostSpec, TwinHost
+from warmset.core.twin.hosts import physics_of
+from warmset.core.units import GIB
 from warmset.errors import Refused, UnknownModel
 from warmset.ports import ModelServer
+from warmset.shell.conformance.recorded_models import ModelKnowledge
+from warmset.shell.conformance.recording import read_recording
+from warmset.shell.twin_server import TwinServer
 
 
 @contextmanager
@@ -27,8 +35,27 @@ def recorded_host() -> Iterator[ModelServer]:
         yield server
 
 
+@contextmanager
+def served_twin() -> Iterator[ModelServer]:
+    """The HTTP client against a served twin with the recorded models."""
+    recordings = [read_recording(path) for path in sorted(TRANSCRIPTS.glob("*.json"))]
+    show = next(recording for recording in recordings if recording.name.startswith("02-"))
+    spec = HostSpec(
+        name="recorded",
+        system_total_bytes=16 * GIB,
+        models=ModelKnowledge(recordings).installed(show),
+    )
+    host = TwinHost(spec, physics_of(spec), Timeline(time.time()))
+    with (
+        TwinServer(Api(host), speed=20.0) as twin,
+        OllamaServer(parse_address(twin.url)) as server,
+    ):
+        yield server
+
+
 HOSTS: dict[str, Callable[[], AbstractContextManager[ModelServer]]] = {
     "recorded": recorded_host,
+    "twin": served_twin,
 }
 
 
