@@ -6,6 +6,7 @@ Only what matters is asked: names and command lines of all, times and bytes of t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,29 @@ class ProcessTable:
         hidden = any(facts.command.role is Role.HIDDEN for facts in found.values())
         troubles = (_HIDDEN_ARGUMENTS,) if hidden else ()
         return ProcessView(processes=found, pid_space=pid_space, troubles=troubles)
+
+    def name(self, view: ProcessView, also: Collection[int]) -> ProcessView:
+        """Returns `view` with the processes of `also` that exist, without a second full look.
+
+        Args:
+            view: An earlier view of the same table.
+            also: PIDs that a driver named since.
+        """
+        import psutil
+
+        if view.pid_space is not PidSpace.HOST or not view.is_readable:
+            return view
+        found = dict(view.processes)
+        for pid in set(also) - set(found):
+            try:
+                process = psutil.Process(pid)
+            except (psutil.Error, OSError, ValueError):
+                continue  # it ended; the driver's bytes stay nobody's
+            command = _read_command(process)
+            facts = None if command is None else _read_facts(process, command)
+            if facts is not None:
+                found[pid] = facts
+        return replace(view, processes=found)
 
 
 _HIDDEN_ARGUMENTS: Final = Trouble(

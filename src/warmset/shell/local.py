@@ -1,21 +1,33 @@
-"""The machine warmset runs on, when Ollama runs there too: GPUs, RAM and the server's settings."""
+"""The machine warmset runs on, when Ollama runs there too: GPUs, RAM, processes, settings.
+
+One object lives as long as the connection, so that one NVML session serves every look.
+"""
 
 from __future__ import annotations
 
+import platform
 import sys
-from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from warmset.core.model import Device, HostMemory, ServerSettings
+from warmset.core.host.processes import ProcessFacts, choose_server
+from warmset.core.host.readings import GpuSurvey
+from warmset.core.host.survey import HostSurvey
+from warmset.core.host.vantage import System
+from warmset.core.model import ServerSettings
 
 if TYPE_CHECKING:
+    from warmset.adapters.apple import AppleProbe
+    from warmset.adapters.drm import DrmProbe
     from warmset.adapters.hostmem import HostMemoryProbe
-    from warmset.core.host.processes import ProcessFacts
+    from warmset.adapters.nvml import NvmlProbe
+    from warmset.adapters.procs import ProcessTable
+
+_SYSTEMS: Final[dict[str, System]] = {"linux": "linux", "darwin": "darwin", "win32": "windows"}
 
 
 class LocalHost:
-    """One look at this machine; the process table is read once.
+    """Surveys of this machine, as often as asked.
 
     Args:
         port: on which the server listens, to tell it from others.
@@ -23,51 +35,83 @@ class LocalHost:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._server: ProcessFacts | None = None
+        self._table: ProcessTable | None = None
+        self._memory: HostMemoryProbe | None = None
+        self._nvml: NvmlProbe | None = None
+        self._others: AppleProbe | DrmProbe | None = None
 
-    @cached_property
-    def _server(self) -> ProcessFacts | None:
-        """The server's process, if it can be named safely."""
-        from warmset.adapters.procs import ProcessTable
-        from warmset.core.host.processes import choose_server
+    def survey(self) -> HostSurvey:
+        """Returns what this machine says now; never raises for what it cannot read."""
+        table, memory = self._open()
+        view = table.read()
+        self._server = choose_server(view, self._port)
+        gpus = self._survey_gpus()
+        view = table.name(view, _pids(gpus))
+        return HostSurvey(
+            memory=memory.survey(),
+            gpus=gpus,
+            processes=view,
+            server=self._server,
+            settings=_settings(self._server),
+            system=_SYSTEMS.get(sys.platform, "other"),
+            is_wsl="microsoft" in platform.release().lower(),
+        )
 
-        return choose_server(ProcessTable().read(), self._port)
+    def close(self) -> None:
+        """Ends the NVML session."""
+        if self._nvml is not None:
+            self._nvml.close()
+            self._nvml = None
 
-    @cached_property
-    def _memory_probe(self) -> HostMemoryProbe:
-        from warmset.adapters.hostmem import HostMemoryProbe
+    def _open(self) -> tuple[ProcessTable, HostMemoryProbe]:
+        """Makes the probes at the first look; they keep what makes later looks cheap."""
+        if self._table is None or self._memory is None:
+            from warmset.adapters.hostmem import HostMemoryProbe
+            from warmset.adapters.procs import ProcessTable
 
-        return HostMemoryProbe(lambda: self._server.pid if self._server else None)
+            self._table = ProcessTable()
+            self._memory = HostMemoryProbe(lambda: self._server.pid if self._server else None)
+        if self._others is None:
+            if sys.platform == "darwin":
+                from warmset.adapters.apple import AppleProbe
 
-    def memory(self) -> HostMemory:
-        """Returns RAM under the limits of the server's control groups."""
-        return self._memory_probe.read()
+                self._others = AppleProbe(self._memory)
+            else:
+                from warmset.adapters.drm import DrmProbe
 
-    def settings(self) -> ServerSettings:
-        """Returns what the server's own environment says; nothing where it cannot be read.
+                self._others = DrmProbe(host=self._memory)
+        if self._nvml is None and sys.platform != "darwin":
+            from warmset.adapters.nvml import NvmlProbe
 
-        Another user's environment is not readable: then the operator's word counts.
-        """
-        from warmset.core.ollama.env import ServerEnv
+            self._nvml = NvmlProbe(self._memory)
+        return self._table, self._memory
 
-        environment = self._server.environment if self._server else None
-        if not environment:
-            return ServerSettings()
-        return ServerEnv.from_environ(environment).to_settings()
+    def _survey_gpus(self) -> tuple[GpuSurvey, ...]:
+        """Asks every driver; a card that NVML has told is not told again by its PCI slot."""
+        assert self._others is not None
+        others = self._others.survey()
+        if self._nvml is None:
+            return (others,)
+        nvidia = self._nvml.survey()
+        taken = {reading.device.pci_id for reading in nvidia.devices if reading.device.pci_id}
+        rest = tuple(r for r in others.devices if r.device.pci_id not in taken)
+        return (nvidia, replace(others, devices=rest))
 
-    def devices(self) -> Sequence[Device]:
-        """Asks every probe that can answer on this system; none found means CPU only."""
-        if sys.platform == "darwin":
-            from warmset.adapters.apple import AppleProbe
 
-            return AppleProbe(self._memory_probe).read()
-        from warmset.adapters.drm import DrmProbe
-        from warmset.adapters.nvml import NvmlProbe
+def _pids(gpus: tuple[GpuSurvey, ...]) -> set[int]:
+    readings = (reading for survey in gpus for reading in survey.devices)
+    return {process.pid for reading in readings for process in reading.processes.value or ()}
 
-        probe = NvmlProbe(self._memory_probe)
-        try:
-            nvidia = probe.read()
-        finally:
-            probe.close()
-        taken = {device.pci_id for device in nvidia if device.pci_id}
-        others = DrmProbe(host=self._memory_probe).read()
-        return (*nvidia, *(device for device in others if device.pci_id not in taken))
+
+def _settings(server: ProcessFacts | None) -> ServerSettings:
+    """Returns what the server's own environment says; nothing where it cannot be read.
+
+    Another user's environment is not readable: then the operator's word counts.
+    """
+    from warmset.core.ollama.env import ServerEnv
+
+    environment = server.environment if server else None
+    if not environment:
+        return ServerSettings()
+    return ServerEnv.from_environ(environment).to_settings()

@@ -7,14 +7,32 @@ at all is an error, since nothing can be said of a host without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
-from warmset.core.model import Device, Entry, Observation, Resident, ServerSettings
+from warmset.core.host.commands import Role
+from warmset.core.host.picture import Picture, draw_picture
+from warmset.core.host.survey import HostSurvey
+from warmset.core.host.vantage import Sight, Vantage
+from warmset.core.model import Entry, Observation, Resident, ServerSettings
 from warmset.core.settings import Settings
 from warmset.errors import BackendError, BackendTimeout, Unreachable
 from warmset.shell.wiring import Connection, connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One look at a host: what the decision needs, and all that stands behind it.
+
+    Attributes:
+        sight: From where the look was taken, and what it therefore may be used for.
+        picture: Whose bytes are where, which runner is in which phase, who is at work.
+    """
+
+    observation: Observation
+    survey: HostSurvey
+    sight: Sight
+    picture: Picture
 
 
 def observe(connection: Connection, settings: Settings) -> Observation:
@@ -24,25 +42,60 @@ def observe(connection: Connection, settings: Settings) -> Observation:
         Unreachable: nothing listens at the server's address.
         BackendError: the list of installed models cannot be had.
     """
-    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="observe") as pool:
-        devices = pool.submit(connection.read_devices)
-        memory = pool.submit(connection.read_memory)
+    return see(connection, settings).observation
+
+
+def see(connection: Connection, settings: Settings, before: Picture | None = None) -> Seen:
+    """Returns what the host says now, and the picture that follows from it.
+
+    Args:
+        connection: The host.
+        settings: The operator's word.
+        before: The picture of an earlier look, from which stopping runners, bytes on their way
+            back and most signs of use follow.
+
+    Raises:
+        Unreachable: nothing listens at the server's address.
+        BackendError: the list of installed models cannot be had.
+    """
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="observe") as pool:
+        surveyed = pool.submit(connection.survey)
         version = pool.submit(connection.server.version)
         entries = connection.server.entries()
-        residents, notes = _residents(connection, entries)
-        found = tuple(devices.result())
-        return Observation(
-            at=connection.clock.now(),
+        survey = surveyed.result()
+        residents, notes = _residents(connection, entries)  # after the processes, or they race
+        at = connection.clock.now()
+        sight = survey.sight(is_server_seen=_is_server_seen(survey, residents))
+        picture = draw_picture(
+            survey.gpus,
+            survey.processes,
+            residents,
+            at=at,
+            server_pid=survey.server.pid if survey.server else None,
+            before=before,
+            leaving=survey.leaving,
+            is_same_machine=sight.vantage is not Vantage.UNCONFIRMED,
+        )
+        observation = Observation(
+            at=at,
             server_url=connection.server.url,
             is_local=connection.is_local,
             version=_version(version),
             entries=entries,
             residents=residents,
-            devices=found,
-            memory=memory.result(),
-            settings=merge_settings(settings.server, connection.read_settings()),
-            notes=(*connection.notes, *notes, *_device_notes(connection, found)),
+            devices=tuple(reading.device for reading in survey.readings),
+            memory=survey.memory.memory,
+            settings=merge_settings(settings.server, survey.settings),
+            notes=(*connection.notes, *notes, *_sight_notes(sight), *_device_notes(survey)),
         )
+    return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
+
+
+def _is_server_seen(survey: HostSurvey, residents: tuple[Resident, ...] | None) -> bool:
+    """The server's own process is visible, or a runner of a model that the server lists."""
+    keys = {resident.key for resident in residents or ()} - {None}
+    runners = survey.processes.of_role(Role.RUNNER)
+    return survey.server is not None or any(r.command.key in keys for r in runners)
 
 
 def look(settings: Settings) -> Observation:
@@ -88,13 +141,21 @@ def _version(answer: Future[str]) -> str | None:
         return None  # /api/tags answered, so the server is there; the version only tunes rules
 
 
-def _device_notes(connection: Connection, devices: Sequence[Device]) -> tuple[str, ...]:
-    if devices:
-        unread = (d for d in devices if d.total_bytes.value is None or d.free_bytes.value is None)
-        return tuple(
-            f"{d.name}: {d.free_bytes.reason or d.total_bytes.reason or 'memory unknown'}"
-            for d in unread
-        )
-    if connection.is_local:
+def _sight_notes(sight: Sight) -> tuple[str, ...]:
+    """From where one cannot see everything is said once; the usual places need no word."""
+    if sight.vantage in {Vantage.CONTAINER, Vantage.UNCONFIRMED, Vantage.WSL2}:
+        return (sight.reason,)
+    return ()
+
+
+def _device_notes(survey: HostSurvey) -> tuple[str, ...]:
+    if not survey.is_own_address:
+        return ("the server is another machine: its GPUs and RAM cannot be read from here",)
+    devices = [reading.device for reading in survey.readings]
+    if not devices:
         return ("no GPU found: models run on the CPU",)
-    return ("the server is another machine: its GPUs and RAM cannot be read from here",)
+    unread = (d for d in devices if d.total_bytes.value is None or d.free_bytes.value is None)
+    return tuple(
+        f"{d.name}: {d.free_bytes.reason or d.total_bytes.reason or 'memory unknown'}"
+        for d in unread
+    )

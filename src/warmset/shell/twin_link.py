@@ -7,21 +7,13 @@ asked, sent and parsed is what a real server would get. `NAME` is a named host o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from warmset.core.model import (
-    Device,
-    DeviceId,
-    HostMemory,
-    Quality,
-    Reading,
-    ServerSettings,
-)
-from warmset.core.ollama.admission import max_loaded
 from warmset.core.settings import Settings
 from warmset.core.twin.api.routes import Api
 from warmset.core.twin.clock import Timeline
@@ -30,6 +22,7 @@ from warmset.core.twin.host import HostSpec, TwinHost
 from warmset.core.twin.hosts import physics_of
 from warmset.core.units import HOUR
 from warmset.errors import ConfigError
+from warmset.shell.observe_twin import survey_twin
 from warmset.shell.twin_files import find_demand, find_host
 from warmset.shell.wiring import Connection
 
@@ -38,7 +31,6 @@ START: Final = 1_767_603_600.0
 DEFAULT_DEMAND: Final = "office"
 DEFAULT_HOURS: Final = 2.0
 LONGEST_ANSWER_SECONDS: Final = 900.0
-_SOURCE: Final = "twin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +82,8 @@ def connect_twin(text: str, settings: Settings) -> Connection:
         server=connect_in_process("twin." + twin.host.spec.name, twin.answer, now=twin.now),
         clock=twin,
         is_local=True,
-        read_devices=twin.devices,
-        read_memory=twin.memory,
-        read_settings=lambda: settings_of(twin.host.spec),
+        survey=lambda: survey_twin(twin.host),
+        wait=twin.wait,
         notes=(
             (
                 f"{twin.host.spec.name} is a twin: nothing here is real; its users' demand was "
@@ -140,36 +131,7 @@ class LiveTwin:
             return 500, {"content-type": "application/json"}, b'{"error":"the twin hangs"}'
         return exchange.status, {"content-type": exchange.content_type}, exchange.take()
 
-    def devices(self) -> tuple[Device, ...]:
-        """Returns the GPUs as their driver reports them."""
-        return tuple(
-            Device(
-                id=DeviceId(gpu.device),
-                name=gpu.name,
-                library=gpu.library,
-                total_bytes=_exact(gpu.total_bytes),
-                free_bytes=_exact(self.host.cards.free(gpu.device)),
-                index=int(gpu.id) if gpu.id.isdigit() else None,
-                integrated=gpu.integrated,
-                compute=f"{gpu.compute_major}.{gpu.compute_minor}",
-            )
-            for gpu in self.host.spec.gpus
-        )
-
-    def memory(self) -> HostMemory:
-        """Returns the RAM of the host."""
-        system = self.host.system_memory()
-        return HostMemory(
-            total_bytes=_exact(system.total_bytes), available_bytes=_exact(system.free_bytes)
-        )
-
-
-def settings_of(spec: HostSpec) -> ServerSettings:
-    """Returns how the pretended server was started, as its environment says."""
-    known = spec.env.to_settings()
-    limit = max_loaded(spec.env.max_loaded_models, len(spec.gpus))
-    return replace(known, max_loaded_models=limit)
-
-
-def _exact(count: int) -> Reading[int]:
-    return Reading(value=count, source=_SOURCE, quality=Quality.EXACT)
+    def wait(self, seconds: float) -> None:
+        """Lets as much time pass in the twin as passes here."""
+        time.sleep(seconds)
+        self.host.timeline.advance(self.host.timeline.now + seconds)

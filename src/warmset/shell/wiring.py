@@ -6,10 +6,10 @@ A remote server never gets this machine's GPUs or RAM attributed to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from warmset.core.model import Device, HostMemory, Reading, ServerSettings, unknown
+from warmset.core.host.survey import HostSurvey, survey_of_elsewhere
 from warmset.core.settings import Settings
 from warmset.ports import Clock, ModelServer
 from warmset.shell.local import LocalHost
@@ -35,18 +35,17 @@ class Connection:
     """One host that warmset looks at.
 
     Attributes:
-        is_local: whether the GPUs and the RAM read are those of the server.
-        read_devices, read_memory: the probes, already chosen for this host.
-        read_settings: how the server was started, as far as that can be seen.
+        is_local: whether the machine surveyed is the server's.
+        survey: reads the server's machine; all that cannot be seen from here is unknown.
+        wait: lets time pass until the next look; in a twin, its own time too.
         notes: what the operator should know about the connection itself.
     """
 
     server: ModelServer
     clock: Clock
     is_local: bool
-    read_devices: Callable[[], Sequence[Device]]
-    read_memory: Callable[[], HostMemory]
-    read_settings: Callable[[], ServerSettings] = ServerSettings
+    survey: Callable[[], HostSurvey]
+    wait: Callable[[float], None] = time.sleep
     notes: tuple[str, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
 
@@ -67,18 +66,17 @@ def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
     here = LocalHost(address.port) if is_local(address) else None
+
+    def close() -> None:
+        server.close()
+        if here is not None:
+            here.close()
+
     return Connection(
         server=server,
         clock=SystemClock(),
         is_local=here is not None,
-        read_devices=here.devices if here else lambda: (),
-        read_memory=here.memory if here else lambda: _unknown_memory(address.host),
-        read_settings=here.settings if here else ServerSettings,
+        survey=here.survey if here else lambda: survey_of_elsewhere(address.host),
         notes=address.notes,
-        close=server.close,
+        close=close,
     )
-
-
-def _unknown_memory(host: str) -> HostMemory:
-    reading: Reading[int] = unknown("none", f"the RAM of {host} cannot be read from here")
-    return HostMemory(total_bytes=reading, available_bytes=reading)

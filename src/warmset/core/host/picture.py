@@ -69,6 +69,8 @@ def draw_picture(
     server_pid: int | None = None,
     before: Picture | None = None,
     renewed: frozenset[ModelKey] = frozenset(),
+    leaving: tuple[Leaving, ...] = (),
+    is_same_machine: bool = True,
 ) -> Picture:
     """Returns the picture of this look.
 
@@ -80,24 +82,28 @@ def draw_picture(
         server_pid: The server's process, if known.
         before: The picture before this one.
         renewed: Models that warmset itself touched in between.
+        leaving: Runners known to have gone besides those that two looks tell.
+        is_same_machine: False where the surveyed machine may not be the server's: then what the
+            server reports of its models is not looked for on these GPUs.
     """
     surveys = tuple(surveys)
     readings = tuple(reading for survey in surveys for reading in survey.devices)
     seen = before.seen_resident if before else frozenset()
     runners = judge_runners(view, residents, server_pid=server_pid, seen_resident=seen)
-    reported = _reported(residents) if len(readings) == 1 else {}
+    reported = _reported(residents) if len(readings) == 1 and is_same_machine else {}
     attributions: dict[DeviceId, Attribution] = {}
-    leaving: tuple[Leaving, ...] = ()
+    departed: tuple[Leaving, ...] = ()
     for reading in readings:
         plain = attribute(reading, view, runners, reported_bytes=reported)
-        waited = _find_leaving(reading, plain, view, before=before, at=at)
+        found = _find_leaving(reading, plain, view, before=before, at=at)
+        waited = found + tuple(one for one in leaving if one.device == reading.device.id)
         attribution = (
             attribute(reading, view, runners, leaving=waited, reported_bytes=reported)
             if waited
             else plain
         )
         attributions[reading.device.id] = attribution
-        leaving += waited
+        departed += found
     look = Look(
         at=at,
         residents=residents,
@@ -111,7 +117,7 @@ def draw_picture(
         attributions=attributions,
         use=find_use(before.look if before else None, look, renewed=renewed),
         troubles=tuple(t for survey in surveys for t in survey.troubles) + view.troubles,
-        leaving=leaving,
+        leaving=departed,
         seen_resident=_still_seen(seen, runners),
     )
 

@@ -25,6 +25,7 @@ class Vantage(StrEnum):
     WSL2 = "wsl2"
     MACOS = "macos"
     WINDOWS = "windows"
+    TWIN = "twin"
 
 
 class Lever(StrEnum):
@@ -88,6 +89,7 @@ SIGHTS: Final = {
     ),
     Vantage.MACOS: (True, True, False, _ALL, "macOS: Metal counts no bytes by process"),
     Vantage.WINDOWS: (True, True, False, _ALL, "Windows: WDDM counts no bytes by process"),
+    Vantage.TWIN: (True, True, True, _ALL, "a twin tells everything that it pretends"),
 }
 """What each vantage point shows. Source: devices.md sections 3 and 6; the levers follow from the
 rule that a preload needs a memory reading of the server's own machine."""
@@ -122,6 +124,15 @@ def judge_vantage(
         vantage = Vantage.WINDOWS
     else:
         vantage = Vantage.CONTAINER if pid_space is PidSpace.INNER else Vantage.LOCAL
+    return _sight(vantage, is_server_seen=is_server_seen)
+
+
+def sight_of_twin() -> Sight:
+    """Returns what is seen of a pretended host."""
+    return _sight(Vantage.TWIN, is_server_seen=True)
+
+
+def _sight(vantage: Vantage, *, is_server_seen: bool) -> Sight:
     devices, processes, counts, levers, reason = SIGHTS[vantage]
     return Sight(
         vantage=vantage,

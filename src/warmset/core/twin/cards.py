@@ -48,6 +48,11 @@ class Cards:
         """Returns device -> bytes of one process."""
         return self._held.get(holder, {})
 
+    @property
+    def holders(self) -> tuple[int, ...]:
+        """The processes that hold bytes, in no particular order of age."""
+        return tuple(self._held)
+
     def allocate(self, holder: int, by_device: Mapping[str, int]) -> None:
         """Gives bytes to a process, in addition to what it has."""
         held = self._held.setdefault(holder, {})
