@@ -14,10 +14,10 @@ from typing import Final
 from warmset.core.model import FOREVER, ServerSettings
 from warmset.core.ollama.keepalive import (
     DEFAULT_KEEP_ALIVE,
-    DurationError,
+    parse_env_duration,
     parse_env_keep_alive,
-    parse_go_duration,
 )
+from warmset.core.ollama.types import U64
 
 DEFAULT_MAX_QUEUE: Final = 512
 DEFAULT_LOAD_TIMEOUT: Final = 300.0
@@ -95,7 +95,8 @@ class ServerEnv:
 
 
 def _unsigned(text: str, default: int) -> int:
-    return int(text) if re.fullmatch(r"\d{1,19}", text, re.ASCII) else default
+    number = int(text) if re.fullmatch(r"[0-9]{1,64}", text) else U64 + 1
+    return number if number <= U64 else default
 
 
 def _boolean(text: str) -> bool | None:
@@ -105,11 +106,5 @@ def _boolean(text: str) -> bool | None:
 
 
 def _load_timeout(text: str) -> float:
-    seconds = DEFAULT_LOAD_TIMEOUT
-    if text:
-        try:
-            seconds = parse_go_duration(text)
-        except DurationError:
-            if re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
-                seconds = float(text)
+    seconds = parse_env_duration(text, DEFAULT_LOAD_TIMEOUT)
     return seconds if seconds > 0 else FOREVER

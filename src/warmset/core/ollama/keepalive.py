@@ -40,7 +40,9 @@ _UNITS_NS: Final = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_SEGMENT: Final = re.compile(r"(\d*)(\.?)(\d*)([^\d.]*)")
+_SEGMENT: Final = re.compile(r"([0-9]*)(\.?)([0-9]*)([^0-9.]*)")
+_MOST_DIGITS: Final = 19
+"""Of a 64-bit count. Go refuses longer whole parts and ignores further digits of a fraction."""
 
 
 class DurationError(ValueError):
@@ -68,21 +70,28 @@ def parse_go_duration(text: str) -> float:
     while rest:
         match = _SEGMENT.match(rest)
         assert match is not None
-        whole, dot, fraction, unit = match.groups()
-        if not whole and not fraction:
-            raise DurationError(f'time: invalid duration "{text}"')
-        if not unit:
-            raise DurationError(f'time: missing unit in duration "{text}"')
-        if unit not in _UNITS_NS:
-            raise DurationError(f'time: unknown unit "{unit}" in duration "{text}"')
-        scale = _UNITS_NS[unit]
-        total_ns += int(whole or "0") * scale
-        if dot and fraction:
-            total_ns += int(fraction) * scale // 10 ** len(fraction)
+        total_ns += _segment_ns(match, text)
         if total_ns > _MAX_NS + (1 if negative else 0):
             raise DurationError(f'time: invalid duration "{text}"')
         rest = rest[match.end() :]
     return -total_ns / 1e9 if negative else total_ns / 1e9
+
+
+def _segment_ns(match: re.Match[str], text: str) -> int:
+    """Returns the nanoseconds of one number with its unit; `text` is for the error."""
+    whole, _, fraction, unit = match.groups()
+    if not whole and not fraction:
+        raise DurationError(f'time: invalid duration "{text}"')
+    if not unit:
+        raise DurationError(f'time: missing unit in duration "{text}"')
+    if unit not in _UNITS_NS:
+        raise DurationError(f'time: unknown unit "{unit}" in duration "{text}"')
+    whole, fraction = whole.lstrip("0"), fraction[:_MOST_DIGITS]
+    if len(whole) > _MOST_DIGITS:
+        raise DurationError(f'time: invalid duration "{text}"')
+    scale = _UNITS_NS[unit]
+    parts: int = 10 ** len(fraction)
+    return int(whole or "0") * scale + int(fraction or "0") * scale // parts
 
 
 def parse_keep_alive(value: object) -> float | None:
@@ -99,12 +108,7 @@ def parse_keep_alive(value: object) -> float | None:
     if isinstance(value, bool):
         raise DurationError("Unsupported type: 'bool'")
     if isinstance(value, int | float):
-        if value < 0:
-            return FOREVER
-        nanoseconds = value * 1e9
-        if nanoseconds >= 2.0**63:
-            return OVERFLOWED
-        return math.floor(nanoseconds) / 1e9
+        return _number_of_seconds(value)
     if isinstance(value, str):
         seconds = parse_go_duration(value)
         return FOREVER if seconds < 0 else seconds
@@ -112,15 +116,41 @@ def parse_keep_alive(value: object) -> float | None:
     raise DurationError(f"Unsupported type: '{go_type}'")
 
 
+def _number_of_seconds(value: float) -> float:
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise DurationError("json: cannot unmarshal number into Go value of type float64")
+    if seconds < 0:
+        return FOREVER
+    nanoseconds = seconds * 1e9
+    return OVERFLOWED if nanoseconds >= 2.0**63 else math.floor(nanoseconds) / 1e9
+
+
+def parse_env_duration(text: str, default: float) -> float:
+    """Returns the seconds of a variable that holds a Go duration, else whole seconds.
+
+    Anything else means `default`. Whole seconds beyond 64-bit nanoseconds wrap around, as in Go.
+    """
+    if not text:
+        return default
+    try:
+        return parse_go_duration(text)
+    except DurationError:
+        if re.fullmatch(r"[+-]?[0-9]{1,64}", text) is None:
+            return default
+    seconds = int(text)
+    if not -_MAX_NS - 1 <= seconds <= _MAX_NS:
+        return default
+    wrapped_ns = (seconds * 10**9 + _MAX_NS + 1) % (1 << 64) - _MAX_NS - 1
+    return wrapped_ns / 1e9
+
+
 def parse_env_keep_alive(text: str) -> float:
-    """Returns what `OLLAMA_KEEP_ALIVE` means: a duration, else whole seconds, else 5 minutes."""
-    seconds = DEFAULT_KEEP_ALIVE
-    if text:
-        try:
-            seconds = parse_go_duration(text)
-        except DurationError:
-            if re.fullmatch(r"[+-]?\d+", text):
-                seconds = float(text)
+    """Returns what `OLLAMA_KEEP_ALIVE` means; negative is for ever, unreadable 5 minutes."""
+    seconds = parse_env_duration(text, DEFAULT_KEEP_ALIVE)
     return FOREVER if seconds < 0 else seconds
 
 
@@ -134,14 +164,12 @@ def duration_on_reuse(requested: float | None, current: float) -> float:
     return current if requested is None else requested
 
 
-def expires_at(idle_since: float, duration: float) -> float:
-    """Returns when a runner that became idle at `idle_since` is unloaded by its timer."""
-    return idle_since + max(duration, 0.0)
+def eviction_rank(duration: float) -> tuple[bool, float]:
+    """Returns the duration as the victim order compares it: unsigned, so negatives come last.
 
-
-def eviction_rank(duration: float) -> float:
-    """Returns the duration as the victim order compares it: unsigned, so negatives come last."""
-    return math.inf if duration < 0 else duration
+    Even after `FOREVER`, which is the largest positive one.
+    """
+    return duration < 0, duration
 
 
 def to_wire(seconds: float) -> int | float:

@@ -6,6 +6,7 @@ usesAutomaticNumCtx, usesAutomaticNumBatch`, `api/types.go: Options.FromMap`.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from warmset.core.ollama.types import LoadShape, OptionValues, RunnerOptions, WeightsFile
@@ -51,15 +52,28 @@ def check_options(options: OptionValues) -> None:
     for key, value in options.items():
         if value is None:
             continue
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = _is_number(value)
         if key in _INTEGER_OPTIONS and not is_number:
             raise OptionError(f'option "{key}" must be of type integer')
         if key in _FLOAT_OPTIONS and not is_number:
             raise OptionError(f'option "{key}" must be of type float32')
         if key == "use_mmap" and not isinstance(value, bool):
             raise OptionError(f'option "{key}" must be of type boolean')
-        if key == "stop" and not isinstance(value, list | tuple):
-            raise OptionError(f'option "{key}" must be of type array')
+        if key == "stop":
+            _check_texts(key, value)
+
+
+def _check_texts(key: str, value: object) -> None:
+    if not isinstance(value, list | tuple):
+        raise OptionError(f'option "{key}" must be of type array')
+    if not all(isinstance(item, str) for item in value):
+        raise OptionError(f'option "{key}" must be of an array of strings')
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def load_shape(
@@ -116,6 +130,7 @@ def load_shape(
     num_batch = number("num_batch", DEFAULT_BATCH)
     if is_embedding and not has_num_batch:
         num_batch = min(EMBEDDING_BATCH_MAX, num_ctx) if num_ctx > 0 else EMBEDDING_BATCH_MAX
+    has_draft = has_draft or "draft_num_predict" in request or "draft_num_predict" in modelfile
     draft = number("draft_num_predict", DEFAULT_DRAFT_PREDICT if has_draft else 0)
     use_mmap = merged.get("use_mmap")
     return LoadShape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -89,7 +90,11 @@ class WeightsFile:
 def _integers(value: FactValue, default: int = 1) -> tuple[int, ...]:
     """Reads an unsigned 32-bit value or array of them; anything else counts as absent."""
     if isinstance(value, tuple):
-        numbers = tuple(int(v) & 0xFFFFFFFF for v in value if isinstance(v, int | float))
+        numbers = tuple(
+            int(v) & 0xFFFFFFFF
+            for v in value
+            if isinstance(v, int) or (isinstance(v, float) and math.isfinite(v))
+        )
         return numbers or (default,)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 63:
         return (default,)

@@ -56,6 +56,7 @@ class Runner:
         gpus: those it was started on, with the free memory Ollama believed in.
         view: what Ollama's free-memory rules know of it.
         vram_bytes, total_bytes: as `/api/ps` shows them.
+        has_discrete_gpu: an unload waits for its memory to come back (not for Metal's).
         expires_at: `None` until it was idle for the first time.
         expires_when_idle: an unload event that arrived while it was busy.
     """

@@ -431,7 +431,9 @@ class Scheduler:
             total_bytes=load.result.total_bytes,
             duration=duration_on_load(request.keep_alive, self.env.keep_alive),
             pid=load.pid,
-            has_discrete_gpu=any(not gpu.integrated for gpu in order.gpus),
+            has_discrete_gpu=any(
+                not gpu.integrated and gpu.library != "Metal" for gpu in order.gpus
+            ),
         )
         self.loaded[request.model.key] = runner
         self._head = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from warmset.core.twin.cards import Cards
@@ -118,45 +118,44 @@ class Unloader:
         if runner.refs > 0:
             runner.expires_when_idle = True
             return
-        free_before = self._believed_free()
+        free_before = self._believed_free(tuple(self._loaded.values()))
         runner.stop_timer()
         del self._loaded[runner.model.key]
         self._cards.release(runner.pid)
         self._tell(Unloaded(key=runner.model.key, name=runner.model.name, pid=runner.pid))
-        if not runner.gpus or not runner.has_discrete_gpu:
+        if runner.has_discrete_gpu:
+            self._wait_for_memory(runner, free_before)
+        else:
             self._on_unloaded()
-            return
-        self.is_blocked = True
-        deadline = self._timeline.now + self._recovery_timeout
-        self._timeline.after(
-            min(POLL_SECONDS, self._recovery_timeout),
-            self._poll(runner, free_before, deadline, self._epoch),
-        )
 
-    def _poll(
-        self, runner: Runner, free_before: int, deadline: float, epoch: int
-    ) -> Callable[[], None]:
-        """Returns one look at the recovery, which plans the next one or ends the wait."""
+    def _wait_for_memory(self, runner: Runner, free_before: int) -> None:
+        """Blocks the loop until most of the memory is back, or for the time-out.
+
+        Those that are asked for free memory are the runners of this moment, as in Ollama: one
+        that is loaded during the wait is not.
+        """
+        self.is_blocked = True
+        asked, epoch = tuple(self._loaded.values()), self._epoch
+        deadline = self._timeline.now + self._recovery_timeout
+
+        def look_later() -> None:
+            self._timeline.at(min(self._timeline.now + POLL_SECONDS, deadline), look)
 
         def look() -> None:
             if epoch != self._epoch:
-                return
-            now = self._timeline.now
-            gained = self._believed_free() - free_before
+                return  # the server was stopped
+            gained = self._believed_free(asked) - free_before
             # Unsigned in Ollama: less free than before counts as an enormous gain.
             is_back = gained < 0 or gained > runner.vram_bytes * RECOVERED_RATIO
-            if is_back or now >= deadline:
-                self.is_blocked = False
-                self._on_unloaded()
-                self.run()
-            else:
-                self._timeline.at(
-                    min(now + POLL_SECONDS, deadline),
-                    self._poll(runner, free_before, deadline, epoch),
-                )
+            if not is_back and self._timeline.now < deadline:
+                look_later()
+                return
+            self.is_blocked = False
+            self._on_unloaded()
+            self.run()
 
-        return look
+        look_later()
 
-    def _believed_free(self) -> int:
-        gpus = self._discovery.refresh([runner.view for runner in self._loaded.values()])
+    def _believed_free(self, runners: Sequence[Runner]) -> int:
+        gpus = self._discovery.refresh([runner.view for runner in runners])
         return sum(gpu.free_bytes for gpu in gpus)
