@@ -4,6 +4,7 @@ from warmset.core.planner.admission import Denied, try_load
 from warmset.core.planner.build import build_candidate, build_candidates, build_host
 from warmset.core.planner.candidates import Candidate, Need, Spread
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
+from warmset.core.planner.packing import Packing, pack
 from warmset.core.planner.planning import plan
 from warmset.core.planner.restore import Restore
 from warmset.core.planner.result import (
@@ -30,6 +31,7 @@ __all__ = [
     "LeftOut",
     "Member",
     "Need",
+    "Packing",
     "Plan",
     "Restore",
     "Spread",
@@ -39,6 +41,7 @@ __all__ = [
     "build_host",
     "dry_run",
     "fit",
+    "pack",
     "plan",
     "try_load",
 ]

@@ -7,8 +7,11 @@ from typing import Final
 
 from warmset.core.planner.problem import Effort, Item, Problem, Use
 
-STEPS_PER_SET: Final = 2000
-"""Search steps for one set; beyond, the set counts as not known to fit."""
+THOROUGH: Final = 20_000
+"""Search steps for one set where the answer matters; beyond, it is not known to fit."""
+
+BRIEF: Final = 300
+"""Search steps for one set inside a search over sets."""
 
 
 class Arranger:
@@ -30,21 +33,28 @@ class Arranger:
                 best, least = number, left
         return best
 
-    def arrange(self, items: Iterable[int], effort: Effort | None = None) -> dict[int, int] | None:
+    def arrange(
+        self, items: Iterable[int], *, steps: int = THOROUGH, effort: Effort | None = None
+    ) -> dict[int, int] | None:
         """Returns item -> option for all of `items`, or `None`.
 
         `was_cut_short` tells whether a `None` only means that the search was too long.
+
+        Args:
+            items: the set.
+            steps: the most that this search may take.
+            effort: a budget that its work is charged to.
         """
         key = frozenset(items)
         self.was_cut_short = False
         if key in self._known:
             return self._known[key]
         order = sorted(key, key=lambda i: (self._uniform[i], -_weight(self.problem.items[i]), i))
-        own = Effort(STEPS_PER_SET)
+        own = Effort(steps)
         placed: dict[int, int] = {}
         found = self._place(order, 0, list(self.problem.capacities), placed, own)
         if effort is not None:
-            effort.spend(own.used // 8)  # a step here costs a fraction of one of the search
+            effort.spend(own.used // 4)  # a step here costs a part of one of the search
         if not found and own.is_spent:
             self.was_cut_short = True
             return None
@@ -105,7 +115,7 @@ def _weight(item: Item) -> int:
 def _is_uniform(item: Item, packed: int) -> bool:
     """Whether the item takes the same on every packed resource, so equal places are equal."""
     options = item.options
-    if len(options) != packed:
+    if not options or len(options) != packed:
         return False
     first = options[0]
     return all(

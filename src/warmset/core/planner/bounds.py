@@ -20,8 +20,8 @@ from typing import Final
 
 from warmset.core.planner.problem import Item, Problem
 
-MAX_GRAINS: Final = 3
-"""Grain surrogates kept: those whose bound at the root is lowest."""
+MAX_GRAINS: Final = 16
+"""Grains tried in the search for the sharpest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +62,12 @@ class LevelBound:
             self._weight_sums.append(self._weight_sums[-1] + weight)
             self._value_sums.append(self._value_sums[-1] + value)
 
-    def fill(self, start: int, room: int) -> int:
-        """Returns at least what the items at positions >= `start` can be worth in `room`."""
-        if self._is_in_order:
+    def fill(self, start: int, room: int, skip: int = -1) -> int:
+        """Returns at least what the items at positions >= `start` can be worth in `room`.
+
+        The item at position `skip` is left out.
+        """
+        if self._is_in_order and skip < 0:
             first = max(0, start - self._start)
             base = self._weight_sums[first]
             cut = bisect_right(self._weight_sums, base + room) - 1
@@ -75,7 +78,7 @@ class LevelBound:
             return total
         total = 0
         for weight, value, position in self._rows:
-            if position < start:
+            if position < start or position == skip:
                 continue
             if weight > room:
                 return total + value * room // weight
@@ -83,13 +86,13 @@ class LevelBound:
             total += value
         return total
 
-    def least_weight(self, start: int, value: int) -> int | None:
+    def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
         gathered = spent = 0
         for weight, worth, position in self._rows:
             if gathered >= value:
                 break
-            if position < start:
+            if position < start or position == skip:
                 continue
             if gathered + worth > value and worth > 0:
                 return spent + weight * (value - gathered) // worth
@@ -121,6 +124,17 @@ def grain_surrogate(problem: Problem, grain: int) -> Surrogate:
         weights=tuple(_least(item, gpus, grain) for item in problem.items),
         limit=sum(problem.capacities[r] // grain for r in gpus),
     )
+
+
+def grains_to_try(problem: Problem, items: Sequence[int]) -> list[int]:
+    """Returns sizes at which whole counting may tell more than bytes do.
+
+    These are the sizes of the items themselves (so many of them per device), evenly chosen.
+    """
+    packed = range(problem.packed)
+    sizes = sorted({_least(problem.items[i], packed, 1) for i in items} - {0})
+    step = max(1, -(-len(sizes) // MAX_GRAINS))
+    return sizes[::step]
 
 
 def _least(item: Item, resources: range, grain: int) -> int:

@@ -22,7 +22,7 @@ from warmset.core.planner.explain import why_impossible, why_left_out
 from warmset.core.planner.problem import Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
-from warmset.core.planner.search import DEFAULT_STEPS, solve
+from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
 from warmset.core.planner.standing import Route, find_route, self_restoring
 from warmset.core.planner.wanted import Wanted, state_problem
 from warmset.core.planner.worlds import Loaded
@@ -35,9 +35,7 @@ CUT_CHECKS: Final = 60
 """Feasibility checks spent on making one refusal as small as possible."""
 
 
-def plan(
-    candidates: Sequence[Candidate], host: HostCapacity, *, steps: int = DEFAULT_STEPS
-) -> Plan:
+def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEFAULT_WORK) -> Plan:
     """Returns the warm set and the way there.
 
     Pins come first, then priorities, highest first, then the value within each priority; under
@@ -47,7 +45,7 @@ def plan(
     Args:
         candidates: all models of the host, one per set of weights.
         host: what there is room for.
-        steps: search budget of each proposal.
+        work: search budget of each proposal.
     """
     assert len({c.key for c in candidates}) == len(candidates), "a model is listed twice"
     candidates = tuple(sorted(candidates, key=lambda c: c.key))
@@ -60,18 +58,18 @@ def plan(
     conflict = pins_conflict(host, [c for c in possible if c.pin])
     if conflict is not None:
         return _refused(host, candidates, conflict)
-    wanted, solution, route = _choose(host, possible, steps)
+    wanted, solution, route = _choose(host, possible, work)
     return _make_plan(host, candidates, wanted, solution, route)
 
 
 def _choose(
-    host: HostCapacity, candidates: Sequence[Candidate], steps: int
+    host: HostCapacity, candidates: Sequence[Candidate], work: int
 ) -> tuple[Wanted, Solution, Route]:
     """Proposes sets, best first, until Ollama's rules accept one."""
     cuts: list[frozenset[int]] = []
     while True:
         wanted = state_problem(host, candidates, conflicts=cuts)
-        solution = solve(wanted.problem, steps=steps)
+        solution = solve(wanted.problem, work=work)
         assert solution is not None, "the pins were found to fit"
         chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
         route = find_route(host, chosen)
@@ -189,14 +187,6 @@ def _make_plan(
         gap=relative_gap(solution),
         notes=host.notes,
     )
-
-
-def relative_gap(solution: Solution) -> float:
-    """Returns how much better the first level that is not proved could be, as a ratio."""
-    for value, bound in zip(solution.objective, solution.bounds, strict=True):
-        if bound > value:
-            return (bound - value) / bound
-    return 0.0
 
 
 def _member(loaded: Loaded) -> Member:

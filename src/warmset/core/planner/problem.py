@@ -75,6 +75,12 @@ class Effort:
         self.used += steps
         return self.used <= self.limit
 
+    def part(self, steps: int) -> Effort:
+        """Returns a budget of its own, cut off from this one: `steps`, or what is left."""
+        given = max(0, min(steps, self.limit - self.used))
+        self.used += given
+        return Effort(given)
+
     @property
     def is_spent(self) -> bool:
         """Whether the budget is exhausted."""

@@ -9,208 +9,245 @@ All of it is counted in steps, so that the same input gives the same answer on a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from warmset.core.planner.arrange import Arranger, room_left
-from warmset.core.planner.bounds import LevelBound, surrogates
+from warmset.core.planner.bounds import Surrogate, grain_surrogate, grains_to_try
+from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 
-DEFAULT_STEPS: Final = 20_000
-"""Search steps of one call: under a second on a slow core."""
+DEFAULT_WORK: Final = 1_500_000
+"""Steps of one call times items: well under a second on a slow core, whatever the size."""
+
+GREEDY_STEPS: Final = 60
+"""Steps of rearranging for each item of the first incumbent: little more than one best fit."""
+
+GLANCE: Final = 1000
+"""Steps of a first plain search of a level, before the sharper and dearer means."""
+
+MAX_SWAPS: Final = 200
+"""Exchanges tried before an incumbent counts as polished."""
 
 
-def solve(problem: Problem, *, steps: int = DEFAULT_STEPS) -> Solution | None:
+def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
     """Returns the best choice, or `None` where the mandatory items do not fit.
 
     Args:
         problem: what to choose from.
-        steps: the search budget; when it runs out the best choice so far is returned with the
-            bounds that still stand (`is_proved` False).
+        work: the search budget, in steps times items; when it runs out the best choice so far is
+            returned with the bounds that still stand (`is_proved` False).
     """
-    search = _Search(problem, Effort(steps))
-    if not search.place_mandatory():
+    ground = Ground(problem)
+    base = ground.mandatory()
+    if base is None:
         return None
-    search.choose_greedily()
-    for level in range(search.levels):
+    search = _Search(ground, base, work // max(32, len(problem.items)))
+    for level in range(ground.levels):
         search.improve(level)
     return search.solution()
 
 
-class _Node:
-    """A set of chosen items with its arrangement."""
-
-    __slots__ = ("chosen", "free", "spent", "values")
-
-    def __init__(
-        self, chosen: dict[int, int], free: list[int], values: list[int], spent: list[int]
-    ) -> None:
-        self.chosen = chosen
-        self.free = free
-        self.values = values
-        self.spent = spent  # per surrogate
+def relative_gap(solution: Solution) -> float:
+    """Returns how much better the first level that is not proved could be, as a ratio."""
+    for value, bound in zip(solution.objective, solution.bounds, strict=True):
+        if bound > value:
+            return (bound - value) / bound
+    return 0.0
 
 
 class _Search:
-    def __init__(self, problem: Problem, effort: Effort) -> None:
-        self.problem = problem
-        self.effort = effort
-        self.arranger = Arranger(problem)
-        self.levels = max((item.level for item in problem.items), default=-1) + 1
-        self.surrogates = surrogates(problem)
-        self.conflicts: dict[int, list[frozenset[int]]] = {}
-        for conflict in problem.conflicts:
-            for member in conflict:
-                self.conflicts.setdefault(member, []).append(conflict)
-        self.order = self._make_order()
-        self.starts = self._make_starts()
-        self.bounds = self._make_bounds()
-        self.best = _Node({}, list(problem.capacities), [], [])
-        self.root = self.best
+    """The search over one problem: the best set so far, and what bounds it."""
+
+    def __init__(self, ground: Ground, base: Node, steps: int) -> None:
+        self.ground = ground
+        self.base = base
+        self.steps = steps
+        self.used = 0
+        self.effort = Effort(steps)
+        self.best = ground.fill_up(base, self.effort, steps=GREEDY_STEPS)
         self.upper: list[int] = []
         self.open_bound = 0
 
-    def _make_order(self) -> list[int]:
-        weights = self.surrogates[0].weights if self.surrogates else (0,) * len(self.problem.items)
-        free = [
-            number
-            for number, item in enumerate(self.problem.items)
-            if not item.is_mandatory and self._can_ever_fit(number)
-        ]
-
-        def key(number: int) -> tuple[int, bool, float, int, int]:
-            item, weight = self.problem.items[number], weights[number]
-            density = item.value / weight if weight else 0.0
-            return (item.level, weight > 0, -density, -item.value, number)
-
-        return sorted(free, key=key)
-
-    def _can_ever_fit(self, number: int) -> bool:
-        return self.arranger.best_fit(number, self.problem.capacities) is not None
-
-    def _make_starts(self) -> list[int]:
-        """Returns where each level begins in the order, and the end."""
-        starts = []
-        for level in range(self.levels + 1):
-            before = (1 for n in self.order if self.problem.items[n].level < level)
-            starts.append(sum(before))
-        return starts
-
-    def _make_bounds(self) -> list[list[LevelBound]]:
-        values = [item.value for item in self.problem.items]
-        return [
-            [
-                LevelBound(
-                    surrogate,
-                    range(self.starts[level], self.starts[level + 1]),
-                    self.order[self.starts[level] : self.starts[level + 1]],
-                    values,
-                )
-                for level in range(self.levels)
-            ]
-            for surrogate in self.surrogates
-        ]
-
-    def place_mandatory(self) -> bool:
-        """Starts from the mandatory items; returns whether they fit together."""
-        pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
-        limit = self.problem.max_count
-        if limit is not None and len(pins) > limit:
-            return False
-        if any(conflict <= frozenset(pins) for conflict in self.problem.conflicts):
-            return False
-        arranged = self.arranger.arrange(pins)
-        if arranged is None:
-            return False
-        values = [0] * self.levels
-        for pin in pins:
-            values[self.problem.items[pin].level] += self.problem.items[pin].value
-        spent = [sum(s.weights[n] for n in pins) for s in self.surrogates]
-        chosen = dict(arranged)
-        self.root = _Node(chosen, room_left(self.problem, chosen), values, spent)
-        self.best = self.root
-        return True
-
-    def choose_greedily(self) -> None:
-        """Takes whatever fits in the order of the search: the first incumbent."""
-        node = self.root
-        for number in self.order:
-            node = self._include(node, number) or node
-        self.best = node
-
     def improve(self, level: int) -> None:
         """Maximises one level while those before keep their value, as far as steps go."""
-        self.open_bound = self.best.values[level]
-        self._descend(self.root, 0, level)
+        self.used += self.effort.used
+        is_last = level == self.ground.levels - 1
+        self.effort = Effort((self.steps - self.used) // (1 if is_last else 2))
+        whole = self.ground.view(self.base, (), level)
+        if self._promises_more(whole, level):
+            self._polish(level)
+            if not self._explore(whole, level, self.effort.part(GLANCE)):
+                self._sharpen(level)
+                view = self._narrow(level)
+                if view is None:
+                    self.open_bound = self.best.values[level]
+                else:
+                    self._explore(view, level, self.effort)
+        else:
+            self.open_bound = self.best.values[level]
         self.upper.append(max(self.open_bound, self.best.values[level]))
 
-    def _descend(self, node: _Node, start: int, level: int) -> None:
-        for position in range(start, self.starts[level + 1]):
-            bound = self._bound(node, position, level)
+    def _explore(self, view: View, level: int, effort: Effort) -> bool:
+        """Searches a view within an effort; returns whether nothing better is left in it."""
+        if view.root.values[: level + 1] > self.best.values[: level + 1]:
+            self.best = self.ground.fill_up(view.root, effort)
+        self.open_bound = self.best.values[level]
+        self._descend(view, view.root, 0, level, effort)
+        return self.open_bound <= self.best.values[level]
+
+    def _promises_more(self, view: View, level: int) -> bool:
+        bound = self._bound(view, view.root, 0, level)
+        return bound is not None and bound > self.best.values[level]
+
+    def _sharpen(self, level: int) -> None:
+        """Adds the surrogate in grains that bounds this level lowest, if one beats the others."""
+        view = self.ground.view(self.base, (), level)
+        lowest, sharpest = self._bound(view, view.root, 0, level), None
+        for grain in grains_to_try(self.ground.problem, view.order):
+            surrogate = grain_surrogate(self.ground.problem, grain)
+            bound = self._root_bound(view, surrogate, level)
+            if bound is None or lowest is None or bound < lowest:
+                lowest, sharpest = bound, surrogate
+        if sharpest is not None:
+            self.ground.surrogates.append(sharpest)
+
+    def _root_bound(self, view: View, surrogate: Surrogate, level: int) -> int | None:
+        root = view.root
+        alone = View(
+            root=root,
+            order=view.order,
+            starts=view.starts,
+            bounds=(self.ground.level_bounds(surrogate, view.order, view.starts),),
+        )
+        room = surrogate.limit - sum(surrogate.weights[n] for n in root.chosen)
+        return self._bound_by(alone, 0, room, root.values, 0, level)
+
+    def _polish(self, level: int) -> None:
+        """Improves the incumbent by exchanging one chosen item for one that is left out."""
+        while not self.effort.is_spent:
+            better = next((node for node in self._exchanges(level) if self._is_better(node)), None)
+            if better is None:
+                return
+            self.best = better
+
+    def _exchanges(self, level: int) -> Iterator[Node | None]:
+        """Yields neighbours of the incumbent, the greatest gain first."""
+        items, chosen = self.ground.problem.items, self.best.chosen
+        swaps = [
+            (items[comes].value - items[goes].value, comes, goes)
+            for comes in self.ground.order
+            if items[comes].level == level and comes not in chosen
+            for goes in chosen
+            if not items[goes].is_mandatory
+            and (items[goes].level > level or items[goes].level == level)
+            and items[goes].value < items[comes].value
+        ]
+        for _, comes, goes in sorted(swaps, reverse=True)[:MAX_SWAPS]:
+            if not self.effort.spend():
+                return
+            rest = self.ground.node({n: option for n, option in chosen.items() if n != goes})
+            entered = self.ground.include(rest, comes, self.effort)
+            yield None if entered is None else self.ground.fill_up(entered, self.effort)
+
+    def _is_better(self, node: Node | None) -> bool:
+        return node is not None and node.values > self.best.values
+
+    def _narrow(self, level: int) -> View | None:
+        """Returns the view in which a better set must lie, `None` if there is no such set.
+
+        An item without which no bound beats the incumbent is in every better set; one with which
+        none does is in no better set.
+        """
+        ground = self.ground
+        inside: list[int] = []
+        closed: list[int] = []
+        root = self.base
+        while True:
+            view = ground.view(root, closed, level)
+            if not self._promises_more(view, level):
+                return None
+            forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
+            barred = [n for at, n in enumerate(view.order) if not self._can_take(view, at, level)]
+            if set(forced) & set(barred):
+                return None
+            if not forced and not barred:
+                return view
+            closed += barred
+            inside += forced
+            if forced:
+                held = ground.hold((*self.base.chosen, *inside))
+                if held is None:
+                    return view if ground.arranger.was_cut_short else None
+                root = held
+
+    def _can_miss(self, view: View, position: int, level: int) -> bool:
+        """Whether a set without this item may beat the incumbent."""
+        bound = self._bound(view, view.root, 0, level, skip=position)
+        return bound is not None and bound > self.best.values[level]
+
+    def _can_take(self, view: View, position: int, level: int) -> bool:
+        """Whether a set with this item may beat the incumbent."""
+        number = view.order[position]
+        item, root = self.ground.problem.items[number], view.root
+        values = list(root.values)
+        values[item.level] += item.value
+        spent = [
+            n + s.weights[number] for n, s in zip(root.spent, self.ground.surrogates, strict=True)
+        ]
+        node = Node(root.chosen, root.free, values, spent)
+        bound = self._bound(view, node, 0, level, skip=position)
+        return bound is not None and bound > self.best.values[level]
+
+    def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
+        for position in range(start, len(view.order)):
+            bound = self._bound(view, node, position, level)
             if bound is None or bound <= self.best.values[level]:
                 return
-            if not self.effort.spend():
+            if not effort.spend():
                 self.open_bound = max(self.open_bound, bound)
                 return
-            child = self._include(node, self.order[position], bound)
+            child = self.ground.include(node, view.order[position], effort)
             if child is None:
+                if self.ground.arranger.was_cut_short:
+                    self.open_bound = max(self.open_bound, bound)
                 continue
             if child.values[: level + 1] > self.best.values[: level + 1]:
-                self.best = self._fill_up(child, level)
-            self._descend(child, position + 1, level)
+                self.best = self.ground.fill_up(child, effort)
+            self._descend(view, child, position + 1, level, effort)
 
-    def _fill_up(self, node: _Node, level: int) -> _Node:
-        """Adds lower levels greedily, so that an incumbent is always a whole choice."""
-        for number in self.order[self.starts[level + 1] :]:
-            node = self._include(node, number) or node
-        return node
+    def _bound(self, view: View, node: Node, start: int, level: int, skip: int = -1) -> int | None:
+        """Returns a bound on this level's value below a node; `None`: an earlier level is lost.
 
-    def _bound(self, node: _Node, start: int, level: int) -> int | None:
-        """Returns a bound on this level's value below a node; `None`: an earlier level is lost."""
+        Stops at the first surrogate that rules the node out. The item at `skip` is left out.
+        """
         lowest: int | None = None
-        for surrogate, bounds, spent in zip(self.surrogates, self.bounds, node.spent, strict=True):
-            room: int | None = surrogate.limit - spent
-            for earlier in range(level):
-                need = self.best.values[earlier] - node.values[earlier]
-                if need > 0 and room is not None:
-                    least = bounds[earlier].least_weight(start, need)
-                    room = None if least is None or least > room else room - least
-            if room is None or room < 0:
-                return None
-            bound = node.values[level] + bounds[level].fill(start, room)
+        for index, surrogate in enumerate(self.ground.surrogates):
+            room = surrogate.limit - node.spent[index]
+            bound = self._bound_by(view, index, room, node.values, start, level, skip)
+            if bound is None or bound <= self.best.values[level]:
+                return bound
             lowest = bound if lowest is None else min(lowest, bound)
-        assert lowest is not None or not self.surrogates
         return lowest
 
-    def _include(self, node: _Node, number: int, bound: int | None = None) -> _Node | None:
-        """Returns the node with one more item, rearranged if need be; `None`: it does not fit."""
-        limit = self.problem.max_count
-        if limit is not None and len(node.chosen) >= limit:
-            return None
-        spent = [
-            before + s.weights[number]
-            for before, s in zip(node.spent, self.surrogates, strict=True)
-        ]
-        if any(total > s.limit for total, s in zip(spent, self.surrogates, strict=True)):
-            return None
-        for conflict in self.conflicts.get(number, ()):
-            if all(m == number or m in node.chosen for m in conflict):
-                return None
-        option = self.arranger.best_fit(number, node.free)
-        if option is not None:
-            chosen = {**node.chosen, number: option}
-            free = list(node.free)
-            for resource, amount in self.problem.items[number].options[option]:
-                free[resource] -= amount
-        else:
-            arranged = self.arranger.arrange((*node.chosen, number), self.effort)
-            if arranged is None:
-                if self.arranger.was_cut_short and bound is not None:
-                    self.open_bound = max(self.open_bound, bound)
-                return None
-            chosen, free = dict(arranged), room_left(self.problem, arranged)
-        values = list(node.values)
-        values[self.problem.items[number].level] += self.problem.items[number].value
-        return _Node(chosen, free, values, spent)
+    def _bound_by(  # noqa: PLR0917 - the innermost loop: keywords cost a fifth of its time
+        self,
+        view: View,
+        index: int,
+        room: int,
+        values: list[int],
+        start: int,
+        level: int,
+        skip: int = -1,
+    ) -> int | None:
+        bounds = view.bounds[index]
+        for earlier in range(level):
+            need = self.best.values[earlier] - values[earlier]
+            if need > 0:
+                least = bounds[earlier].least_weight(start, need, skip)
+                if least is None or least > room:
+                    return None
+                room -= least
+        return None if room < 0 else values[level] + bounds[level].fill(start, room, skip)
 
     def solution(self) -> Solution:
         """Returns what was found."""
@@ -220,5 +257,5 @@ class _Search:
             objective=values,
             bounds=tuple(self.upper),
             is_proved=tuple(self.upper) == values,
-            nodes=self.effort.used,
+            nodes=self.used + self.effort.used,
         )

@@ -17,7 +17,7 @@ from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.planning import plan
 from warmset.core.planner.restore import evictions_for
 from warmset.core.planner.result import Conflict, Member, Plan, Verdict
-from warmset.core.planner.search import DEFAULT_STEPS
+from warmset.core.planner.search import DEFAULT_WORK
 from warmset.core.planner.standing import standing_world
 from warmset.core.units import format_bytes
 
@@ -72,7 +72,7 @@ def fit(
     candidates: Sequence[Candidate],
     host: HostCapacity,
     *,
-    steps: int = DEFAULT_STEPS,
+    work: int = DEFAULT_WORK,
 ) -> Fit:
     """Returns whether all of `wanted` can be resident together, beside the operator's pins.
 
@@ -80,13 +80,13 @@ def fit(
         wanted: keys among the candidates.
         candidates: all models of the host.
         host: what there is room for.
-        steps: search budget.
+        work: search budget.
     """
     assert set(wanted) <= {c.key for c in candidates}, wanted
     pinned = [
         replace(c, pin=True, is_preloadable=True) if c.key in wanted else c for c in candidates
     ]
-    outcome = plan(pinned, host, steps=steps)
+    outcome = plan(pinned, host, work=work)
     members = tuple(m for m in outcome.members if m.key in wanted)
     if outcome.conflict is not None:
         verdict, reason = _refusal(host, [c for c in pinned if c.key in wanted], outcome.conflict)
@@ -139,7 +139,7 @@ def dry_run(
     candidates: Sequence[Candidate],
     host: HostCapacity,
     *,
-    steps: int = DEFAULT_STEPS,
+    work: int = DEFAULT_WORK,
 ) -> DryRun:
     """Returns what adding `newcomer` to the host's models would change.
 
@@ -147,11 +147,11 @@ def dry_run(
         newcomer: a model that is not among `candidates`, or one of them to look at alone.
         candidates: the models of the host.
         host: what there is room for.
-        steps: search budget of each plan.
+        work: search budget of each plan.
     """
     others = [c for c in candidates if c.key != newcomer.key]
-    before = plan(others, host, steps=steps)
-    after = plan([*others, newcomer], host, steps=steps)
+    before = plan(others, host, work=work)
+    after = plan([*others, newcomer], host, work=work)
     inside = {m.key for m in after.members}
     pushed = [m for m in before.members if m.key not in inside]
     residents = [c for c in others if c.is_resident]
@@ -159,7 +159,7 @@ def dry_run(
     outcome = try_load(host, world, newcomer)
     refusal = outcome if isinstance(outcome, Denied) else None
     return DryRun(
-        fit=fit([newcomer.key], [*others, newcomer], host, steps=steps),
+        fit=fit([newcomer.key], [*others, newcomer], host, work=work),
         before=before,
         after=after,
         joins=newcomer.key in inside,

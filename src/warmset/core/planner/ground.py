@@ -1,0 +1,167 @@
+"""What the search stands on: sets with their arrangements, and how one item joins a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from warmset.core.planner.arrange import BRIEF, Arranger, room_left
+from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
+from warmset.core.planner.problem import Effort, Problem
+
+
+class Node:
+    """A set of chosen items with an arrangement. `spent` is per surrogate."""
+
+    __slots__ = ("chosen", "free", "spent", "values")
+
+    def __init__(
+        self, chosen: dict[int, int], free: list[int], values: list[int], spent: list[int]
+    ) -> None:
+        self.chosen = chosen
+        self.free = free
+        self.values = values
+        self.spent = spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The items still open in one stage of the search, and their bounds.
+
+    Attributes:
+        root: the set that every choice of this stage contains.
+        order: the open items, by level, then by value by weight.
+        starts: where each level begins in `order`, and the end.
+        bounds: per surrogate, per level.
+    """
+
+    root: Node
+    order: tuple[int, ...]
+    starts: tuple[int, ...]
+    bounds: tuple[tuple[LevelBound, ...], ...]
+
+
+class Ground:
+    """One problem, made ready for searching."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.arranger = Arranger(problem)
+        self.levels = max((item.level for item in problem.items), default=-1) + 1
+        self.surrogates: list[Surrogate] = list(surrogates(problem))
+        self._conflicts: dict[int, list[frozenset[int]]] = {}
+        for conflict in problem.conflicts:
+            for member in conflict:
+                self._conflicts.setdefault(member, []).append(conflict)
+        self.order = self._sorted_items()
+
+    def _sorted_items(self) -> tuple[int, ...]:
+        """Returns what may be chosen freely, by level, then by value by weight."""
+        count = len(self.problem.items)
+        weights: Sequence[int] = self.surrogates[0].weights if self.surrogates else (0,) * count
+        open_items = [
+            number
+            for number, item in enumerate(self.problem.items)
+            if not item.is_mandatory
+            and self.arranger.best_fit(number, self.problem.capacities) is not None
+        ]
+
+        def key(number: int) -> tuple[int, bool, float, int, int]:
+            item, weight = self.problem.items[number], weights[number]
+            density = item.value / weight if weight else 0.0
+            return (item.level, weight > 0, -density, -item.value, number)
+
+        return tuple(sorted(open_items, key=key))
+
+    def mandatory(self) -> Node | None:
+        """Returns the set of all mandatory items, `None` if they do not fit together."""
+        pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
+        return self.hold(pins)
+
+    def hold(self, items: Iterable[int]) -> Node | None:
+        """Returns exactly these items as a node, `None` if they may not or do not go together.
+
+        `arranger.was_cut_short` tells of a `None` that is not certain.
+        """
+        together = frozenset(items)
+        self.arranger.was_cut_short = False
+        limit = self.problem.max_count
+        if limit is not None and len(together) > limit:
+            return None
+        if any(conflict <= together for conflict in self.problem.conflicts):
+            return None
+        arranged = self.arranger.arrange(together)
+        return None if arranged is None else self.node(dict(arranged))
+
+    def node(self, chosen: dict[int, int]) -> Node:
+        """Returns a set as a node."""
+        values = [0] * self.levels
+        for number in chosen:
+            values[self.problem.items[number].level] += self.problem.items[number].value
+        spent = [sum(s.weights[n] for n in chosen) for s in self.surrogates]
+        return Node(chosen, room_left(self.problem, chosen), values, spent)
+
+    def view(self, root: Node, closed: Iterable[int], level: int) -> View:
+        """Returns the open items up to `level`, beside `root` and without `closed`."""
+        gone = {*root.chosen, *closed}
+        items = self.problem.items
+        order = tuple(n for n in self.order if items[n].level <= level and n not in gone)
+        starts = tuple(
+            sum(1 for n in order if items[n].level < number) for number in range(level + 2)
+        )
+        bounds = tuple(self.level_bounds(s, order, starts) for s in self.surrogates)
+        return View(root=self.node(root.chosen), order=order, starts=starts, bounds=bounds)
+
+    def level_bounds(
+        self, surrogate: Surrogate, order: Sequence[int], starts: Sequence[int]
+    ) -> tuple[LevelBound, ...]:
+        """Returns a surrogate's bounds on each level of an order."""
+        values = [item.value for item in self.problem.items]
+        return tuple(
+            LevelBound(surrogate, range(start, stop), order[start:stop], values)
+            for start, stop in pairwise(starts)
+        )
+
+    def include(
+        self, node: Node, number: int, effort: Effort, *, steps: int = BRIEF
+    ) -> Node | None:
+        """Returns the node with one more item, `None` if it does not fit.
+
+        Rearranges the others if need be, within `steps`; `arranger.was_cut_short` tells of a
+        `None` that is not certain.
+        """
+        self.arranger.was_cut_short = False
+        limit = self.problem.max_count
+        if limit is not None and len(node.chosen) >= limit:
+            return None
+        spent = [n + s.weights[number] for n, s in zip(node.spent, self.surrogates, strict=False)]
+        if any(n > s.limit for n, s in zip(spent, self.surrogates, strict=False)):
+            return None
+        for conflict in self._conflicts.get(number, ()):
+            if all(m == number or m in node.chosen for m in conflict):
+                return None
+        option = self.arranger.best_fit(number, node.free)
+        if option is not None:
+            chosen = {**node.chosen, number: option}
+            free = list(node.free)
+            for resource, amount in self.problem.items[number].options[option]:
+                free[resource] -= amount
+        else:
+            arranged = None
+            if steps:
+                everybody = (*node.chosen, number)
+                arranged = self.arranger.arrange(everybody, steps=steps, effort=effort)
+            if arranged is None:
+                return None
+            chosen, free = dict(arranged), room_left(self.problem, arranged)
+        values = list(node.values)
+        values[self.problem.items[number].level] += self.problem.items[number].value
+        return Node(chosen, free, values, spent)
+
+    def fill_up(self, node: Node, effort: Effort, *, steps: int = 0) -> Node:
+        """Adds whatever still fits, in the order of the search; see `include` for `steps`."""
+        for number in self.order:
+            if number not in node.chosen:
+                node = self.include(node, number, effort, steps=steps) or node
+        return node

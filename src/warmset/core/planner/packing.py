@@ -1,0 +1,238 @@
+"""`pack`: which models to hold on which devices, for checks and for programs.
+
+Bytes are all that counts here; what Ollama would do with it is the business of `plan`, which uses
+the same search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+
+from warmset.core.planner.candidates import split_in_proportion
+from warmset.core.planner.conflict import smallest_infeasible
+from warmset.core.planner.packing_input import (
+    Id,
+    PackDevice,
+    PackModel,
+    read_devices,
+    read_max_loaded,
+    read_models,
+)
+from warmset.core.planner.problem import Item, Problem, Solution, Use
+from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
+from warmset.core.units import format_bytes
+from warmset.errors import Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """The best choice that was found, and how good it is known to be.
+
+    Attributes:
+        placement: model -> its device, or device -> bytes where it is split.
+        left_out: model -> why it is not placed.
+        objective: priority -> summed value of what is placed, highest priority first.
+        proved: whether no better packing exists.
+        gap: how far the bound of the first class that is not proved lies above its value, as a
+            ratio of the bound; 0 if all are proved.
+    """
+
+    placement: Mapping[Id, Id | Mapping[Id, int]]
+    left_out: Mapping[Id, str]
+    objective: Mapping[float, float]
+    proved: bool
+    gap: float
+
+
+def pack(
+    devices: Iterable[Mapping[str, object]],
+    models: Iterable[Mapping[str, object]],
+    max_loaded: int | None = None,
+    *,
+    work: int = DEFAULT_WORK,
+) -> Packing:
+    """Returns the most valuable models that fit, and where.
+
+    Pinned models are all in. Among the others the sum of `value` is maximised in the class of the
+    highest `priority`, then in the next, and so on. Each model lies whole on one device, or, if
+    it is `splittable` and no device of its own could hold it, over all of them in proportion to
+    their bytes, as Ollama does.
+
+    Args:
+        devices: mappings with `id` and `bytes` (what models may take there).
+        models: mappings with `id` and `bytes`, and, if they matter, `value` (1), `priority` (50),
+            `pinned` (False), `device` (None: any) and `splittable` (False).
+        max_loaded: the most models to place; `None`: no limit.
+        work: the search budget. When it runs out, the best packing so far is returned with
+            `proved` False and its gap.
+
+    Raises:
+        Refused: the pinned models cannot all be placed (`context["models"]` is a smallest set that
+            conflicts), or an input is impossible.
+    """
+    places = read_devices(devices)
+    wanted = read_models(models, places)
+    limit = read_max_loaded(max_loaded)
+    levels = tuple(sorted({m.priority for m in wanted}, reverse=True))
+    problem = _state(places, wanted, levels, limit)
+    solution = solve(problem, work=work)
+    if solution is None:
+        raise _pins_refused(places, wanted, problem)
+    return _read_off(places, wanted, levels, limit, solution)
+
+
+def _state(
+    devices: Sequence[PackDevice],
+    models: Sequence[PackModel],
+    levels: Sequence[float],
+    limit: int | None,
+) -> Problem:
+    values = whole_values([m.value for m in models])
+    largest = max((d.bytes for d in devices), default=0)
+    return Problem(
+        capacities=tuple(d.bytes for d in devices),
+        items=tuple(
+            Item(
+                level=levels.index(model.priority),
+                value=value,
+                options=_options(model, devices, largest),
+                is_mandatory=model.pinned,
+            )
+            for model, value in zip(models, values, strict=True)
+        ),
+        packed=len(devices),
+        max_count=limit,
+    )
+
+
+def whole_values(values: Sequence[float]) -> list[int]:
+    """Returns the values as whole numbers in the same exact proportions."""
+    exact = [Fraction(value) for value in values]
+    unit = math.lcm(*(f.denominator for f in exact))
+    return [int(f * unit) for f in exact]
+
+
+def _options(model: PackModel, devices: Sequence[PackDevice], largest: int) -> tuple[Use, ...]:
+    if model.device is not None:
+        return tuple(
+            ((n, model.bytes),) for n, device in enumerate(devices) if device.id == model.device
+        )
+    if _is_split(model, largest):
+        parts = split_in_proportion(model.bytes, [d.bytes for d in devices])
+        return (tuple(enumerate(parts)),)
+    return tuple(((n, model.bytes),) for n in range(len(devices)))
+
+
+def _is_split(model: PackModel, largest: int) -> bool:
+    return model.splittable and model.device is None and model.bytes > largest > 0
+
+
+def _read_off(
+    devices: Sequence[PackDevice],
+    models: Sequence[PackModel],
+    levels: Sequence[float],
+    limit: int | None,
+    solution: Solution,
+) -> Packing:
+    free = {d.id: d.bytes for d in devices}
+    largest = max(free.values(), default=0)
+    placement: dict[Id, Id | Mapping[Id, int]] = {}
+    for number, option in sorted(solution.chosen.items()):
+        model = models[number]
+        use = _options(model, devices, largest)[option]
+        for place, count in use:
+            free[devices[place].id] -= count
+        if len(use) > 1 or _is_split(model, largest):
+            placement[model.id] = MappingProxyType({devices[p].id: count for p, count in use})
+        else:
+            placement[model.id] = devices[use[0][0]].id
+    is_full = limit is not None and len(placement) >= limit
+    return Packing(
+        placement=MappingProxyType(placement),
+        left_out=MappingProxyType(
+            {
+                m.id: _why_out(m, devices, free, limit if is_full else None)
+                for m in models
+                if m.id not in placement
+            }
+        ),
+        objective=MappingProxyType(
+            {
+                level: math.fsum(
+                    m.value for m in models if m.priority == level and m.id in placement
+                )
+                for level in levels
+            }
+        ),
+        proved=solution.is_proved,
+        gap=relative_gap(solution),
+    )
+
+
+def _why_out(
+    model: PackModel, devices: Sequence[PackDevice], free: Mapping[Id, int], limit: int | None
+) -> str:
+    """Returns why a model is not placed: never possible, no place in the count, or no room."""
+    sizes = {d.id: d.bytes for d in devices}
+    if not sizes:
+        return f"needs {format_bytes(model.bytes)}; there is no device"
+    if model.device is not None:
+        where, most = f"on device {model.device}", sizes[model.device]
+        words, left = f"device {model.device} has", free[model.device]
+    elif _is_split(model, max(sizes.values())):
+        where, most = "over all devices", sum(sizes.values())
+        words, left = "together they have", sum(free.values())
+    else:
+        where, most = "on one device", max(sizes.values())
+        words, left = "the largest has", max(free.values())
+    need = f"needs {format_bytes(model.bytes)} {where}"
+    if model.bytes > most:
+        return f"{need}; {words} {format_bytes(most)}"
+    if limit is not None:
+        return f"{need}; {limit} models are the most that may be loaded"
+    return f"{need}; {words} {format_bytes(left)} left"
+
+
+def _pins_refused(
+    devices: Sequence[PackDevice], models: Sequence[PackModel], problem: Problem
+) -> Refused:
+    """Returns the refusal that names a smallest set of pins that cannot be placed together."""
+    pins = [n for n, m in enumerate(models) if m.pinned]
+    pins.sort(key=lambda n: (-models[n].bytes, n))
+
+    def is_feasible(subset: frozenset[int]) -> bool:
+        chosen = tuple(problem.items[n] for n in sorted(subset))
+        part = Problem(
+            capacities=problem.capacities,
+            items=chosen,
+            packed=problem.packed,
+            max_count=problem.max_count,
+        )
+        return solve(part) is not None
+
+    fewest = sorted(smallest_infeasible(pins, is_feasible), key=pins.index)
+    named = [models[n] for n in fewest]
+    sizes = ", ".join(
+        f"{m.id} {format_bytes(m.bytes)}" + (f" on {m.device}" if m.device is not None else "")
+        for m in named
+    )
+    room = ", ".join(f"{d.id} {format_bytes(d.bytes)}" for d in devices) or "no device"
+    together = format_bytes(sum(m.bytes for m in named))
+    limit = problem.max_count
+    too_many = limit is not None and len(named) > limit
+    rule = f"; at most {limit} models may be loaded" if too_many else ""
+    return Refused(
+        f"the pinned models cannot all be placed: {sizes} (together {together}); "
+        f"devices: {room}{rule}",
+        hint=f"unpin one of {', '.join(str(m.id) for m in named)}, or make it smaller",
+        context={
+            "models": tuple(m.id for m in named),
+            "bytes": sum(m.bytes for m in named),
+            "devices": {str(d.id): d.bytes for d in devices},
+            "max_loaded": limit,
+        },
+    )

@@ -1,0 +1,206 @@
+"""What callers hand to `pack`, checked: each wrong value is refused by name, with a way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Real
+from typing import Final
+
+from warmset.core.settings import DEFAULT_PRIORITY
+from warmset.core.units import format_bytes
+from warmset.errors import Refused
+
+MAX_BYTES: Final = 1 << 60
+"""Sizes beyond an exbibyte are typing errors."""
+
+MAX_THINGS: Final = 10_000
+"""Models and devices of one call."""
+
+Id = str | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackDevice:
+    """One device with the bytes that models may take on it."""
+
+    id: Id
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackModel:
+    """One model to place. `device`: the only one it may go to."""
+
+    id: Id
+    bytes: int
+    value: float = 1.0
+    priority: float = DEFAULT_PRIORITY
+    pinned: bool = False
+    device: Id | None = None
+    splittable: bool = False
+
+
+def read_devices(rows: Iterable[Mapping[str, object]]) -> tuple[PackDevice, ...]:
+    """Returns the devices.
+
+    Raises:
+        Refused: a value is missing or impossible; names the device and the key.
+    """
+    devices = tuple(
+        PackDevice(id=_id(row, "device", place), bytes=_bytes(row, _label(row, "device", place)))
+        for place, row in enumerate(_rows(rows, "device"))
+    )
+    _check_distinct([d.id for d in devices], "device")
+    return devices
+
+
+def read_models(
+    rows: Iterable[Mapping[str, object]], devices: tuple[PackDevice, ...]
+) -> tuple[PackModel, ...]:
+    """Returns the models.
+
+    Raises:
+        Refused: a value is missing or impossible, or a device is not among `devices`.
+    """
+    models = tuple(_model(row, place, devices) for place, row in enumerate(_rows(rows, "model")))
+    _check_distinct([m.id for m in models], "model")
+    return models
+
+
+def read_max_loaded(value: object) -> int | None:
+    """Returns the most models to choose, `None` for no limit.
+
+    Raises:
+        Refused: it is no whole number from 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Refused(
+            f"max_loaded is {value!r:.60}; a whole number from 0 was expected",
+            hint="leave it out for no limit",
+            context={"key": "max_loaded"},
+        )
+    return value
+
+
+def _model(row: Mapping[str, object], place: int, devices: tuple[PackDevice, ...]) -> PackModel:
+    label = _label(row, "model", place)
+    device = row.get("device")
+    known = [d.id for d in devices]
+    if device is not None and device not in known:
+        near = get_close_matches(str(device), [str(i) for i in known], n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"the devices are: {_listed(known)}"
+        raise Refused(
+            f"{label} is bound to device {device!r:.60}, which is not among the devices",
+            hint=hint,
+            context={"model": row.get("id"), "key": "device"},
+        )
+    return PackModel(
+        id=_id(row, "model", place),
+        bytes=_bytes(row, label),
+        value=_number(row, "value", 1.0, label, least=0.0),
+        priority=_number(row, "priority", DEFAULT_PRIORITY, label, least=-math.inf),
+        pinned=_flag(row, "pinned", label),
+        device=next((i for i in known if i == device), None),
+        splittable=_flag(row, "splittable", label),
+    )
+
+
+def _rows(rows: Iterable[Mapping[str, object]], kind: str) -> list[Mapping[str, object]]:
+    listed = list(rows)
+    if len(listed) > MAX_THINGS:
+        raise Refused(
+            f"{len(listed)} {kind}s are more than the {MAX_THINGS} that one call takes",
+            hint="pack one host at a time",
+        )
+    for place, row in enumerate(listed):
+        if not isinstance(row, Mapping):
+            raise Refused(
+                f"{kind} {place} is {row!r:.60}, not a mapping with `id` and `bytes`",
+                context={"key": kind},
+            )
+    return listed
+
+
+def _label(row: Mapping[str, object], kind: str, place: int) -> str:
+    return f'{kind} "{row["id"]}"' if "id" in row else f"{kind} {place}"
+
+
+def _id(row: Mapping[str, object], kind: str, place: int) -> Id:
+    value = row.get("id")
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise Refused(
+            f"{kind} {place} has the id {value!r:.60}; a name or a number was expected",
+            hint="give each its own `id`",
+            context={"key": "id"},
+        )
+    return value
+
+
+def _bytes(row: Mapping[str, object], label: str) -> int:
+    value = row.get("bytes")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        said = "no `bytes`" if "bytes" not in row else f"bytes {value!r:.60}"
+        raise Refused(
+            f"{label} has {said}; a whole number of bytes was expected",
+            hint="`warmset footprint MODEL` estimates the bytes of a model",
+            context={"key": "bytes"},
+        )
+    if not 0 < value <= MAX_BYTES:
+        raise Refused(
+            f"{label} has {value} bytes; from 1 to {format_bytes(MAX_BYTES)} is possible",
+            hint="sizes are bytes, not GiB",
+            context={"key": "bytes"},
+        )
+    return value
+
+
+def _number(
+    row: Mapping[str, object], key: str, default: float, label: str, *, least: float
+) -> float:
+    value = row.get(key)
+    if value is None:
+        return default
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Refused(
+            f"{label} has the {key} {value!r:.60}; a finite number was expected",
+            context={"key": key},
+        )
+    if value < least:
+        raise Refused(
+            f"{label} has the {key} {value!r:.60}; it cannot be below {least:g}",
+            hint="0 says that the model is worth nothing",
+            context={"key": key},
+        )
+    return value
+
+
+def _flag(row: Mapping[str, object], key: str, label: str) -> bool:
+    value = row.get(key)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise Refused(f"{label} has {key} = {value!r:.60}; true or false was expected")
+    return value
+
+
+def _check_distinct(ids: list[Id], kind: str) -> None:
+    twice = next((i for place, i in enumerate(ids) if i in ids[:place]), None)
+    if twice is not None:
+        raise Refused(
+            f'two {kind}s have the id "{twice}"',
+            hint="names of one set of weights are one model",
+            context={"key": "id"},
+        )
+
+
+def _listed(ids: list[Id]) -> str:
+    shown = ", ".join(str(i) for i in ids[:8])
+    return f"{shown}, …" if len(ids) > 8 else shown or "none"
