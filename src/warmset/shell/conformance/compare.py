@@ -8,6 +8,7 @@ texts (up to digits and digests), which rows a list has and, up to ties, their o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -15,8 +16,8 @@ from typing import Final
 from warmset.shell.conformance.recording import LOAD_PATHS, Json, Step, unix
 
 EXPIRY_TOLERANCE_SECONDS: Final = 1.5
-TIE_SECONDS: Final = 1.05
-"""Rows whose instants differ by less may come in any order: Ollama sorts by whole seconds."""
+_BOUNDARY_SECONDS: Final = 0.05
+"""Ollama sorts by whole seconds, and the twin's instants differ from the recorded ones by less."""
 
 _INSTANTS: Final = frozenset(("created_at", "modified_at"))
 _NUMBERS: Final = frozenset(
@@ -165,10 +166,15 @@ def _compare_rows(
         for later in names[before + 1 :]:
             if name not in others or later not in others:
                 continue
-            is_tie = abs(moments[name] - moments[later]) < TIE_SECONDS
+            is_tie = _may_be_tied(moments[name], moments[later])
             if not is_tie and others.index(name) > others.index(later):
                 yield f"{where}: order {others}, recorded {names}"
                 return
+
+
+def _may_be_tied(one: float, other: float) -> bool:
+    first, last = sorted((one, other))
+    return math.floor(last - _BOUNDARY_SECONDS) <= math.floor(first + _BOUNDARY_SECONDS)
 
 
 def _row_name(row: Json) -> str:

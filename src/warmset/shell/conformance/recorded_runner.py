@@ -59,9 +59,9 @@ class RecordedRunner:
         error = _runner_error(step)
         left = self._until(step.server_ends_t if error else step.load_ends_t)
         if left is None:
-            left = usual
-            if step.client_error.startswith("TimeoutError"):
-                left += max(step.ends_t - self._now(), 0.0)
+            latest = self._until(step.head_t or step.server_ends_t) or 0.0
+            gave_up = step.client_error.startswith("TimeoutError")
+            left = max(latest, 0.0) + usual if gave_up else min(usual, latest)
         elif error and order.must_be_full and is_out_of_memory(error):
             left /= 2  # the others are evicted and it is tried again
         return LoadResult(

@@ -94,8 +94,13 @@ class Step:
         duration = self.last.get("load_duration")
         if isinstance(duration, int):
             return self.t + duration / 1e9
-        has_ended = not self.client_error and not self.is_cut
-        return self.server_ends_t if has_ended and self.status == 200 else None
+        return self.server_ends_t if self.is_preload else None
+
+    @property
+    def is_preload(self) -> bool:
+        """Whether the answer is that of a request for a load alone."""
+        is_empty = any(self.last.get(key) == [] for key in ("embeddings", "embedding"))
+        return self.status == 200 and (is_empty or self.last.get("done_reason") == "load")
 
     @property
     def load_seconds(self) -> float | None:

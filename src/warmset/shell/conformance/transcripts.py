@@ -15,11 +15,7 @@ from warmset.shell.conformance.links import InProcess, OverHttp
 from warmset.shell.conformance.recorded_models import ModelKnowledge
 from warmset.shell.conformance.recording import Recording, Step, read_recording
 from warmset.shell.conformance.replay import Replay, Scene, build_scene
-from warmset.shell.conformance.unrecorded import (
-    Contradiction,
-    find_contradiction,
-    place_unload,
-)
+from warmset.shell.conformance.unrecorded import Finding, find_unloads
 
 _MOST_ORDERS: Final = 150
 
@@ -96,27 +92,21 @@ class Attempt:
     def run(self) -> Attempt:
         """Infers the unloads, then replays in process."""
         explained: set[int] = set()
-        while found := self._first_contradiction(explained):
-            step = found.step
-            explained.add(step.index)
-            moment = place_unload(self.recording, found)
-            if moment is not None:
-                self.unloads.append((moment, found.key))
-            else:
-                self.doubts.append(
-                    f"step {step.index}: {step.method} {step.path}: recorded as a load of "
-                    f"{step.load_seconds:.3f} s, but the twin has {step.model} resident"
-                )
+        while found := self._first_finding(explained):
+            explained.add(found.step.index)
+            self.unloads += found.unloads
+            if found.doubt:
+                self.doubts.append(found.doubt)
         self.misses = [*self._replay(lambda _scene, _step: False), *self.doubts]
         return self
 
-    def _first_contradiction(self, explained: set[int]) -> Contradiction | None:
-        found: list[Contradiction] = []
+    def _first_finding(self, explained: set[int]) -> Finding | None:
+        found: list[Finding] = []
 
         def look(scene: Scene, step: Step) -> bool:
-            contradiction = find_contradiction(scene, step, self.knowledge)
-            if contradiction is not None and step.index not in explained:
-                found.append(contradiction)
+            finding = find_unloads(scene, step, self.knowledge)
+            if finding is not None and step.index not in explained:
+                found.append(finding)
             return bool(found)
 
         self._replay(look)
