@@ -39,14 +39,23 @@ class Column:
     wide: bool = False  # only with `-o wide`
 
 
-def emit(document: Mapping[str, object], *, schema_version: int = SCHEMA_VERSION) -> None:
+def emit(
+    document: Mapping[str, object],
+    *,
+    schema_version: int = SCHEMA_VERSION,
+    one_line: bool = False,
+) -> None:
     """Prints one JSON document, `schema_version` first, the other keys in the order given.
+
+    `one_line` is for streams of documents (NDJSON): each is flushed, or a reader would wait.
 
     Units:
         Infinities and NaN have no JSON form and become `null`.
     """
     body = {"schema_version": schema_version, **document}
-    print(json.dumps(_plain(body), indent=2, ensure_ascii=False, allow_nan=False))
+    indent = None if one_line else 2
+    text = json.dumps(_plain(body), indent=indent, ensure_ascii=False, allow_nan=False)
+    print(text, flush=one_line)
 
 
 def emit_names(names: Sequence[str]) -> None:

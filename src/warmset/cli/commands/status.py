@@ -1,252 +1,127 @@
-"""`warmset status`: the GPUs, and what is resident; the columns of `ollama ps` and ours."""
+"""`warmset status`: the GPUs, whose bytes are on them, what is resident; once or as a watch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from warmset.cli.options import OutputOption, options_of, settings_of
-from warmset.cli.render import Column, Output, emit, emit_names, say, table
+from warmset.cli.render import Output, emit, emit_names, is_terminal, say
 
 if TYPE_CHECKING:
-    from warmset.core.model import Device, Entry, Observation, Reading, Resident
+    from collections.abc import Sequence
+
+    from warmset.cli.options import Options
     from warmset.core.settings import Settings
+    from warmset.errors import WarmsetError
+    from warmset.shell.observe import Seen
 
-DEVICE_COLUMNS = (
-    Column(key="index", title="GPU"),
-    Column(key="name", title="DEVICE"),
-    Column(key="total", title="TOTAL", right=True),
-    Column(key="free", title="FREE", right=True),
-    Column(key="budget", title="BUDGET", right=True),
-    Column(key="library", title="LIBRARY", wide=True),
-    Column(key="id", title="ID", wide=True),
-    Column(key="quality", title="QUALITY", wide=True),
-    Column(key="source", title="SOURCE", wide=True),
-)
-MODEL_COLUMNS = (
-    Column(key="name", title="NAME"),
-    Column(key="digest", title="ID"),
-    Column(key="size", title="SIZE", right=True),
-    Column(key="size_gb", title="SIZE GB", right=True, wide=True),
-    Column(key="processor", title="PROCESSOR"),
-    Column(key="context", title="CONTEXT", right=True),
-    Column(key="until", title="UNTIL"),
-    Column(key="footprint", title="FOOTPRINT", right=True),
-    Column(key="priority", title="PRIORITY", right=True),
-    Column(key="pin", title="PIN"),
-    Column(key="names", title="ALSO", wide=True),
-)
+DEFAULT_INTERVAL_SECONDS = 2.0
+SHORTEST_INTERVAL_SECONDS = 0.1
+CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+WatchOption = Annotated[
+    bool, typer.Option("--watch", "-w", help="Look again every SEC seconds (2), until stopped.")
+]
+IntervalArgument = Annotated[
+    float | None,
+    typer.Argument(metavar="[SEC]", help="With --watch.", min=SHORTEST_INTERVAL_SECONDS),
+]
 
 
-def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
-    """Show the GPUs and the resident models, with what is known of their memory."""
-    from warmset.shell.observe import look
+def command(
+    ctx: typer.Context,
+    interval_seconds: IntervalArgument = None,
+    *,
+    watch: WatchOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the GPUs, whose bytes are on them, and the resident models with their memory."""
+    from warmset.shell.observe import see
+    from warmset.shell.wiring import connect
 
-    settings = settings_of(ctx)
-    options = options_of(ctx)
-    seen = look(settings)
+    if interval_seconds is not None and not watch:
+        raise typer.BadParameter(f"{interval_seconds:g} says how often to look: add --watch")
+    settings, options = settings_of(ctx), options_of(ctx)
+    connection = connect(settings, environ=os.environ)
+    try:
+        if not watch:
+            _show(see(connection, settings), settings, output, options)
+            return
+        from warmset.shell.watch import watch as watch_host
+
+        seconds = interval_seconds or DEFAULT_INTERVAL_SECONDS
+        said: tuple[str, ...] = ()
+        for news in watch_host(connection, settings, interval_seconds=seconds):
+            said = _show_news(news, settings, output, options, said)
+    finally:
+        connection.close()
+
+
+def _show(seen: Seen, settings: Settings, output: Output, options: Options) -> None:
     if output is Output.JSON:
+        from warmset.cli.status_json import describe
+
         emit(describe(seen, settings))
     elif output is Output.NAME:
-        emit_names([resident.name for resident in seen.residents or ()])
+        emit_names([resident.name for resident in seen.observation.residents or ()])
     else:
-        _print(seen, settings, wide=output is Output.WIDE, no_color=options.no_color)
-        for note in seen.notes:
-            say(f"note: {note}", quiet=options.quiet)
+        from warmset.cli.status_table import print_status
+
+        is_wide = output is Output.WIDE
+        print_status(seen, settings, wide=is_wide, no_color=options.no_color)
+        for remark in _remarks(seen, wide=is_wide):
+            say(remark, quiet=options.quiet)
 
 
-def _print(seen: Observation, settings: Settings, *, wide: bool, no_color: bool) -> None:
-    devices = [_device_row(device, settings) for device in seen.devices]
-    if devices:
-        table(devices, DEVICE_COLUMNS, wide=wide, no_color=no_color)
+def _show_news(
+    news: Seen | WarmsetError,
+    settings: Settings,
+    output: Output,
+    options: Options,
+    said: Sequence[str],
+) -> tuple[str, ...]:
+    """Shows one look of a watch; returns its remarks, which are not repeated in a stream."""
+    if isinstance(news, Exception):
+        if output is Output.JSON:
+            emit({"error": {"message": news.message, "hint": news.hint}}, one_line=True)
+        say(f"warmset: {news.message}", quiet=options.quiet)
+        return ()
+    if output is Output.JSON:
+        from warmset.cli.status_json import describe
+
+        emit(describe(news, settings), one_line=True)
+        return ()
+    remarks: tuple[str, ...] = ()
+    redraws = is_terminal()
+    if output is Output.NAME:
+        emit_names([resident.name for resident in news.observation.residents or ()])
+    else:
+        from warmset.cli.status_table import format_moment, print_status
+
+        is_wide = output is Output.WIDE
+        remarks = _remarks(news, wide=is_wide)
+        print(f"{CLEAR_SCREEN if redraws else ''}at {format_moment(news.observation.at)}")
+        print_status(news, settings, wide=is_wide, no_color=options.no_color)
+    if not redraws:
         print()
-    if seen.residents is None:
-        print("resident models: unknown")
-        return
-    if not seen.residents:
-        print(f"no model is resident; {len(seen.entries)} installed")
-        return
-    rows = [_resident_row(resident, seen, settings) for resident in seen.residents]
-    table(rows, MODEL_COLUMNS, wide=wide, no_color=no_color)
+    sys.stdout.flush()
+    for remark in remarks:
+        if redraws or remark not in said:
+            say(remark, quiet=options.quiet)
+    return remarks
 
 
-def _device_row(device: Device, settings: Settings) -> Mapping[str, object]:
-    from warmset.core.units import format_bytes
+def _remarks(seen: Seen, *, wide: bool) -> tuple[str, ...]:
+    """Returns notes and troubles for stderr; those of no consequence only with `-o wide`."""
+    from warmset.core.host.readings import Severity
 
-    total = device.total_bytes.value
-    budget = None if total is None else _budget(device, settings)
-    return {
-        "index": device.index,
-        "name": device.name,
-        "total": format_bytes(total),
-        "free": format_bytes(device.free_bytes.value),
-        "budget": format_bytes(budget),
-        "library": device.library,
-        "id": device.id,
-        "quality": device.free_bytes.quality.value,
-        "source": device.free_bytes.source,
-    }
-
-
-def _budget(device: Device, settings: Settings) -> int | None:
-    if device.total_bytes.value is None:
-        return None
-    return settings.budget.budget_bytes(
-        device.id, device.index, device.total_bytes.value, pci_id=device.pci_id
-    )
-
-
-def _resident_row(
-    resident: Resident, seen: Observation, settings: Settings
-) -> Mapping[str, object]:
-    from warmset.core.units import format_bytes
-
-    entry = _entry_of(resident, seen)
-    policy = settings.policy_for(entry.names if entry else (resident.name,))
-    others = [name for name in entry.names if name != resident.name] if entry else []
-    size = resident.size_bytes
-    return {
-        "name": resident.name,
-        "digest": resident.manifest_digest[:12],
-        "size": format_bytes(size),
-        "size_gb": None if size is None else f"{size / 1e9:.1f} GB",
-        "processor": processor(resident),
-        "context": resident.context,
-        "until": until(resident.expires_at, seen.at),
-        "footprint": format_bytes(_estimate(resident, entry, seen)),
-        "priority": policy.priority,
-        "pin": "yes" if policy.pin else "",
-        "names": ", ".join(others),
-    }
-
-
-def _entry_of(resident: Resident, seen: Observation) -> Entry | None:
-    return next((e for e in seen.entries if resident.key and e.key == resident.key), None)
-
-
-def _estimate(resident: Resident, entry: Entry | None, seen: Observation) -> int | None:
-    """Returns the estimated VRAM of a resident in its present shape, if it can be told."""
-    from warmset.core.footprint import estimate_footprint
-    from warmset.errors import FactsError
-
-    if entry is None or resident.context is None or not entry.facts:
-        return None
-    on_gpu = resident.size_vram_bytes != 0
-    try:
-        return estimate_footprint(
-            entry.facts,
-            num_ctx=resident.context,
-            num_parallel=1 if entry.is_embedding else seen.settings.num_parallel or 1,
-            kv_type=seen.settings.kv_cache_type or "f16",
-            gpus=1 if on_gpu else 0,
-            tensors=entry.tensors,
-            file_bytes=entry.file_bytes,
-            projector_bytes=entry.projector_bytes,
-            adapter_bytes=entry.adapter_bytes,
-        ).vram_bytes
-    except FactsError:
-        return None
-
-
-def processor(resident: Resident) -> str:
-    """Returns where the model sits, in the words of `ollama ps`.
-
-    Source: Ollama v0.33 `cmd/cmd.go: ListRunningHandler`.
-    """
-    size, vram = resident.size_bytes, resident.size_vram_bytes
-    if not size or vram is None:
-        return "unknown"
-    if vram == 0:
-        return "100% CPU"
-    if vram >= size:
-        return "100% GPU"
-    cpu = round((size - vram) / size * 100)
-    return f"{cpu}%/{100 - cpu}% CPU/GPU"
-
-
-def until(expires_at: float | None, now: float) -> str:
-    """Returns when the keep-alive ends, as `ollama ps` says it; a past end means in use."""
-    from warmset.core.units import format_seconds
-
-    if expires_at is None:
-        return "unknown"
-    if math.isinf(expires_at):
-        return "forever"
-    left = expires_at - now
-    return format_seconds(left) if left > 0 else "in use or stopping"
-
-
-def describe(seen: Observation, settings: Settings) -> Mapping[str, object]:
-    """Returns the document of `-o json`: raw bytes and seconds, every reading with its quality."""
-    return {
-        "server": {
-            "url": seen.server_url,
-            "version": seen.version,
-            "is_local": seen.is_local,
-        },
-        "at": seen.at,
-        "devices": [
-            {
-                "id": device.id,
-                "index": device.index,
-                "name": device.name,
-                "library": device.library,
-                "total_bytes": _reading(device.total_bytes),
-                "free_bytes": _reading(device.free_bytes),
-                "budget_bytes": _budget(device, settings),
-            }
-            for device in seen.devices
-        ],
-        "memory": {
-            "total_bytes": _reading(seen.memory.total_bytes),
-            "available_bytes": _reading(seen.memory.available_bytes),
-        },
-        "entries": [_entry(entry, settings) for entry in seen.entries],
-        "residents": None
-        if seen.residents is None
-        else [_resident(resident, seen) for resident in seen.residents],
-        "notes": list(seen.notes),
-    }
-
-
-def _reading(reading: Reading[int]) -> Mapping[str, object]:
-    return {
-        "value": reading.value,
-        "quality": reading.quality.value,
-        "source": reading.source,
-        "age_seconds": reading.age_seconds,
-        "reason": reading.reason,
-    }
-
-
-def _entry(entry: Entry, settings: Settings) -> Mapping[str, object]:
-    policy = settings.policy_for(entry.names)
-    return {
-        "key": entry.key,
-        "names": list(entry.names),
-        "file_bytes": entry.file_bytes,
-        "family": entry.family,
-        "quantization": entry.quantization,
-        "capabilities": entry.capabilities,
-        "priority": policy.priority,
-        "pin": policy.pin,
-        "basis": entry.basis,
-    }
-
-
-def _resident(resident: Resident, seen: Observation) -> Mapping[str, object]:
-    entry = _entry_of(resident, seen)
-    return {
-        "name": resident.name,
-        "key": resident.key,
-        "digest": resident.manifest_digest,
-        "size_bytes": resident.size_bytes,
-        "size_vram_bytes": resident.size_vram_bytes,
-        "context": resident.context,
-        "expires_at": resident.expires_at,
-        "is_forever": resident.expires_at is not None and math.isinf(resident.expires_at),
-        "footprint_estimate_bytes": _estimate(resident, entry, seen),
-    }
+    troubles = [
+        f"{trouble.severity}: {trouble.message}" + (f" ({trouble.hint})" if trouble.hint else "")
+        for trouble in seen.survey.troubles
+        if wide or trouble.severity is not Severity.INFO
+    ]
+    return (*(f"note: {note}" for note in seen.observation.notes), *troubles)

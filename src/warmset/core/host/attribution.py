@@ -47,6 +47,9 @@ class Share:
 class Attribution:
     """A GPU's taken bytes by owner.
 
+    Attributes:
+        is_listed: The driver listed its processes just now, by numbers that mean something here.
+
     Invariants:
         With `taken` known, the known shares less `excess_bytes` are exactly `taken`.
     """
@@ -56,6 +59,7 @@ class Attribution:
     shares: tuple[Share, ...]
     excess_bytes: int = 0
     notes: tuple[str, ...] = ()
+    is_listed: bool = False
 
     def sum_bytes(self, *owners: Owner) -> int:
         """Returns the known bytes of these owners (all of them if none is named)."""
@@ -100,8 +104,15 @@ def attribute(
         )
     if reading.processes.value is None:
         notes.append(f"no process list: {reading.processes.reason}")
+    is_listed = is_host and reading.processes.quality is Quality.EXACT
     if taken.value is None:
-        return Attribution(device=device.id, taken=taken, shares=tuple(shares), notes=tuple(notes))
+        return Attribution(
+            device=device.id,
+            taken=taken,
+            shares=tuple(shares),
+            notes=tuple(notes),
+            is_listed=is_listed,
+        )
     rest = taken.value - sum(share.used_bytes or 0 for share in shares)
     shares += _split_rest(rest, taken.quality, device.id, leaving, shares)
     if rest < 0:
@@ -112,6 +123,7 @@ def attribute(
         shares=tuple(shares),
         excess_bytes=max(0, -rest),
         notes=tuple(notes),
+        is_listed=is_listed,
     )
 
 

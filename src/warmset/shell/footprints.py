@@ -1,0 +1,47 @@
+"""What residents should hold by their metadata, beside what the driver shows."""
+
+from __future__ import annotations
+
+from warmset.core.footprint import estimate_footprint
+from warmset.core.host.observed import observe_by_device
+from warmset.core.host.runners import Runner
+from warmset.core.model import Entry, Resident
+from warmset.errors import FactsError
+from warmset.shell.observe import Seen
+
+
+def entry_of(resident: Resident, seen: Seen) -> Entry | None:
+    """Returns the installed model of a row of `/api/ps`, `None` if it is gone or pulled anew."""
+    entries = seen.observation.entries
+    return next((e for e in entries if resident.key and e.key == resident.key), None)
+
+
+def name_runner(runner: Runner, seen: Seen) -> str | None:
+    """Returns the model that a runner serves, by the name people know; `None` if none is known."""
+    if runner.resident is not None:
+        return runner.resident.name
+    entries = seen.observation.entries
+    name = next((e.name for e in entries if runner.key and e.key == runner.key), None)
+    return name or runner.process.command.model_name or runner.key
+
+
+def estimate_resident(resident: Resident, entry: Entry | None, seen: Seen) -> int | None:
+    """Returns the estimated VRAM of a resident in its present shape, if it can be told."""
+    if entry is None or resident.context is None or not entry.facts:
+        return None
+    settings = seen.observation.settings
+    gpus = max(1, len(observe_by_device(seen.picture, resident)))
+    try:
+        return estimate_footprint(
+            entry.facts,
+            num_ctx=resident.context,
+            num_parallel=1 if entry.is_embedding else settings.num_parallel or 1,
+            kv_type=settings.kv_cache_type or "f16",
+            gpus=0 if resident.size_vram_bytes == 0 else gpus,
+            tensors=entry.tensors,
+            file_bytes=entry.file_bytes,
+            projector_bytes=entry.projector_bytes,
+            adapter_bytes=entry.adapter_bytes,
+        ).vram_bytes
+    except FactsError:
+        return None
