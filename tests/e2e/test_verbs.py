@@ -122,11 +122,25 @@ def test_the_twin_over_http_says_what_the_twin_in_process_says(shell: Shell) -> 
     spec = find_host("cpu")
     with TwinServer(Api(TwinHost(spec, physics_of(spec), Timeline(START)))) as server:
         over_http = shell.read("status", "--host", server.url)
+        planned = shell.read("plan", "--host", server.url)
     in_process = shell.read("status", "--host", "twin://cpu?demand=idle")
     assert over_http["server"]["version"] == in_process["server"]["version"]
     for entry in (*over_http["entries"], *in_process["entries"]):
         del entry["priority"]
     assert over_http["entries"] == in_process["entries"]
+    assert {member["name"] for member in planned["warm_set"]} >= {"qwen2.5-coder:7b"}
+
+
+def test_assumptions_about_the_server_are_said(shell: Shell) -> None:
+    """What nobody knows of the server is planned with Ollama's default, and the plan says so."""
+    with serving(RecordedHost()) as url:
+        done = shell.run("plan", "--host", url)
+        assert "Ollama's defaults are assumed: at most 3 models" in done.stderr
+        (shell.folder / "budgets.toml").write_text(
+            '[ollama]\nmax_loaded_models = 2\nnum_parallel = 1\nkv_cache_type = "f16"\n'
+            "context_length = 4096\n"
+        )
+        assert "assumed" not in shell.run("plan", "--host", url).stderr
 
 
 def test_remote_servers_never_get_local_gpus(shell: Shell) -> None:

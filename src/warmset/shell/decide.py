@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from warmset.core.model import Observation
-from warmset.core.planner.build import build_candidates, build_host
+from warmset.core.planner.build import build_candidates, build_host, merged_server
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.planning import plan
@@ -22,6 +22,27 @@ class Decision:
     host: HostCapacity
     candidates: tuple[Candidate, ...]
     plan: Plan
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was neither seen of the server nor said of it: Ollama's default is assumed."""
+        env, server = self.host.env, merged_server(self.observation, self.settings)
+        assumed = (
+            (server.max_loaded_models, f"at most {self.host.max_count} models"),
+            (server.num_parallel, f"{env.num_parallel} slot each"),
+            (server.kv_cache_type, "KV cache in f16"),
+            (server.context_length, "the automatic context where no model says otherwise"),
+        )
+        unknown = [words for value, words in assumed if value is None]
+        if not unknown:
+            return ()
+        told = ", ".join(unknown)
+        return (f"not known of the server, so Ollama's defaults are assumed: {told}",)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that limits what the plan can promise."""
+        return (*(self.plan.notes or self.host.notes), *self.assumptions)
 
 
 def decide(observation: Observation, settings: Settings) -> Decision:

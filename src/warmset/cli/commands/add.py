@@ -74,7 +74,7 @@ def command(
         print()
         for line in _lines(entry, outcome):
             print(line)
-        for note in decision.host.notes:
+        for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if outcome.fit.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)

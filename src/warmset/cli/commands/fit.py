@@ -57,7 +57,7 @@ def command(
     else:
         options = options_of(ctx)
         print_fit(outcome, decision.host, no_color=options.no_color)
-        for note in decision.host.notes:
+        for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if outcome.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)

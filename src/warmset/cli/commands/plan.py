@@ -57,7 +57,7 @@ def command(
         emit_names([member.name for member in plan.members])
     else:
         _print(decision, wide=output is Output.WIDE, no_color=options.no_color)
-        for note in plan.notes or decision.host.notes:
+        for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if plan.conflict is not None:
         raise typer.Exit(ExitCode.REFUSED)
@@ -186,5 +186,5 @@ def describe(decision: Decision) -> Mapping[str, object]:
         "conflict": None
         if plan.conflict is None
         else {"names": list(plan.conflict.names), "reason": plan.conflict.reason},
-        "notes": list(plan.notes or decision.host.notes),
+        "notes": list(decision.notes),
     }
