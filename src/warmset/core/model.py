@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, NewType, TypeVar
+from typing import Generic, Literal, NewType, TypeVar
 
 ModelKey = NewType("ModelKey", str)
 """`sha256:HEX` of the weights blob; `manifest:HEX` for models without a GGUF blob."""
@@ -162,11 +162,48 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerProcess:
+    """The server's process: with its start it tells a restarted server from the one before."""
+
+    pid: int
+    started_at: float
+
+
+RunnerPhase = Literal["loading", "resident", "stopping", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerSeen:
+    """One runner process of the server, as the process table shows it.
+
+    Attributes:
+        key: the model it serves; `None` where its command line cannot be read.
+        is_working: whether it used CPU or GPU since the look before; `None`: not known.
+
+    Units:
+        `started_at` is Unix seconds.
+    """
+
+    pid: int
+    started_at: float
+    key: ModelKey | None
+    phase: RunnerPhase
+    is_working: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One look at a host. Everything the decision may depend on besides config and state.
 
+    Attributes:
+        residents_at: when `/api/ps` was asked; `None`: at `at`.
+        server: the server's process; `None`: it cannot be seen from here.
+        runners: of this server only; `None`: its processes cannot be seen from here.
+        located: resident -> device -> bytes, as far as the driver told them by process.
+        trouble: why the server did not answer; empty when it did.
+
     Units:
-        `at` is Unix seconds.
+        `at` and `residents_at` are Unix seconds of the wall clock.
     """
 
     at: float
@@ -179,6 +216,11 @@ class Observation:
     memory: HostMemory
     settings: ServerSettings = field(default_factory=ServerSettings)
     notes: tuple[str, ...] = ()  # what could not be read, in plain words
+    residents_at: float | None = None
+    server: ServerProcess | None = None
+    runners: tuple[RunnerSeen, ...] | None = None
+    located: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
+    trouble: str = ""
 
 
 def normalise_name(name: str) -> str:

@@ -1,0 +1,125 @@
+"""Frozen values to plain JSON-able ones and back, by their type hints.
+
+Infinity is written as the text `"forever"`, since JSON has no word for it. Where a field may hold
+one of several classes, the class name is written as `"type"`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from types import UnionType
+from typing import Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+_FOREVER: Final = "forever"
+
+
+class PlainError(ValueError):
+    """Plain values that are not what the hints say; the message names the place."""
+
+
+def to_plain(value: object) -> object:
+    """Returns `value` as dicts, lists, texts, numbers and `None`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
+        return {"type": type(value).__name__, **plain}
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else value
+        return [to_plain(item) for item in items]
+    if isinstance(value, float) and math.isinf(value) and value > 0:
+        return _FOREVER
+    assert value is None or isinstance(value, str | int | float | bool), type(value)
+    return value
+
+
+def from_plain(kind: type[T], plain: object, *, place: str = "") -> T:
+    """Returns the value of type `kind` that `to_plain` wrote.
+
+    Fields that are missing take their defaults: an older writer did not know them.
+
+    Raises:
+        PlainError: a value does not fit its hint, or a field is unknown.
+    """
+    value = _read(kind, plain, place or kind.__name__)
+    assert isinstance(value, kind)
+    return value
+
+
+def _read(hint: object, plain: object, place: str) -> object:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return _read_union(get_args(hint), plain, place)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _read_fields(hint, plain, place)
+    if origin is tuple:
+        return _read_list(get_args(hint), plain, place)
+    if origin is Mapping:
+        if not isinstance(plain, dict):
+            raise PlainError(f"{place}: should be an object")
+        inner = get_args(hint)[1]
+        return {key: _read(inner, item, f"{place}.{key}") for key, item in plain.items()}
+    return _read_scalar(hint, plain, place)
+
+
+def _read_list(args: tuple[object, ...], plain: object, place: str) -> tuple[object, ...]:
+    if not isinstance(plain, list):
+        raise PlainError(f"{place}: should be a list")
+    assert len(args) == 2 and args[1] is Ellipsis, args  # noqa: PT018 - one thought
+    return tuple(_read(args[0], item, f"{place}[{n}]") for n, item in enumerate(plain))
+
+
+def _read_scalar(hint: object, plain: object, place: str) -> object:
+    scalar = getattr(hint, "__supertype__", hint)  # a NewType's own type
+    if scalar is float and plain == _FOREVER:
+        return math.inf
+    if scalar is float and isinstance(plain, int | float) and not isinstance(plain, bool):
+        return float(plain)
+    if isinstance(scalar, type) and issubclass(scalar, StrEnum):
+        try:
+            return scalar(str(plain))
+        except ValueError as error:
+            raise PlainError(f"{place}: {plain!r} is no {scalar.__name__}") from error
+    if get_args(hint) and plain in get_args(hint):
+        return plain  # a Literal
+    is_bool = isinstance(plain, bool)
+    if isinstance(scalar, type) and isinstance(plain, scalar) and (scalar is bool or not is_bool):
+        return plain
+    raise PlainError(f"{place}: {plain!r} does not fit")
+
+
+def _read_union(options: tuple[object, ...], plain: object, place: str) -> object:
+    if plain is None and type(None) in options:
+        return None
+    if isinstance(plain, dict) and "type" in plain:
+        named = [o for o in options if isinstance(o, type) and o.__name__ == plain["type"]]
+        options = tuple(named) or options
+    for option in options:
+        try:
+            return _read(option, plain, place)
+        except PlainError as error:
+            last = error
+    raise PlainError(f"{place}: {plain!r} is none of what may stand here") from last
+
+
+def _read_fields(kind: type, plain: object, place: str) -> object:
+    if not isinstance(plain, dict):
+        raise PlainError(f"{place}: should be an object")
+    hints = get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    unknown = set(plain) - known - {"type"}
+    if unknown:
+        raise PlainError(f"{place}: unknown field {min(map(str, unknown))!r}")
+    found = {
+        name: _read(hints[name], plain[name], f"{place}.{name}") for name in known & set(plain)
+    }
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise PlainError(f"{place}: {error}") from error

@@ -1,0 +1,195 @@
+"""What the loop remembers between two looks. Frozen, plain, versioned; losing it loses no model.
+
+Everything here is either an observation worth keeping (when a model came, what its load took), a
+promise to hold back (back-off, cool-down), or the one order that is being carried out. What is
+wanted is never remembered: it is decided afresh from what is seen.
+
+Units:
+    Moments are `step`'s `now`: Unix seconds that run steadily. The driver makes them from the
+    wall clock at its start plus a clock that never steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from warmset.core.control.actions import Preload, Renew, Unload
+from warmset.core.control.leases import BASE_SECONDS
+from warmset.core.control.plain import PlainError, from_plain, to_plain
+from warmset.core.model import DeviceId, ModelKey, Resident, ServerProcess
+from warmset.errors import TraceError
+
+VERSION: Final = 1
+"""Raised when an older reader would misunderstand; fields with defaults do not need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What is remembered of one model.
+
+    Attributes:
+        slot: its rank's place among the leases.
+        lease: the keep-alive that warmset gave and believes to stand; `None`: none, or overwritten.
+        leased_at: when.
+        foreign: a client's own keep-alive that stands.
+        resident_since: since when it is seen resident.
+        used_at: the last sign of use; `busy_at`: the last sign that it was busy at that moment.
+        touched_at: the last order of ours that reached it.
+        unloaded_at, preloaded_at: by warmset.
+        lost_at, lost_to: when it left against our wish, and what was coming or there then.
+        restores, overwrites, cycles: moments within the fight window.
+        pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
+        empty_free: device -> bytes free of models when it was loaded; Ollama may believe so still.
+        load_seconds: of its last load by warmset.
+    """
+
+    name: str
+    slot: int | None = None
+    lease: float | None = None
+    leased_at: float | None = None
+    foreign: float | None = None
+    resident_since: float | None = None
+    used_at: float | None = None
+    busy_at: float | None = None
+    touched_at: float | None = None
+    unloaded_at: float | None = None
+    preloaded_at: float | None = None
+    lost_at: float | None = None
+    lost_to: str = ""
+    restores: tuple[float, ...] = ()
+    overwrites: tuple[float, ...] = ()
+    cycles: tuple[float, ...] = ()
+    failures: int = 0
+    pause: float = 0.0
+    quiet_until: float | None = None
+    quiet_reason: str = ""
+    empty_free: Mapping[DeviceId, int] = field(default_factory=dict)
+    load_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """The last look that told what is resident. Units: `wall_at` is what `expires_at` means."""
+
+    at: float
+    wall_at: float
+    residents: tuple[Resident, ...]
+    free: Mapping[DeviceId, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """A model that was unloaded and whose memory is not back yet.
+
+    Units:
+        Bytes per device; `gone_at` is when `/api/ps` no longer listed it.
+    """
+
+    key: ModelKey
+    name: str
+    held: Mapping[DeviceId, int]
+    free_before: Mapping[DeviceId, int]
+    since: float
+    gone_at: float | None = None
+
+
+Stage = Literal["read", "ping", "check", "preload", "unload"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The command that is open, and the order it belongs to."""
+
+    number: int
+    stage: Stage
+    order: Renew | Preload | Unload
+    since: float
+    is_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """The executor's own state: what is open and what comes next.
+
+    `pinged_at`: when the ping that is being checked was sent.
+    """
+
+    queue: tuple[Renew | Preload | Unload, ...] = ()
+    running: Running | None = None
+    number: int = 0
+    pinged_at: float | None = None
+    is_stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything the loop remembers.
+
+    Attributes:
+        at: the last step; 0: none yet.
+        clock_offset: wall clock minus `now`; a jump of it is a clock that was set.
+        load_seen_at: the last sign of a load that was not ours, or of a request for one.
+        load_why: what it was.
+        pressure_since: since when other programs' memory leaves too little.
+        reloads: moments of our preloads of models that had been resident before.
+        base: the shortest lease in force.
+        raised: codes of the alarms that stand -> since when.
+        races: pings that reloaded or resurrected something.
+        pings_quiet_until: no ping before.
+        unreachable: steps in a row without an answer.
+    """
+
+    version: int = VERSION
+    at: float = 0.0
+    clock_offset: float | None = None
+    server: ServerProcess | None = None
+    server_version: str | None = None
+    looked: Looked | None = None
+    models: Mapping[ModelKey, Remembered] = field(default_factory=dict)
+    leaving: tuple[Leaving, ...] = ()
+    load_seen_at: float | None = None
+    load_why: str = ""
+    pressure_since: float | None = None
+    reloads: tuple[float, ...] = ()
+    base: float = BASE_SECONDS
+    raised: Mapping[str, float] = field(default_factory=dict)
+    races: tuple[float, ...] = ()
+    pings_quiet_until: float | None = None
+    unreachable: int = 0
+    orders: Orders = field(default_factory=Orders)
+
+    def of(self, key: ModelKey, name: str = "") -> Remembered:
+        """Returns what is remembered of a model; of an unknown one nothing but its name."""
+        return self.models.get(key) or Remembered(name=name)
+
+    def note(self, key: ModelKey, name: str = "", **changes: object) -> State:
+        """Returns the state with some facts of one model changed."""
+        known = self.of(key, name)
+        changed = replace(known, **changes)  # type: ignore[arg-type]  # names are checked by replace
+        return replace(self, models={**self.models, key: changed})
+
+
+def state_to_plain(state: State) -> object:
+    """Returns the state as JSON-able values."""
+    return to_plain(state)
+
+
+def state_from_plain(plain: object) -> State:
+    """Returns a saved state, ready for a new process: what was open then is closed.
+
+    Raises:
+        TraceError: it is of another version or not a state. Start with `State()` then.
+    """
+    version = plain.get("version") if isinstance(plain, dict) else None
+    if version != VERSION:
+        raise TraceError(
+            f"the saved state has version {version!r}; this warmset writes {VERSION}",
+            hint="nothing is lost but what was learnt of fights and load times",
+        )
+    try:
+        state = from_plain(State, plain)
+    except PlainError as error:
+        raise TraceError(f"the saved state cannot be used: {error}") from error
+    return replace(state, orders=Orders(number=state.orders.number), looked=None)
