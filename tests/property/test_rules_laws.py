@@ -60,10 +60,9 @@ def test_any_text_is_a_duration_or_gos_error(text: str) -> None:
     """No text makes the parser fail in another way, nor leads beyond Go's range."""
     try:
         seconds = parse_go_duration(text)
-    except DurationError as problem:
-        assert str(problem).startswith("time: ")
-    else:
-        assert abs(seconds) <= 2.0**63 / 1e9
+    except DurationError:
+        return
+    assert abs(seconds) <= 2.0**63 / 1e9
 
 
 json_values = st.recursive(

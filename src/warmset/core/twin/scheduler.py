@@ -271,10 +271,7 @@ class Scheduler:
         return subtract_known(gpus, views) if wants_gpu else ()
 
     def _is_usable(self, runner: Runner, request: Request) -> bool:
-        wanted = replace(
-            request.shape, adapters=request.model.adapters, projectors=request.model.projectors
-        )
-        return runner.is_alive and reload_reason(runner.shape, wanted) is None
+        return runner.is_alive and reload_reason(runner.shape, request.shape) is None
 
     def _use(self, runner: Runner, request: Request, *, was_cold: bool) -> None:
         runner.refs += 1
