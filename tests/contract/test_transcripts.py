@@ -140,6 +140,13 @@ def set_row(index: int, key: str, value: object) -> Change:
             id="reload",
         ),
         pytest.param(
+            "18-unload-then-preload-race.json",
+            lambda steps: steps[0].update(
+                event=steps[0]["event"].replace("later resident", "later NOT resident")
+            ),
+            id="race",
+        ),
+        pytest.param(
             "25-server-restart.json",
             lambda steps: steps[7]["response"].update(client_error="TimeoutError: timed out"),
             id="refused",

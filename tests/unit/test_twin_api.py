@@ -279,6 +279,18 @@ def test_a_file_cut_off_is_broken_at_its_first_lost_tensor() -> None:
     assert f"exceeds file size ({10 * MIB})" in model.as_loaded().broken
 
 
+def test_a_missing_file_is_missed_at_its_next_load_only() -> None:
+    """A resident model goes on without its file; loading it again answers 404."""
+    api = new_api()
+    send(api, "POST", "/api/generate", _ask(""))
+    api.host.library.change_weights(f"sha256:{1:064x}", is_missing=True)
+    assert send(api, "POST", "/api/generate", _ask("")).status == 200
+    send(api, "POST", "/api/generate", _ask("", keep_alive=0))
+    exchange = send(api, "POST", "/api/generate", _ask(""))
+    assert exchange.status == 404
+    assert body_of(exchange)["error"] == 'model "chat:1b" not found, try pulling it first'
+
+
 # -- small parts -----------------------------------------------------------------------------
 
 

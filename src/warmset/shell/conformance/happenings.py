@@ -14,6 +14,7 @@ from warmset.core.twin.api.gojson import encode
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.runner import Runner
 from warmset.shell.conformance.model_hints import display
+from warmset.shell.conformance.races import MODE, check_race
 from warmset.shell.conformance.recording import Happening
 from warmset.shell.conformance.unrecorded import stays_after_case
 
@@ -121,6 +122,13 @@ def _empty(replay: Replay[Any], happening: Happening, match: re.Match[str]) -> I
         yield f"the twin still lists {names}"
 
 
+def _race(replay: Replay[Any], happening: Happening, match: re.Match[str]) -> Iterator[str]:
+    del happening
+    scene = replay.scene
+    with replay.link.locked():
+        yield from check_race(scene.api, scene.recording, match.group(1))
+
+
 def _damage(**changes: object) -> Handler:
     def handler(replay: Replay[Any], happening: Happening, match: re.Match[str]) -> Iterator[str]:
         del match
@@ -155,6 +163,7 @@ _HANDLERS: Final[tuple[tuple[str, Handler], ...]] = (
     (r"^evicted: (.*)", _evicted),
     (r"still waiting", _waits),
     (r"^/api/ps empty", _empty),
+    (MODE.pattern, _race),
     (r"weights file.* truncated", _damage(size_bytes=0)),
     (r"weights file.* overwritten", _damage(broken="invalid file magic")),
     (r"weights file.* removed", _damage(is_missing=True)),

@@ -82,6 +82,8 @@ class ModelKnowledge:
         for text in (happening.text for happening in recording.happenings):
             for name in re.findall(r'file of "([^"]+)"', text):
                 found.setdefault(display(name), {})
+        if not recording.steps:  # nothing tells; what the other recordings had will do
+            found = {name: known.tag for name, known in self._by_name.items() if known.tag}
         return tuple(self._installed(name, row) for name, row in found.items())
 
     def readable(self) -> dict[str, Weights]:
@@ -105,6 +107,8 @@ class ModelKnowledge:
                 known.show = step.last
         if step.status == 200 and step.path == "/api/create":
             self._learn_import(step)
+        if step.status == 200 and _source_of(step):
+            seen.update(_made_by(step))  # shares weights, so its first use may be no load
         name = display(step.model)
         if step.uses_runner and name not in seen and step.load_seconds is not None:
             self._of(step.model).load_seconds.append(step.load_seconds)

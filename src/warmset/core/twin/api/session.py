@@ -86,7 +86,8 @@ class Session:
         """Asks the scheduler for a runner."""
         ask = self.ask
         self.answer.exchange.on_abandon = self._abandon
-        if any(layer.is_missing for layer in ask.model.layers):
+        is_resident = ask.model.key in self.host.scheduler.loaded
+        if not is_resident and any(layer.is_missing for layer in ask.model.layers):
             text = f'model "{ask.name}" not found, try pulling it first'
             raise Refuse(404, text)
         try:
