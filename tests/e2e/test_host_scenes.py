@@ -6,18 +6,13 @@ processes with the command lines of the real ones, found by the real process tab
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "fakenvml"))
-
+from actors import Actors
 from fakenvml import GIB, MIB, FakeNvml
 
 from warmset.adapters import procs
@@ -37,37 +32,6 @@ KEY_A, KEY_B = ModelKey(f"sha256:{HEX_A}"), ModelKey(f"sha256:{HEX_B}")
 GPU_0 = DeviceId("GPU-00000000-0000-4000-8000-000000000000")
 GPU_1 = DeviceId("GPU-00000000-0000-4000-8000-000001000000")
 
-ACTOR = """
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-/* argv is the role's command line. Orders come on standard input, one line each:
- * "+ name arg arg" starts a child and prints its PID, "-" reaps all children. */
-int main(int argc, char **argv)
-{
-    char line[4096], *words[64];
-    (void)argc;
-    while (fgets(line, sizeof line, stdin)) {
-        int n = 0;
-        if (line[0] == '-') {
-            while (wait(NULL) > 0) continue;
-            puts("0"); fflush(stdout); continue;
-        }
-        for (char *w = strtok(line + 2, " \\n"); w && n < 63; w = strtok(NULL, " \\n"))
-            words[n++] = w;
-        words[n] = NULL;
-        pid_t child = fork();
-        if (!child) { close(0); execv(getenv("ACTOR"), words); _exit(1); }
-        printf("%d\\n", (int)child);
-        fflush(stdout);
-    }
-    pause();
-    return argv == NULL;
-}
-"""
-
 
 class Stage:
     """A machine with two cards of 24 GiB, an Ollama server, and whatever a scene starts."""
@@ -77,60 +41,22 @@ class Stage:
         for index in (0, 1):
             self.nvml.gpu(index, total=24 * GIB, reserved=400 * MIB)
         self.nvml.preload()
-        self.folder = folder
-        source = folder / "actor.c"
-        source.write_text(ACTOR)
-        subprocess.run(["cc", "-o", folder / "actor", source], check=True)
-        for name in ("ollama", "llama-server", "game.x86_64"):
-            (folder / name).symlink_to("actor")  # the kernel names a process by its file
-        self.started: list[subprocess.Popen[str]] = []
-        self.pids: list[int] = []
+        self.actors = Actors(folder)
         self.runners: set[int] = set()
-        self.server = self.start("ollama serve")
         self.probe = NvmlProbe(timeout_seconds=0.2, is_wsl=False, is_soc=False)
         self.table = ProcessTable()
         self.picture: Picture | None = None
         self.now = 1_000_000.0
 
-    def start(self, line: str) -> subprocess.Popen[str]:
-        """Starts a process with this command line."""
-        actor = subprocess.Popen(
-            line.split(),
-            executable=self.folder / Path(line.partition(" ")[0]).name,
-            env={"ACTOR": str(self.folder / "llama-server")},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(actor)
-        return actor
-
     def load(self, hexes: str) -> int:
-        """Lets the server start a runner; returns its PID once its command line is visible."""
-        line = f"/usr/lib/ollama/llama-server --model /m/blobs/sha256-{hexes} -c 8192 -np 2"
-        pid = self.order(f"+ {line}")
-        self.pids.append(pid)
+        """Lets the server start a runner; returns its PID."""
+        pid = self.actors.load(hexes)
         self.runners.add(pid)
-        wait_until(lambda: pid in self.table.read().processes)
         return pid
-
-    def order(self, text: str) -> int:
-        """Gives the server an order; returns its answer."""
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(text + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
 
     def phases(self, picture: Picture) -> list[Phase]:
         """Returns the phases of this scene's runners; the machine may have others."""
         return [r.phase for r in picture.runners if r.process.pid in self.runners]
-
-    def kill(self, pid: int) -> None:
-        """Ends a runner hard, as Ollama does; its parent reaps no zombie, so that is seen too."""
-        os.kill(pid, 9)
-        self.pids.remove(pid)
-        wait_until(lambda: self.table.read().processes[pid].is_zombie)
 
     def look(self, *residents: Resident, seconds: float = 1.0) -> Picture:
         """Looks at the machine once, as the loop does."""
@@ -142,7 +68,7 @@ class Stage:
             self.table.read(named),
             residents,
             at=self.now,
-            server_pid=self.server.pid,
+            server_pid=self.actors.server.pid,
             before=self.picture,
         )
         return self.picture
@@ -151,13 +77,7 @@ class Stage:
         """Ends every process of the scene."""
         self.nvml.hang("*", None)
         self.nvml.hang("nvmlDeviceGetMemoryInfo", None, index=0)
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        self.order("-")
-        for actor in self.started:
-            actor.kill()
-            actor.communicate()
+        self.actors.end()
         self.probe.close()
 
 
@@ -166,17 +86,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A machine for one scene, seen as from its host even where the tests run in a container."""
     monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
     made = Stage(tmp_path)
-    wait_until(lambda: made.server.pid in made.table.read().processes)
     yield made
     made.end()
-
-
-def wait_until(fact: Callable[[], bool]) -> None:
-    """Waits a little for another process."""
-    deadline = time.monotonic() + 5
-    while not fact():
-        assert time.monotonic() < deadline, "it did not come true in 5 s"
-        time.sleep(0.01)
 
 
 def row(key: ModelKey, name: str, used: int, expires_at: float = 1_000_300.0) -> Resident:
@@ -203,7 +114,7 @@ def by_owner(picture: Picture, device: DeviceId) -> dict[Owner, int]:
 def test_two_gpus_and_a_game(stage: Stage) -> None:
     """A model on one card, a game of 10 GiB on the other: each to its owner, to the byte."""
     pid = stage.load(HEX_A)
-    game = stage.start("/opt/game.x86_64 -fullscreen")
+    game = stage.actors.start("/opt/game.x86_64 -fullscreen")
     stage.nvml.set(0, used=9 * GIB + 12345)
     stage.nvml.procs(0, [(pid, 9 * GIB)])
     stage.nvml.set(1, used=10 * GIB)
@@ -252,7 +163,7 @@ def test_late_release(stage: Stage) -> None:
     stage.nvml.set(0, used=8 * GIB)
     stage.nvml.procs(0, [(pid, 8 * GIB)])
     stage.look(row(KEY_A, "qwen:7b", 8 * GIB))
-    stage.kill(pid)
+    stage.actors.kill(pid)
     stage.nvml.procs(0, [])
     draining = stage.look()
     assert by_owner(draining, GPU_0)[Owner.DRAINING] == 8 * GIB
@@ -269,7 +180,7 @@ def test_release_that_never_comes_is_nobodys_after_five_seconds(stage: Stage) ->
     stage.nvml.set(0, used=8 * GIB)
     stage.nvml.procs(0, [(pid, 8 * GIB)])
     stage.look(row(KEY_A, "qwen:7b", 8 * GIB))
-    stage.kill(pid)
+    stage.actors.kill(pid)
     stage.nvml.procs(0, [])
     stage.look()
     assert by_owner(stage.look(seconds=6.0), GPU_0)[Owner.UNATTRIBUTED] == 8 * GIB
@@ -289,10 +200,7 @@ def test_orphan_after_a_server_crash(stage: Stage) -> None:
     pid = stage.load(HEX_A)
     stage.nvml.set(0, used=3 * GIB)
     stage.nvml.procs(0, [(pid, 3 * GIB)])
-    stage.server.kill()
-    stage.server.wait()
-    stage.server = stage.start("ollama serve")
-    wait_until(lambda: stage.server.pid in stage.table.read().processes)
+    stage.actors.crash_server()
     found = stage.look()
     assert stage.phases(found) == [Phase.ORPHAN]
     assert by_owner(found, GPU_0)[Owner.RUNNER] == 3 * GIB

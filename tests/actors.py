@@ -1,0 +1,151 @@
+"""Real processes with the command lines of Ollama's server, its runners and a game.
+
+One small C program plays every role: the kernel names a process by its file, so each role is a
+link to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROLES = ("ollama", "llama-server", "game.x86_64")
+
+ACTOR = """
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* argv is the role's command line. With PORT in the environment it listens there, on a loopback
+ * address that nobody else uses. Orders come on standard input, one line each: "+ name arg arg"
+ * starts a child and prints its PID, "-" reaps all children. */
+static void listen_on(const char *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    inet_pton(AF_INET, "127.0.0.77", &at.sin_addr);
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(s, (struct sockaddr *)&at, sizeof at) || listen(s, 1)) _exit(2);
+}
+int main(int argc, char **argv)
+{
+    char line[4096], *words[64];
+    (void)argc;
+    if (getenv("PORT")) listen_on(getenv("PORT"));
+    puts("ready"); fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        int n = 0;
+        if (line[0] == '-') {
+            while (wait(NULL) > 0) continue;
+            puts("0"); fflush(stdout); continue;
+        }
+        for (char *w = strtok(line + 2, " \\n"); w && n < 63; w = strtok(NULL, " \\n"))
+            words[n++] = w;
+        words[n] = NULL;
+        pid_t child = fork();
+        if (!child) {
+            unsetenv("PORT"); close(0); close(1);
+            execv(getenv("ACTOR"), words); _exit(1);
+        }
+        printf("%d\\n", (int)child);
+        fflush(stdout);
+    }
+    pause();
+    return argv == NULL;
+}
+"""
+
+
+class Actors:
+    """An Ollama server's process, and whatever a scene starts.
+
+    Args:
+        folder: For the program.
+        port: Where the server is to be seen listening.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port
+        source = folder / "actor.c"
+        source.write_text(ACTOR)
+        subprocess.run(["cc", "-o", folder / "actor", source], check=True)
+        for name in ROLES:
+            (folder / name).symlink_to("actor")
+        self.started: list[subprocess.Popen[str]] = []
+        self.alive: list[int] = []
+        self.server = self.start("ollama serve")
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        """Starts a process with this command line."""
+        env = {"ACTOR": str(self.folder / "llama-server")}
+        if self.port is not None and line.endswith(" serve"):
+            env["PORT"] = str(self.port)
+        actor = subprocess.Popen(
+            line.split(),
+            executable=self.folder / Path(line.partition(" ")[0]).name,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(actor)
+        assert actor.stdout is not None
+        assert actor.stdout.readline() == "ready\n"
+        return actor
+
+    def load(self, hexes: str, options: str = "-c 8192 -np 2") -> int:
+        """Lets the server start a runner of a blob; returns its PID."""
+        pid = self.order(
+            f"+ /usr/lib/ollama/llama-server --model /m/blobs/sha256-{hexes} {options}"
+        )
+        self.alive.append(pid)
+        wait_until(lambda: hexes in " ".join(psutil.Process(pid).cmdline()))
+        return pid
+
+    def order(self, text: str) -> int:
+        """Gives the server an order; returns its answer."""
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(text + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def kill(self, pid: int) -> None:
+        """Ends a runner hard, as Ollama does; nobody reaps it, so that is seen too."""
+        os.kill(pid, 9)
+        self.alive.remove(pid)
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+    def crash_server(self) -> None:
+        """Lets the server die and another one take its place; the runners stay."""
+        self.server.kill()
+        self.server.wait()
+        self.server = self.start("ollama serve")
+
+    def end(self) -> None:
+        """Ends every process of the scene."""
+        for pid in self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        self.order("-")
+        for actor in self.started:
+            actor.kill()
+            actor.communicate()
+
+
+def wait_until(fact: Callable[[], bool]) -> None:
+    """Waits a little for another process."""
+    deadline = time.monotonic() + 5
+    while not fact():
+        assert time.monotonic() < deadline, "it did not come true in 5 s"
+        time.sleep(0.01)

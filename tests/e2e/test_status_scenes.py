@@ -1,0 +1,389 @@
+"""`warmset status -o json` in scripted scenes, right to the byte.
+
+The driver is the C double behind the real nvidia-ml-py, the server a twin over HTTP whose clock
+stands still, and its processes are real ones with real command lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from actors import Actors
+from fakenvml import GIB, MIB, FakeNvml
+
+from warmset.core.twin.api import Api
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import physics_of
+from warmset.shell.twin_files import find_host
+from warmset.shell.twin_server import TwinServer
+
+ROOT = Path(__file__).parents[2]
+MODEL, OTHER = "llama3.1:8b", "qwen3:8b"
+RESERVED = 400 * MIB
+CARD_0 = "GPU-00000000-0000-4000-8000-000000000000"
+PAST_SECONDS = 4000.0
+"""The twin's clock stands this far behind ours, so that a scene can have a past."""
+LAUNCH = """
+import sys
+from warmset.adapters import procs
+from warmset.core.host.processes import PidSpace
+procs.read_pid_space = lambda _: PidSpace.{space}
+from warmset.cli.app import main
+main(sys.argv[1:])
+"""
+"""The command, as if run on the host or in a container, wherever these tests run themselves."""
+
+
+class Scene:
+    """A machine with two cards of 24 GiB and an Ollama on it, and `warmset status` to look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nvml = FakeNvml(folder)
+        for index in (0, 1):
+            self.nvml.gpu(index, total=24 * GIB, reserved=RESERVED)
+        spec = find_host("2x24")
+        self.twin = TwinHost(spec, physics_of(spec), Timeline(time.time() - PAST_SECONDS))
+        self.server = TwinServer(Api(self.twin), speed=None)
+        self.server.start()
+        self.actors = Actors(folder, self.server.port)
+        self.watches: list[subprocess.Popen[str]] = []
+
+    def hexes(self, name: str) -> str:
+        """Returns the digest of a model's weights."""
+        model = self.twin.library.find(name)
+        assert model is not None
+        return model.key.rpartition("sha256")[2][1:]
+
+    def key(self, name: str) -> str:
+        """Returns the key of a model."""
+        return f"sha256:{self.hexes(name)}"
+
+    def start_runner(self, name: str) -> int:
+        """Starts a runner process of a model, which /api/ps does not list yet."""
+        return self.actors.load(self.hexes(name))
+
+    def list_model(self, name: str) -> None:
+        """Makes /api/ps list a model, idle."""
+        with self.server.locked() as host:
+            host.use(name, 0.0, keep_alive=7200.0)
+        self.server.advance(self.twin.timeline.now + 120)
+        assert name in [row.model.name for row in self.twin.residents()]
+
+    def unlist_model(self, name: str) -> None:
+        """Lets Ollama unload a model."""
+        with self.server.locked() as host:
+            model = host.library.find(name)
+            assert model is not None
+            host.unload(model)
+        self.server.advance(self.twin.timeline.now + 1)
+
+    def hold(
+        self, index: int, *rows: tuple[int, int] | tuple[int, int, str], rest: int = 0
+    ) -> None:
+        """Puts processes with their bytes on a card, and bytes that no process owns."""
+        self.nvml.set(index, used=sum(row[1] for row in rows) + rest)
+        self.nvml.procs(index, rows)
+
+    def look(self, *, space: str = "HOST") -> dict[str, Any]:
+        """Returns the document of one `status` in a process of its own."""
+        done = subprocess.run(
+            self._command("-o", "json", space=space),
+            env=self._env(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.returncode == 0, done.stderr
+        return checked(json.loads(done.stdout))
+
+    def watch(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts `status --watch`."""
+        watch = subprocess.Popen(
+            self._command("--watch", "0.1", *arguments),
+            env=self._env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.watches.append(watch)
+        return watch
+
+    def end(self) -> None:
+        """Ends the server, every process and every hang."""
+        for watch in self.watches:
+            watch.kill()
+            watch.communicate()
+        self.actors.end()
+        self.server.stop()
+
+    def _command(self, *arguments: str, space: str = "HOST") -> list[str]:
+        launch = [sys.executable, "-c", LAUNCH.format(space=space)]
+        return [*launch, "status", "--host", self.server.url, *arguments]
+
+    def _env(self) -> dict[str, str]:
+        base = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(self.folder)}
+        return self.nvml.env(base | {"XDG_CACHE_HOME": str(self.folder / "cache")})
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A machine for one scene."""
+    made = Scene(tmp_path)
+    yield made
+    made.end()
+
+
+def checked(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns a document whose sums are the driver's and whose unknowns are null, never 0."""
+    for device in document["devices"]:
+        taken = device["taken_bytes"]["value"]
+        known = sum(share["used_bytes"] or 0 for share in device["shares"])
+        assert taken is None or known - device["excess_bytes"] == taken
+        for key in ("total_bytes", "free_bytes", "used_bytes", "reserved_bytes", "taken_bytes"):
+            reading = device[key]
+            assert (reading["value"] is None) == (reading["quality"] == "unknown")
+            assert reading["value"] is not None or reading["reason"]
+    return document
+
+
+def split(document: dict[str, Any], index: int) -> dict[str, int]:
+    """Returns owner -> bytes of a card."""
+    (device,) = [d for d in document["devices"] if d["index"] == index]
+    found: dict[str, int] = {}
+    for share in device["shares"]:
+        found[share["owner"]] = found.get(share["owner"], 0) + share["used_bytes"]
+    return found
+
+
+def until(watch: subprocess.Popen[str], fact: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Returns the first document of a watch for which `fact` holds."""
+    assert watch.stdout is not None
+    for line in watch.stdout:
+        document = json.loads(line)
+        if "error" in document or fact(checked(document)):
+            return document
+    raise AssertionError(watch.stderr.read() if watch.stderr else "")
+
+
+def test_a_model_and_a_game(scene: Scene) -> None:
+    """Two cards, a model on one and a game of 10 GiB on the other: each to its owner."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    game = scene.actors.start("/opt/game.x86_64 -fullscreen")
+    scene.hold(0, (runner, 9 * GIB), rest=12345)
+    scene.hold(1, (game.pid, 10 * GIB, "G"))
+    found = scene.look()
+    assert split(found, 0) == {"model": 9 * GIB, "reserved": RESERVED, "unattributed": 12345}
+    assert split(found, 1) == {"foreign": 10 * GIB, "reserved": RESERVED}
+    assert found["devices"][1]["shares"][0]["name"] == "game.x86_64"
+    assert found["devices"][1]["free_bytes"]["value"] == 14 * GIB - RESERVED
+    (resident,) = found["residents"]
+    assert resident["observed_bytes"]["value"] == 9 * GIB
+    assert resident["observed_bytes"]["quality"] == "exact"
+    assert resident["observed_by_device"] == {found["devices"][0]["id"]: 9 * GIB}
+    assert resident["pid"] == runner
+    assert 0 < resident["footprint_estimate_bytes"] < 24 * GIB
+    assert found["vantage"]["name"] == "local"
+    assert found["server"]["pid"] == scene.actors.server.pid
+
+
+def test_a_model_over_two_cards(scene: Scene) -> None:
+    """One runner on both cards: the split is told by card, the sum as what the model holds."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    scene.hold(0, (runner, 5 * GIB + 1))
+    scene.hold(1, (runner, 6 * GIB))
+    (resident,) = scene.look()["residents"]
+    assert sorted(resident["observed_by_device"].values()) == [5 * GIB + 1, 6 * GIB]
+    assert resident["observed_bytes"]["value"] == 11 * GIB + 1
+
+
+def test_a_runner_that_loads(scene: Scene) -> None:
+    """A load is named before /api/ps lists it, is evidence of use, and becomes resident."""
+    runner = scene.start_runner(OTHER)
+    scene.hold(0, (runner, 2 * GIB))
+    loading = scene.look()
+    (row,) = loading["runners"]
+    assert (row["pid"], row["phase"], row["name"]) == (runner, "loading", OTHER)
+    assert (row["context"], row["parallel"]) == (4096, 2)
+    assert split(loading, 0)["model"] == 2 * GIB
+    assert [(u["key"], u["sign"], u["strength"]) for u in loading["use"]] == [
+        (scene.key(OTHER), "loading", "strong")
+    ]
+    assert loading["residents"] == []
+    scene.list_model(OTHER)
+    scene.hold(0, (runner, 7 * GIB))
+    resident = scene.look()
+    assert [row["phase"] for row in resident["runners"]] == ["resident"]
+    assert resident["residents"][0]["observed_bytes"]["value"] == 7 * GIB
+
+
+def test_late_release(scene: Scene) -> None:
+    """A watch sees a killed runner's bytes drain, to the byte, until the driver has them back."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    scene.hold(0, (runner, 8 * GIB))
+    watch = scene.watch("-o", "json")
+    first = until(watch, lambda d: bool(d["residents"]))
+    assert split(first, 0) == {"model": 8 * GIB, "reserved": RESERVED}
+    scene.actors.kill(runner)
+    scene.unlist_model(MODEL)
+    scene.hold(0, rest=8 * GIB)
+    draining = until(watch, lambda d: d["residents"] == [] and "draining" in split(d, 0))
+    assert split(draining, 0) == {"draining": 8 * GIB, "reserved": RESERVED}
+    assert [row["phase"] for row in draining["runners"]] == ["stopping"]
+    scene.hold(0, rest=5 * GIB)
+    until(watch, lambda d: split(d, 0).get("draining") == 5 * GIB)
+    scene.hold(0)
+    back = until(watch, lambda d: "draining" not in split(d, 0))
+    assert split(back, 0) == {"reserved": RESERVED}
+
+
+def test_a_runner_that_stops(scene: Scene) -> None:
+    """Listed at one look and alive but not listed at the next: stopping, not loading."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    scene.hold(0, (runner, 8 * GIB))
+    watch = scene.watch("-o", "json")
+    until(watch, lambda d: bool(d["residents"]))
+    scene.unlist_model(MODEL)
+    found = until(watch, lambda d: d["residents"] == [])
+    assert [row["phase"] for row in found["runners"]] == ["stopping"]
+    assert split(found, 0)["model"] == 8 * GIB
+
+
+def test_an_orphan(scene: Scene) -> None:
+    """A runner that outlived its server is another's runner, and no model of this one."""
+    runner = scene.start_runner(MODEL)
+    scene.hold(0, (runner, 3 * GIB))
+    scene.actors.crash_server()
+    found = scene.look()
+    assert [(row["pid"], row["phase"]) for row in found["runners"]] == [(runner, "orphan")]
+    assert split(found, 0) == {"other-runner": 3 * GIB, "reserved": RESERVED}
+
+
+def test_a_mig_card(scene: Scene) -> None:
+    """Each instance is a device with its own bytes; the card that was cut up is none."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    scene.nvml.gpu(0, mig=1, total=80 * GIB, name="NVIDIA H100")
+    scene.nvml.gpu(0, part=0, total=10 * GIB, used=4 * GIB, gi=7, ci=0)
+    scene.nvml.gpu(0, part=1, total=10 * GIB, gi=8, ci=0)
+    scene.nvml.procs(0, [(runner, 4 * GIB)], part=0)
+    scene.nvml.remove(1)
+    found = scene.look()
+    assert [d["id"][:4] for d in found["devices"]] == ["MIG-", "MIG-"]
+    assert {d["parent_id"] for d in found["devices"]} == {
+        "GPU-00000000-0000-4000-8000-000000000000"
+    }
+    shares = [[(s["owner"], s["used_bytes"]) for s in d["shares"]] for d in found["devices"]]
+    assert shares == [[("model", 4 * GIB)], []]
+    assert found["residents"][0]["observed_bytes"]["value"] == 4 * GIB
+
+
+def test_a_driver_that_hangs_from_the_start(scene: Scene) -> None:
+    """The command answers within its limit: the card is there, its memory unknown, not 0."""
+    scene.nvml.hang("nvmlDeviceGetMemoryInfo", 30, index=0)
+    began = time.monotonic()
+    found = scene.look()
+    assert time.monotonic() - began < 8.0
+    first = found["devices"][0]
+    assert first["state"] == "silent"
+    assert first["free_bytes"]["value"] is None
+    assert first["budget_bytes"] is None
+    (trouble,) = [t for t in found["troubles"] if t["code"] == "driver-silent"]
+    assert trouble["blocks_loads"]
+    assert trouble["hint"]
+
+
+def test_a_driver_that_hangs_later(scene: Scene) -> None:
+    """A watch goes on with the last numbers, called stale and with their age."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    scene.hold(0, (runner, 9 * GIB))
+    watch = scene.watch("-o", "json")
+    until(watch, lambda d: bool(d["residents"]))
+    scene.nvml.hang("nvmlDeviceGetMemoryInfo", 30, index=0)
+    found = until(watch, lambda d: d["devices"][0]["state"] == "silent")
+    free = found["devices"][0]["free_bytes"]
+    assert (free["value"], free["quality"]) == (15 * GIB - RESERVED, "stale")
+    assert free["age_seconds"] > 1.0
+    assert found["residents"][0]["observed_bytes"]["quality"] == "stale"
+
+
+def test_the_view_from_a_container(scene: Scene) -> None:
+    """The driver's numbers are the host's: nothing is named by a process of the same number."""
+    scene.list_model(MODEL)
+    scene.hold(0, (os.getpid(), 9 * GIB))
+    found = scene.look(space="INNER")
+    assert split(found, 0) == {"unattributed": 9 * GIB, "reserved": RESERVED}
+    assert f"host PID {os.getpid()}" in found["devices"][0]["notes"][0]
+    assert found["vantage"]["name"] == "container"
+    observed = found["residents"][0]["observed_bytes"]
+    assert (observed["value"], observed["quality"]) == (None, "unknown")
+
+
+def test_a_busy_model_has_its_evidence(scene: Scene) -> None:
+    """A deadline that has passed with the model still listed is a strong sign, with its reason."""
+    scene.start_runner(MODEL)
+    with scene.server.locked() as host:
+        host.use(MODEL, 0.0, keep_alive=60.0)
+    scene.server.advance(scene.twin.timeline.now + 30)
+    with scene.server.locked() as host:
+        host.use(MODEL, 10_000.0)
+    (resident,) = scene.look()["residents"]
+    assert resident["is_busy"] is True
+    (sign,) = resident["use"]
+    assert (sign["sign"], sign["strength"]) == ("expiry-passed", "strong")
+    assert "deadline passed" in sign["reason"]
+
+
+def test_a_watch_survives_a_server_that_goes_away(scene: Scene) -> None:
+    """The watch says so, goes on, and a driver session is opened once for all looks."""
+    scene.nvml.log_calls()
+    watch = scene.watch("-o", "json")
+    for _ in range(3):
+        until(watch, lambda _: True)
+    assert scene.nvml.called("nvmlInit_v2") == 1
+    assert scene.nvml.called("nvmlShutdown") == 0
+    scene.server.stop()
+    error = until(watch, lambda _: False)
+    assert "no connection" in error["error"]["message"]
+    watch.send_signal(signal.SIGTERM)
+    assert watch.wait(10) == 143
+    assert scene.nvml.called("nvmlShutdown") == 1
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_watch_ends_cleanly(scene: Scene, sent: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end a watch with their exit codes and without a traceback."""
+    watch = scene.watch("-o", "json")
+    until(watch, lambda _: True)
+    watch.send_signal(sent)
+    _, talk = watch.communicate(timeout=10)
+    assert watch.returncode == code
+    assert "Traceback" not in talk
+
+
+def test_a_watch_ends_when_nobody_reads(scene: Scene) -> None:
+    """A broken pipe ends a watch with the shell's code for it, quietly."""
+    watch = scene.watch()
+    assert watch.stdout is not None
+    assert watch.stdout.readline().startswith("at ")
+    watch.stdout.close()
+    assert watch.wait(10) == 141
+    assert watch.stderr is not None
+    assert "Traceback" not in watch.stderr.read()
