@@ -126,6 +126,20 @@ def grain_surrogate(problem: Problem, grain: int) -> Surrogate:
     )
 
 
+def blend(one: Surrogate, other: Surrogate, share: int) -> Surrogate:
+    """Returns `share` quarters of one knapsack added to the rest of another.
+
+    A sum of valid limits is valid, and where two limits bind at once (bytes, and two models per
+    GPU) it bounds lower than either.
+    """
+    ours, theirs = share * other.limit, (4 - share) * one.limit
+    pairs = zip(one.weights, other.weights, strict=True)
+    return Surrogate(
+        weights=tuple(ours * a + theirs * b for a, b in pairs),
+        limit=(ours * one.limit + theirs * other.limit),
+    )
+
+
 def grains_to_try(problem: Problem, items: Sequence[int]) -> list[int]:
     """Returns sizes at which whole counting may tell more than bytes do.
 

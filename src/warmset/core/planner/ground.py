@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from warmset.core.planner.arrange import BRIEF, Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
-from warmset.core.planner.problem import Effort, Problem
+from warmset.core.planner.problem import Effort, Item, Problem
+
+MAX_RIVALS: Final = 6
+"""Rivals remembered for each item."""
 
 
 class Node:
@@ -55,6 +59,7 @@ class Ground:
             for member in conflict:
                 self._conflicts.setdefault(member, []).append(conflict)
         self.order = self._sorted_items()
+        self.rivals = {n: self._rivals(at, n) for at, n in enumerate(self.order)}
 
     def _sorted_items(self) -> tuple[int, ...]:
         """Returns what may be chosen freely, by level, then by value by weight."""
@@ -73,6 +78,19 @@ class Ground:
             return (item.level, weight > 0, -density, -item.value, number)
 
         return tuple(sorted(open_items, key=key))
+
+    def _rivals(self, place: int, number: int) -> tuple[int, ...]:
+        """Returns earlier items that could stand in an item's place and be worth no less.
+
+        A best set never needs the item without them. The latest count: they are left out first.
+        """
+        item, found = self.problem.items[number], []
+        for other in reversed(self.order[:place]):
+            if other not in self._conflicts and _stands_in(self.problem.items[other], item):
+                found.append(other)
+                if len(found) == MAX_RIVALS:
+                    break
+        return tuple(found)
 
     def mandatory(self) -> Node | None:
         """Returns the set of all mandatory items, `None` if they do not fit together."""
@@ -165,3 +183,17 @@ class Ground:
             if number not in node.chosen:
                 node = self.include(node, number, effort, steps=steps) or node
         return node
+
+
+def _stands_in(one: Item, other: Item) -> bool:
+    """Whether `one` takes no more than `other` anywhere and counts for no less."""
+    least = other.value if one.level == other.level else 1
+    if one.level > other.level or one.value < least:
+        return False
+    if len(one.options) != len(other.options) or one.options[0][0][1] > other.options[0][0][1]:
+        return False
+    return all(
+        len(ours) == len(theirs)
+        and all(a[0] == b[0] and a[1] <= b[1] for a, b in zip(ours, theirs, strict=True))
+        for ours, theirs in zip(one.options, other.options, strict=True)
+    )

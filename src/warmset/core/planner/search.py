@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from warmset.core.planner.bounds import Surrogate, grain_surrogate, grains_to_try
+from warmset.core.planner.bounds import Surrogate, blend, grain_surrogate, grains_to_try
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 
@@ -103,8 +103,11 @@ class _Search:
         """Adds the surrogate in grains that bounds this level lowest, if one beats the others."""
         view = self.ground.view(self.base, (), level)
         lowest, sharpest = self._bound(view, view.root, 0, level), None
-        for grain in grains_to_try(self.ground.problem, view.order):
-            surrogate = grain_surrogate(self.ground.problem, grain)
+        problem, plain = self.ground.problem, self.ground.surrogates[0]
+        grains = [grain_surrogate(problem, g) for g in grains_to_try(problem, view.order)]
+        singles = [*grains, *self.ground.surrogates[1:]]
+        blends = [blend(plain, other, share) for other in singles for share in (1, 2, 3)]
+        for surrogate in (*grains, *blends):
             bound = self._root_bound(view, surrogate, level)
             if bound is None or lowest is None or bound < lowest:
                 lowest, sharpest = bound, surrogate
@@ -206,7 +209,10 @@ class _Search:
             if not effort.spend():
                 self.open_bound = max(self.open_bound, bound)
                 return
-            child = self.ground.include(node, view.order[position], effort)
+            number = view.order[position]
+            if any(rival not in node.chosen for rival in self.ground.rivals[number]):
+                continue
+            child = self.ground.include(node, number, effort)
             if child is None:
                 if self.ground.arranger.was_cut_short:
                     self.open_bound = max(self.open_bound, bound)
