@@ -70,7 +70,7 @@ class RecordedRunner:
 
     def serve(self, work: Work) -> Speech:
         """Ends an answer when the recorded one ended, with as many tokens."""
-        step = next((s for s in self._open if s.path == work.path and s.body == work.body), None)
+        step = next((s for s in self._open if self._is_served_by(s, work)), None)
         if step is None:
             return Speech(prompt_seconds=0.0, seconds=0.0, tokens=words(work.limit or 1))
         self._open.remove(step)
@@ -88,6 +88,11 @@ class RecordedRunner:
         return Speech(
             prompt_seconds=first, seconds=whole - first, tokens=words(_count_tokens(step, work))
         )
+
+    def _is_served_by(self, step: Step, work: Work) -> bool:
+        """A request that had its answer already, such as a refusal, is not the one."""
+        is_same = step.path == work.path and step.body == work.body
+        return is_same and (step.ends_t > self._now() or bool(step.client_error))
 
     def _waiting(self) -> list[Step]:
         """Requests that, in the recording, are still without their answer now."""
