@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -58,3 +59,14 @@ def test_the_known_hosts_are_listed() -> None:
     run = subprocess.run([*RUN, "--list"], capture_output=True, text=True, check=False)
     assert run.returncode == 0
     assert {"laptop", "workstation", "2x24"} <= set(run.stdout.split())
+
+
+def test_a_port_in_use_is_a_configuration_error() -> None:
+    """The message names the port and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [*RUN, "laptop", "--port", str(port)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 3
+    assert str(port) in run.stderr
+    assert "--port" in run.stderr

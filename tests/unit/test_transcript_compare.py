@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from warmset.shell.conformance.compare import differences, normalised
+from warmset.shell.conformance.compare import compare_answer, differences, normalised
 from warmset.shell.conformance.model_hints import behaviour
 from warmset.shell.conformance.recorded_models import ModelKnowledge
 from warmset.shell.conformance.recording import Recording, read_recording, unix
@@ -82,6 +82,47 @@ def test_instants_of_any_precision_and_zone_are_read() -> None:
     assert unix("2026-11-22T01:00:00.123456789Z") == pytest.approx(1795309200.123456789)
     assert unix("2026-11-22T02:00:00+01:00") == 1795309200
     assert unix("2319-03-04T01:31:06Z") > 1.1e10
+
+
+def answered(tmp_path: Path, response: str, status: int, kind: str, body: bytes) -> list[str]:
+    """Compares an answer with a recorded one of `/v1/chat/completions`."""
+    row = (
+        '{"t_s": 0, "at": "2026-11-22T01:00:00Z", "request": {"method": "POST", '
+        f'"path": "/v1/chat/completions", "body": {{}}}}, "response": {response}}}'
+    )
+    (recorded,) = transcript(tmp_path, row).steps
+    return list(compare_answer(recorded, status, kind, body))
+
+
+def test_status_and_content_type_are_compared_exactly(tmp_path: Path) -> None:
+    """Another status or type is a difference, and so is a body that is no JSON."""
+    response = '{"status": 200, "content_type": "application/json", "json": {"done": true}}'
+    good = b'{"done": true}'
+    assert answered(tmp_path, response, 200, "application/json", good) == []
+    assert answered(tmp_path, response, 500, "application/json", good)
+    assert answered(tmp_path, response, 200, "text/plain", good)
+    assert answered(tmp_path, response, 200, "application/json", b"<html>")
+
+
+def test_streams_of_events_are_compared_by_their_ends(tmp_path: Path) -> None:
+    """First and last event, and that the end mark is there; not how many there are."""
+    chunk = 'data: {\\"id\\": \\"x\\", \\"finish\\": null}\\n\\n'
+    last = 'data: {\\"id\\": \\"x\\", \\"finish\\": \\"stop\\"}\\n\\n'
+    text = f"{chunk}{chunk}{last}data: [DONE]\\n\\n"
+    response = f'{{"status": 200, "content_type": "text/event-stream", "text": "{text}"}}'
+    shorter = b'data: {"id": "y", "finish": null}\n\ndata: {"id": "y", "finish": "stop"}\n\n'
+    end = b"data: [DONE]\n\n"
+    assert answered(tmp_path, response, 200, "text/event-stream", shorter + end) == []
+    assert answered(tmp_path, response, 200, "text/event-stream", shorter)
+    other = shorter.replace(b"stop", b"length") + end
+    assert answered(tmp_path, response, 200, "text/event-stream", other)
+
+
+def test_plain_text_is_compared(tmp_path: Path) -> None:
+    """Up to digests and byte counts."""
+    response = '{"status": 404, "content_type": "text/plain", "text": "404 page not found"}'
+    assert answered(tmp_path, response, 404, "text/plain", b"404 page not found") == []
+    assert answered(tmp_path, response, 404, "text/plain", b"405 method not allowed")
 
 
 def transcript(tmp_path: Path, *steps: str) -> Recording:

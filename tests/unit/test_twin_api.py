@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from typing import Any
@@ -206,6 +207,76 @@ def test_a_cloud_stub_is_listed_and_never_loaded() -> None:
     assert [row["name"] for row in rows if row.get("remote_host")] == ["far:1b"]
     exchange = send(api, "POST", "/api/generate", {"model": "far:1b", "prompt": "a"})
     assert exchange.status == 403
+
+
+# -- OpenAI's forms -----------------------------------------------------------------------------
+
+
+def events_of(exchange: Exchange) -> list[Any]:
+    parts = [part.removeprefix(b"data: ") for part in exchange.take().split(b"\n\n") if part]
+    assert parts[-1] == b"[DONE]"
+    return [json.loads(part) for part in parts[:-1]]
+
+
+def test_a_streamed_completion_ends_with_reason_and_usage() -> None:
+    """Text chunks, then the reason, then the counts when asked for."""
+    body = {
+        "model": "chat:1b",
+        "prompt": "hi",
+        "max_tokens": 4,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    events = events_of(send(new_api(), "POST", "/v1/completions", body))
+    assert [e["choices"][0]["text"] for e in events[:4]] == ["a", "b", "c", "d"]
+    assert events[4]["choices"][0]["finish_reason"] == "length"
+    assert events[5]["usage"]["completion_tokens"] == 4
+
+
+def test_a_chat_completion_in_whole_has_its_message() -> None:
+    """Content parts are joined, and the answer is one object."""
+    content = [{"type": "text", "text": "hi"}, {"type": "text", "text": "!"}]
+    body = {"model": "chat:1b", "messages": [{"role": "user", "content": content}]}
+    answer = body_of(send(new_api(), "POST", "/v1/chat/completions", body))
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0] == {
+        "index": 0,
+        "message": {"role": "assistant", "content": "abcd"},
+        "finish_reason": "stop",
+    }
+
+
+def test_vectors_can_be_packed() -> None:
+    """Base64 holds four bytes per number."""
+    body = {"model": "embed", "input": ["x", "y"], "encoding_format": "base64"}
+    data = body_of(send(new_api(), "POST", "/v1/embeddings", body))["data"]
+    assert [len(base64.b64decode(row["embedding"])) for row in data] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", {"model": "chat:1b", "messages": []}, 400),
+        ("/v1/chat/completions", {"model": "chat:1b", "messages": [5]}, 400),
+        ("/v1/chat/completions", b"", 400),
+        ("/v1/embeddings", {"model": "embed"}, 400),
+        ("/v1/embeddings", {"model": "embed", "input": "x", "encoding_format": "hex"}, 400),
+        ("/v1/embeddings", {"model": "chat:1b", "input": "x"}, 501),
+        ("/v1/completions", {"model": "chat:1b", "prompt": "explode"}, 500),
+    ],
+)
+def test_openai_errors_are_objects(path: str, body: Any, status: int) -> None:
+    """Message, type, param and code, whatever went wrong."""
+    exchange = send(new_api(), "POST", path, body)
+    assert exchange.status == status
+    assert set(body_of(exchange)["error"]) == {"message", "type", "param", "code"}
+
+
+def test_single_models_are_found_by_name() -> None:
+    """`/v1/models/NAME` knows the installed ones."""
+    api = new_api()
+    assert body_of(send(api, "GET", "/v1/models/chat:1b"))["owned_by"] == "library"
+    assert send(api, "GET", "/v1/models/none").status == 404
 
 
 # -- what is installed -----------------------------------------------------------------------
