@@ -71,34 +71,44 @@ class Story:
         self.left: set[int] = set()
 
     def make(self, move: tuple) -> None:
-        rig, (kind, *words) = self.rig, move
-        if kind == "ask":
-            name, keep, context = words
-            number = rig.ask(name, keep, **({"num_ctx": context} if context else {}))
-            self.asked.append(number)
-            self.open.append(number)
-        elif kind == "finish":
-            running = [n for n in self.open if rig.answer(n) == "granted"]
-            if running:
-                self.end(running[words[0] % len(running)])
-        elif kind == "cancel" and self.open:
-            number = self.open[words[0] % len(self.open)]
-            self.left.add(number)
-            self.open.remove(number)
-            rig.scheduler.cancel(number)
-        elif kind == "wait":
-            rig.wait(words[0])
-        elif kind == "unload":
-            rig.scheduler.unload(rig.models[words[0]].key)
-        elif kind == "kill":
-            rig.scheduler.kill(rig.models[words[0]].key)
-        elif kind == "lack":
-            rig.bench.errors.setdefault(words[0], []).append(OOM)
-        elif kind == "oom":
-            rig.scheduler.runtime_oom()
-        elif kind == "foreign" and rig.cards.gpus:
-            rig.cards.set_foreign("CUDA:0", words[0] * GIB)
+        kind, *words = move
+        getattr(self, f"do_{kind}")(*words)
         self.check()
+
+    def do_ask(self, name: str, keep: float | None, context: int) -> None:
+        number = self.rig.ask(name, keep, **({"num_ctx": context} if context else {}))
+        self.asked.append(number)
+        self.open.append(number)
+
+    def do_finish(self, which: int) -> None:
+        running = [n for n in self.open if self.rig.answer(n) == "granted"]
+        if running:
+            self.end(running[which % len(running)])
+
+    def do_cancel(self, which: int) -> None:
+        if self.open:
+            number = self.open.pop(which % len(self.open))
+            self.left.add(number)
+            self.rig.scheduler.cancel(number)
+
+    def do_wait(self, seconds: float) -> None:
+        self.rig.wait(seconds)
+
+    def do_unload(self, name: str) -> None:
+        self.rig.scheduler.unload(self.rig.models[name].key)
+
+    def do_kill(self, name: str) -> None:
+        self.rig.scheduler.kill(self.rig.models[name].key)
+
+    def do_lack(self, name: str) -> None:
+        self.rig.bench.errors.setdefault(name, []).append(OOM)
+
+    def do_oom(self, _: int) -> None:
+        self.rig.scheduler.runtime_oom()
+
+    def do_foreign(self, gib: int) -> None:
+        if self.rig.cards.gpus:
+            self.rig.cards.set_foreign("CUDA:0", gib * GIB)
 
     def end(self, number: int) -> None:
         self.open.remove(number)

@@ -22,11 +22,12 @@ def format_bytes(count: int | None) -> str:
     """Returns `count` bytes as people read them: `19.4 GiB`, `352 MiB`, `unknown`."""
     if count is None:
         return "unknown"
-    if abs(count) >= GIB:
+    size = abs(count)
+    if size >= GIB - MIB // 2:
         return f"{count / GIB:.1f} GiB"
-    if abs(count) >= MIB:
+    if size >= MIB - KIB // 2:
         return f"{count / MIB:.0f} MiB"
-    if abs(count) >= KIB:
+    if size >= KIB:
         return f"{count / KIB:.0f} KiB"
     return f"{count} B"
 
@@ -37,11 +38,11 @@ def format_seconds(seconds: float | None) -> str:
         return "unknown"
     if math.isinf(seconds):
         return "forever" if seconds > 0 else "now"
-    sign = "-" if seconds < 0 else ""
+    sign = "-" if seconds <= -0.05 else ""
     rest = abs(seconds)
-    if rest < 10:
+    if rest < 9.95:
         return f"{sign}{rest:.1f} s"
-    if rest < 120:
+    if rest < 119.5:
         return f"{sign}{rest:.0f} s"
     minutes = round(rest / MINUTE)
     hours, minutes = divmod(minutes, 60)

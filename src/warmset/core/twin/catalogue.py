@@ -69,7 +69,7 @@ class KnownModel:
 
 
 def _llama(name: str, size: int, blocks: int, shape: str, parameters: str) -> KnownModel:
-    """A llama-like model; `shape`: embedding/feed-forward/heads/kv heads/head/context/vocab."""
+    """A dense model; `shape`: architecture, embedding/feed-forward/heads/kv/head/context/vocab."""
     arch, _, numbers = shape.partition(":")
     embedding, feed, heads, kv, head, context, vocab = (int(n) for n in numbers.split("/"))
     return KnownModel(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from warmset.core.control.keep import Held, Renew, keep
+from warmset.core.control.keep import Held, Preload, Renew, keep
 from warmset.core.control.leases import assign_slots
 from warmset.core.model import FOREVER, ModelKey
 from warmset.core.ollama.admission import forecast_load, max_loaded
@@ -21,8 +21,8 @@ from warmset.core.twin.runner import Runner
 TICK_SECONDS: Final = 5.0
 CALM_SECONDS: Final = 60.0
 """Nothing is preloaded for so long after a load was seen: users' loads come in bursts."""
-DEMAND_ENDS_AFTER: Final = 1800.0
-"""Seconds that a replay goes on after the last arrival, so that late requests can end."""
+LINGER_SECONDS: Final = 1800.0
+"""A replay goes on for so long after the last arrival, so that late requests can end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def replay(
     start = host.timeline.now
     for arrival in arrivals:
         host.timeline.at(start + arrival.at, partial(_ask, host, arrival, score))
-    end = start + (arrivals[-1].at if arrivals else 0.0) + DEMAND_ENDS_AFTER
+    end = start + (arrivals[-1].at if arrivals else 0.0) + LINGER_SECONDS
     if keeper is not None:
         keeper.run(host, score, until=end)
     host.timeline.advance(end)
@@ -167,8 +167,7 @@ class Keeper:
         return ModelKey(model.key)
 
     @staticmethod
-    def _send(host: TwinHost, score: Score, name: str, action: object) -> None:
-        assert hasattr(action, "keep_alive")
+    def _send(host: TwinHost, score: Score, name: str, action: Renew | Preload) -> None:
         options: dict[str, object] = {}
         if isinstance(action, Renew):
             score.pings += 1
