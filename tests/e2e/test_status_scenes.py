@@ -97,21 +97,25 @@ class Scene:
 
     def look(self, *, space: str = "HOST") -> dict[str, Any]:
         """Returns the document of one `status` in a process of its own."""
-        done = subprocess.run(
-            self._command("-o", "json", space=space),
+        done = self.run("status", "-o", "json", space=space)
+        assert done.returncode == 0, done.stderr
+        return checked(json.loads(done.stdout))
+
+    def run(self, *arguments: str, space: str = "HOST") -> subprocess.CompletedProcess[str]:
+        """Runs a verb in a process of its own."""
+        return subprocess.run(
+            self._command(*arguments, space=space),
             env=self._env(),
             capture_output=True,
             text=True,
             check=False,
             timeout=30,
         )
-        assert done.returncode == 0, done.stderr
-        return checked(json.loads(done.stdout))
 
     def watch(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `status --watch`."""
         watch = subprocess.Popen(
-            self._command("--watch", "0.1", *arguments),
+            self._command("status", "--watch", "0.1", *arguments),
             env=self._env(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -131,7 +135,7 @@ class Scene:
 
     def _command(self, *arguments: str, space: str = "HOST") -> list[str]:
         launch = [sys.executable, "-c", LAUNCH.format(space=space)]
-        return [*launch, "status", "--host", self.server.url, *arguments]
+        return [*launch, *arguments, "--host", self.server.url]
 
     def _env(self) -> dict[str, str]:
         base = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(self.folder)}
@@ -165,6 +169,12 @@ def split(document: dict[str, Any], index: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for share in device["shares"]:
         found[share["owner"]] = found.get(share["owner"], 0) + share["used_bytes"]
+    return found
+
+
+def phase(document: dict[str, Any], pid: int) -> str:
+    """Returns the phase of a runner; the machine may have others than this scene's."""
+    (found,) = [row["phase"] for row in document["runners"] if row["pid"] == pid]
     return found
 
 
@@ -216,8 +226,8 @@ def test_a_runner_that_loads(scene: Scene) -> None:
     runner = scene.start_runner(OTHER)
     scene.hold(0, (runner, 2 * GIB))
     loading = scene.look()
-    (row,) = loading["runners"]
-    assert (row["pid"], row["phase"], row["name"]) == (runner, "loading", OTHER)
+    (row,) = [row for row in loading["runners"] if row["pid"] == runner]
+    assert (row["phase"], row["name"]) == ("loading", OTHER)
     assert (row["context"], row["parallel"]) == (4096, 2)
     assert split(loading, 0)["model"] == 2 * GIB
     assert [(u["key"], u["sign"], u["strength"]) for u in loading["use"]] == [
@@ -227,7 +237,7 @@ def test_a_runner_that_loads(scene: Scene) -> None:
     scene.list_model(OTHER)
     scene.hold(0, (runner, 7 * GIB))
     resident = scene.look()
-    assert [row["phase"] for row in resident["runners"]] == ["resident"]
+    assert phase(resident, runner) == "resident"
     assert resident["residents"][0]["observed_bytes"]["value"] == 7 * GIB
 
 
@@ -244,7 +254,7 @@ def test_late_release(scene: Scene) -> None:
     scene.hold(0, rest=8 * GIB)
     draining = until(watch, lambda d: d["residents"] == [] and "draining" in split(d, 0))
     assert split(draining, 0) == {"draining": 8 * GIB, "reserved": RESERVED}
-    assert [row["phase"] for row in draining["runners"]] == ["stopping"]
+    assert phase(draining, runner) == "stopping"
     scene.hold(0, rest=5 * GIB)
     until(watch, lambda d: split(d, 0).get("draining") == 5 * GIB)
     scene.hold(0)
@@ -261,7 +271,7 @@ def test_a_runner_that_stops(scene: Scene) -> None:
     until(watch, lambda d: bool(d["residents"]))
     scene.unlist_model(MODEL)
     found = until(watch, lambda d: d["residents"] == [])
-    assert [row["phase"] for row in found["runners"]] == ["stopping"]
+    assert phase(found, runner) == "stopping"
     assert split(found, 0)["model"] == 8 * GIB
 
 
@@ -271,7 +281,7 @@ def test_an_orphan(scene: Scene) -> None:
     scene.hold(0, (runner, 3 * GIB))
     scene.actors.crash_server()
     found = scene.look()
-    assert [(row["pid"], row["phase"]) for row in found["runners"]] == [(runner, "orphan")]
+    assert phase(found, runner) == "orphan"
     assert split(found, 0) == {"other-runner": 3 * GIB, "reserved": RESERVED}
 
 
@@ -387,3 +397,53 @@ def test_a_watch_ends_when_nobody_reads(scene: Scene) -> None:
     assert watch.wait(10) == 141
     assert watch.stderr is not None
     assert "Traceback" not in watch.stderr.read()
+
+
+def test_the_doctor_sees_the_machine(scene: Scene) -> None:
+    """Driver, cards, server and settings are examined; a sound host ends with 0."""
+    done = scene.run("doctor", "-o", "json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["ok"]) == (0, True)
+    probes = {probe["probe"]: probe for probe in document["probes"]}
+    assert probes["NVIDIA"]["detail"] == "driver 580.95.05, 2 devices"
+    assert f"PID {scene.actors.server.pid}" in probes["ollama serve"]["detail"]
+    assert probes["vantage"]["detail"].startswith("local")
+    assert probes[f"NVIDIA GeForce RTX 4090 ({CARD_0})"]["result"] == "ok"
+    assert "262144" in probes["OLLAMA_CONTEXT_LENGTH"]["detail"]
+    assert {"warn", "ok"} <= {probe["result"] for probe in document["probes"]}
+
+
+def test_the_doctor_of_a_sick_driver(scene: Scene) -> None:
+    """An updated driver fails with what to do, on stdout, and exit code 6."""
+    scene.nvml.fail("nvmlInit", "LIB_RM_VERSION_MISMATCH")
+    done = scene.run("doctor")
+    assert done.returncode == 6
+    assert "updated" in done.stdout
+    assert "reboot" in done.stdout
+    assert "NVIDIA" in scene.run("doctor", "-o", "name").stdout.splitlines()
+
+
+def test_what_people_read(scene: Scene) -> None:
+    """The table tells whose bytes are where; `-o wide` shows each reading with its source."""
+    runner = scene.start_runner(MODEL)
+    scene.list_model(MODEL)
+    loading = scene.start_runner(OTHER)
+    game = scene.actors.start("/opt/game.x86_64 -fullscreen")
+    scene.hold(0, (runner, 9 * GIB), (loading, 2 * GIB))
+    scene.hold(1, (game.pid, 10 * GIB, "G"), rest=GIB)
+    done = scene.run("status")
+    assert (
+        f"GPU 0: models 11.0 GiB ({MODEL}, {OTHER}), reserved 400 MiB, free 12.6 GiB" in done.stdout
+    )
+    assert (
+        "GPU 1: foreign 10.0 GiB (game.x86_64), reserved 400 MiB, unattributed 1.0 GiB,"
+        " free 12.6 GiB" in done.stdout
+    )
+    assert f"PID {loading}  {OTHER}" in done.stdout
+    assert done.stderr == ""
+    wide = scene.run("status", "-o", "wide").stdout
+    assert "GPU 0 free" in wide
+    assert "RAM limit" in wide
+    assert "someone asked for it" in wide
+    assert scene.run("status", "-o", "name").stdout.split() == [MODEL]
+    assert scene.run("status", "3").returncode == 2

@@ -42,6 +42,7 @@ VERBS = (
     Verb("fit", "Tell whether models fit together.", "fit"),
     Verb("add", "Report what adding a model would change (--dry-run).", "add"),
     Verb("check", "Check the configuration against the host.", "check"),
+    Verb("doctor", "Examine drivers, permissions, limits and server settings.", "doctor"),
     Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("twin", "Serve a pretended Ollama host on loopback.", "twin"),
     Verb("config", "Show the configuration and where each value comes from.", "config"),

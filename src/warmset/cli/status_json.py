@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from warmset.core.host.attribution import Attribution, Share
+from warmset.core.host.attribution import Share
 from warmset.core.host.evidence import Use
 from warmset.core.host.observed import observe_by_device, observe_model, runner_of
 from warmset.core.host.readings import GpuReading, MemorySurvey, Trouble
 from warmset.core.host.runners import Runner
 from warmset.core.model import Device, Entry, Reading, Resident
 from warmset.core.settings import Settings
-from warmset.shell.footprints import entry_of, estimate_resident, name_runner
+from warmset.shell.footprints import entry_of, estimate_resident, name_runner, name_share
 from warmset.shell.observe import Seen
 
 Document = Mapping[str, object]
@@ -42,10 +42,7 @@ def describe(seen: Seen, settings: Settings) -> Document:
             "levers": seen.sight.levers,
         },
         "drivers": {s.source: s.driver for s in seen.survey.gpus if s.driver},
-        "devices": [
-            _device(reading, picture.attributions.get(reading.device.id), settings)
-            for reading in seen.survey.readings
-        ],
+        "devices": [_device(reading, seen, settings) for reading in seen.survey.readings],
         "memory": describe_memory(seen.survey.memory),
         "entries": [_entry(entry, settings) for entry in observation.entries],
         "residents": None if residents is None else [_resident(r, seen) for r in residents],
@@ -90,8 +87,9 @@ def budget_of(device: Device, settings: Settings) -> int | None:
     return settings.budget.budget_bytes(device.id, device.index, total, pci_id=device.pci_id)
 
 
-def _device(reading: GpuReading, whose: Attribution | None, settings: Settings) -> Document:
+def _device(reading: GpuReading, seen: Seen, settings: Settings) -> Document:
     device = reading.device
+    whose = seen.picture.attributions.get(device.id)
     return {
         "id": device.id,
         "index": device.index,
@@ -108,16 +106,16 @@ def _device(reading: GpuReading, whose: Attribution | None, settings: Settings) 
         "utilization_ratio": describe_reading(reading.utilization),
         "budget_bytes": budget_of(device, settings),
         "taken_bytes": describe_reading(whose.taken) if whose else None,
-        "shares": [_share(share) for share in whose.shares] if whose else [],
+        "shares": [_share(share, seen) for share in whose.shares] if whose else [],
         "excess_bytes": whose.excess_bytes if whose else 0,
         "notes": list(whose.notes) if whose else [],
     }
 
 
-def _share(share: Share) -> Document:
+def _share(share: Share, seen: Seen) -> Document:
     return {
         "owner": share.owner.value,
-        "name": share.name,
+        "name": name_share(share, seen),
         "used_bytes": share.used_bytes,
         "quality": share.quality.value,
         "pid": share.pid,

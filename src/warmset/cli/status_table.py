@@ -18,7 +18,7 @@ from warmset.core.host.runners import Phase, Runner
 from warmset.core.model import Quality, Reading, Resident
 from warmset.core.settings import Settings
 from warmset.core.units import format_bytes, format_seconds
-from warmset.shell.footprints import entry_of, estimate_resident, name_runner
+from warmset.shell.footprints import entry_of, estimate_resident, name_runner, name_share
 from warmset.shell.observe import Seen
 
 DEVICE_COLUMNS = (
@@ -164,7 +164,7 @@ def _split(reading: GpuReading, seen: Seen) -> str:
     whose = seen.picture.attributions.get(device.id)
     if whose is None or not whose.shares:
         return ""
-    parts = [part for owner in Owner if (part := _part(whose, owner))]
+    parts = [part for owner in Owner if (part := _part(whose, owner, seen))]
     if whose.excess_bytes:
         parts.append(f"{format_bytes(whose.excess_bytes)} of it counted twice")
     name = f"GPU {device.index}" if device.index is not None else device.name
@@ -173,7 +173,7 @@ def _split(reading: GpuReading, seen: Seen) -> str:
     return printable(f"{name}: {', '.join(parts)}, free {free}{stale}")
 
 
-def _part(whose: Attribution, owner: Owner) -> str:
+def _part(whose: Attribution, owner: Owner, seen: Seen) -> str:
     shares = [share for share in whose.shares if share.owner is owner]
     if not shares:
         return ""
@@ -183,7 +183,7 @@ def _part(whose: Attribution, owner: Owner) -> str:
     if uncounted and count:
         text += f" and {uncounted} without a count"
     largest = sorted(shares, key=lambda share: -(share.used_bytes or 0)) if owner in _NAMED else ()
-    names = list(dict.fromkeys(share.name for share in largest))
+    names = list(dict.fromkeys(name_share(share, seen) for share in largest))
     more = [f"{len(names) - LONGEST_LIST} more"] if len(names) > LONGEST_LIST else []
     return f"{text} ({', '.join(names[:LONGEST_LIST] + more)})" if names else text
 

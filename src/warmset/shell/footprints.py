@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from warmset.core.footprint import estimate_footprint
+from warmset.core.host.attribution import Share
 from warmset.core.host.observed import observe_by_device
-from warmset.core.host.runners import Runner
-from warmset.core.model import Entry, Resident
+from warmset.core.host.runners import Phase, Runner
+from warmset.core.model import Entry, ModelKey, Resident
 from warmset.errors import FactsError
 from warmset.shell.observe import Seen
 
@@ -20,9 +21,17 @@ def name_runner(runner: Runner, seen: Seen) -> str | None:
     """Returns the model that a runner serves, by the name people know; `None` if none is known."""
     if runner.resident is not None:
         return runner.resident.name
-    entries = seen.observation.entries
-    name = next((e.name for e in entries if runner.key and e.key == runner.key), None)
-    return name or runner.process.command.model_name or runner.key
+    return _name_key(runner.key, seen) or runner.process.command.model_name or runner.key
+
+
+def name_share(share: Share, seen: Seen) -> str:
+    """Returns the owner of bytes by the name people know: a model's, where it is installed."""
+    is_resident = share.phase is Phase.RESIDENT  # then it bears the name of the tag that was asked
+    return share.name if is_resident else _name_key(share.key, seen) or share.name
+
+
+def _name_key(key: ModelKey | None, seen: Seen) -> str | None:
+    return next((e.name for e in seen.observation.entries if key and e.key == key), None)
 
 
 def estimate_resident(resident: Resident, entry: Entry | None, seen: Seen) -> int | None:

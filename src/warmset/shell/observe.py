@@ -65,7 +65,7 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
         survey = surveyed.result()
         residents, notes = _residents(connection, entries)  # after the processes, or they race
         at = connection.clock.now()
-        sight = survey.sight(is_server_seen=_is_server_seen(survey, residents))
+        sight = survey.sight(is_server_seen=is_server_seen(survey, residents))
         picture = draw_picture(
             survey.gpus,
             survey.processes,
@@ -91,7 +91,7 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
 
 
-def _is_server_seen(survey: HostSurvey, residents: tuple[Resident, ...] | None) -> bool:
+def is_server_seen(survey: HostSurvey, residents: tuple[Resident, ...] | None) -> bool:
     """The server's own process is visible, or a runner of a model that the server lists."""
     keys = {resident.key for resident in residents or ()} - {None}
     runners = survey.processes.of_role(Role.RUNNER)

@@ -1,0 +1,74 @@
+"""What the doctor finds of warmset itself: its files and the libraries it stands on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from warmset.shell.doctor_probe import Health, Probe
+
+LIBRARIES: Final = ("nvidia-ml-py", "psutil", "httpx", "pydantic", "typer")
+
+
+def examine_files(environ: Mapping[str, str]) -> Iterator[Probe]:
+    """Yields whether the folders that warmset writes to can be written."""
+    from warmset.adapters.ollama.cache import default_folder
+
+    folder = default_folder(environ)
+    if folder is None:
+        yield Probe(
+            area="files",
+            name="metadata cache",
+            health=Health.WARN,
+            detail="no folder for it: every look asks the server for all metadata anew",
+            hint="set HOME or XDG_CACHE_HOME",
+        )
+        return
+    nearest = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    is_open = os.access(nearest, os.W_OK)
+    yield Probe(
+        area="files",
+        name="metadata cache",
+        health=Health.OK if is_open else Health.WARN,
+        detail=str(folder) + ("" if is_open else f": {nearest} may not be written"),
+        hint="" if is_open else "set XDG_CACHE_HOME to a folder of yours",
+    )
+
+
+def examine_software() -> Iterator[Probe]:
+    """Yields the versions of warmset and of what it stands on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from warmset import __version__
+
+    yield Probe(
+        area="software",
+        name="warmset",
+        health=Health.OK,
+        detail=f"{__version__} on Python {platform.python_version()}, {platform.system()}",
+    )
+    for name in LIBRARIES:
+        try:
+            detail, health, hint = version(name), Health.OK, ""
+        except PackageNotFoundError:
+            detail, health = "not installed", Health.FAIL
+            hint = f"pip install {name}"
+        yield Probe(area="software", name=name, health=health, detail=detail, hint=hint)
+    yield from _clashes()
+
+
+def _clashes() -> Iterator[Probe]:
+    """The packages that bring a module `pynvml` of their own: only one can win."""
+    from importlib.metadata import packages_distributions
+
+    owners = set(packages_distributions().get("pynvml", ())) - {"nvidia-ml-py"}
+    if owners:
+        yield Probe(
+            area="software",
+            name="pynvml",
+            health=Health.WARN,
+            detail=f"also provided by {', '.join(sorted(owners))}, which may hide nvidia-ml-py",
+            hint=f"pip uninstall {' '.join(sorted(owners))}, then reinstall nvidia-ml-py",
+        )
