@@ -11,7 +11,7 @@ from warmset.core.model import FOREVER
 from warmset.core.ollama.types import Gpu
 from warmset.core.twin.discovery import DriverDiscovery, RunnerDiscovery
 from warmset.core.twin.events import Granted, LoadEnded
-from warmset.core.twin.scheduler import QUEUE_FULL, REQUEST_CANCELED
+from warmset.core.twin.scheduler import LOAD_CANCELED, QUEUE_FULL
 from warmset.core.units import GIB
 
 A, B, C, D = (model(name, 6) for name in "abcd")
@@ -218,11 +218,11 @@ def test_a_cancelled_load_is_aborted_and_gives_its_memory_back() -> None:
     rig.wait(1.0)
     assert rig.cards.free("CUDA:0") == 18 * GIB
     rig.scheduler.cancel(leaver)
-    assert rig.answer(leaver) == REQUEST_CANCELED
+    assert rig.answer(leaver) == LOAD_CANCELED
     rig.wait(LOAD_SECONDS)
     assert rig.answer(last) == "granted"
     assert rig.resident == ["b"]
-    assert [e.error for _, e in rig.events if isinstance(e, LoadEnded)] == [REQUEST_CANCELED, ""]
+    assert [e.error for _, e in rig.events if isinstance(e, LoadEnded)] == [LOAD_CANCELED, ""]
 
 
 def test_a_cancelled_head_still_waits_and_starts_a_load_that_is_stopped_at_once() -> None:
@@ -236,7 +236,7 @@ def test_a_cancelled_head_still_waits_and_starts_a_load_that_is_stopped_at_once(
     assert rig.scheduler.waiting == 1
     rig.scheduler.finish(busy)
     rig.wait(60.0)
-    assert rig.answer(head) == REQUEST_CANCELED
+    assert rig.answer(head) == LOAD_CANCELED
     assert (rig.resident, rig.scheduler.waiting) == ([], 0)
 
 

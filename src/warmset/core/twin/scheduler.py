@@ -40,7 +40,8 @@ from warmset.core.twin.runner import LoadOrder, LoadResult, Request, Runner
 from warmset.core.twin.unloading import Unloader
 
 QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
-REQUEST_CANCELED = "request canceled"
+LOAD_CANCELED = "timed out waiting for llama-server to start: context canceled"
+"""Source: `llm/llama_server.go: WaitUntilRunning`; the client, being gone, never reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ class Scheduler:
         if load is not None and load.request.id == request_id:
             load.request.is_cancelled = True
             load.timer.cancel()
-            self._end_load(replace(load.result, error=REQUEST_CANCELED))
+            self._end_load(replace(load.result, error=LOAD_CANCELED))
         elif request_id in self._attached:
             self.finish(request_id)
         else:
@@ -368,7 +369,7 @@ class Scheduler:
         result = self._physics.load(order)
         if request.is_cancelled:
             # Its turn came although the client is gone: the process starts and is stopped at once.
-            result = LoadResult(seconds=0.0, error=REQUEST_CANCELED)
+            result = LoadResult(seconds=0.0, error=LOAD_CANCELED)
         self._cards.allocate(
             pid, {g.device: n for g, n in zip(order.gpus, result.by_position, strict=False)}
         )
