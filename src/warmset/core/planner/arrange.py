@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
+from warmset.core.planner.bounds import capacity_grains
 from warmset.core.planner.problem import Effort, Item, Problem, Use
 
 THOROUGH: Final = 20_000
 """Search steps for one set where the answer matters; beyond, it is not known to fit."""
 
+FINE_UNITS: Final = 1 << 14
+COARSE_UNITS: Final = 1 << 12
+"""Units of the largest GPU in which fillings are counted: exact where a common factor allows."""
+
 BRIEF: Final = 300
 """Search steps for one set inside a search over sets."""
+
+
+class Reach:
+    """Which fillings a rest of items can make: a bound on what a set of GPUs can still take.
+
+    Each GPU can be filled at best to a sum that some of the items make. Sums are the bits of one
+    large number; sizes are counted in whole units, rounded down, which keeps the bound valid.
+
+    Args:
+        sizes: per place in the order; `None` where an item does not lie whole on any one GPU.
+        largest: the largest capacity.
+    """
+
+    def __init__(self, sizes: Sequence[int | None], largest: int) -> None:
+        whole = [size for size in sizes if size]
+        unit = math.gcd(*whole) if whole else 1
+        self._unit = unit if largest // unit <= FINE_UNITS else max(1, largest // COARSE_UNITS)
+        self._sums: list[int | None] = [1]
+        self._totals = [0]
+        for size in reversed(sizes):
+            bits = self._sums[-1]
+            units = 0 if size is None else size // self._unit
+            self._sums.append(None if size is None or bits is None else bits | bits << units)
+            self._totals.append(self._totals[-1] + units)
+        self._sums.reverse()
+        self._totals.reverse()
+
+    def may_hold(self, at: int, free: Sequence[int]) -> bool:
+        """Whether GPUs with this much free can take all items from place `at` on, by this bound."""
+        bits, rest = self._sums[at], self._totals[at]
+        if bits is None:
+            return True
+        for left in free:
+            reachable = bits & ((2 << left // self._unit) - 1)
+            rest -= reachable.bit_length() - 1
+            if rest <= 0:
+                return True
+        return rest <= 0
 
 
 class Arranger:
@@ -20,6 +66,7 @@ class Arranger:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
+        self.grains = capacity_grains(problem)
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
         self.was_cut_short = False  # in the last `arrange`
 
@@ -49,10 +96,18 @@ class Arranger:
         self.was_cut_short = False
         if key in self._known:
             return self._known[key]
+        if any(sum(g.weights[i] for i in key) > g.limit for g in self.grains):
+            self._known[key] = None
+            return None
         order = sorted(key, key=lambda i: (self._uniform[i], -_weight(self.problem.items[i]), i))
+        whole = [self._size(n) for n in order if self._uniform[n]]
+        if has_too_many_large(whole, self.problem.capacities[: self.problem.packed]):
+            self._known[key] = None
+            return None
         own = Effort(steps)
         placed: dict[int, int] = {}
-        found = self._place(order, 0, list(self.problem.capacities), placed, own)
+        reach = self._reach(order)
+        found = self._place(order, 0, list(self.problem.capacities), placed, own, reach)
         if effort is not None:
             effort.spend(own.used // 4)  # a step here costs a part of one of the search
         if not found and own.is_spent:
@@ -61,13 +116,30 @@ class Arranger:
         self._known[key] = placed if found else None
         return self._known[key]
 
-    def _place(
-        self, order: list[int], at: int, free: list[int], placed: dict[int, int], effort: Effort
+    def _size(self, item: int) -> int:
+        """Returns what an item takes on whichever GPU it lies."""
+        return self.problem.items[item].options[0][0][1]
+
+    def _reach(self, order: list[int]) -> Reach:
+        """Returns what fillings the items of an order can make, from each place in it on."""
+        sizes = [self._size(n) if self._uniform[n] else None for n in order]
+        return Reach(sizes, max(self.problem.capacities[: self.problem.packed], default=0))
+
+    def _place(  # noqa: PLR0917 - the innermost recursion
+        self,
+        order: list[int],
+        at: int,
+        free: list[int],
+        placed: dict[int, int],
+        effort: Effort,
+        reach: Reach,
     ) -> bool:
         """Extends `placed` by `order[at:]`; tries the tightest place first."""
         if at == len(order):
             return True
         if not effort.spend():
+            return False
+        if not reach.may_hold(at, free[: self.problem.packed]):
             return False
         item = order[at]
         options = self.problem.items[item].options
@@ -82,13 +154,34 @@ class Arranger:
             last = left
             _take(free, options[number], 1)
             placed[item] = number
-            if self._place(order, at + 1, free, placed, effort):
+            if self._place(order, at + 1, free, placed, effort, reach):
                 return True
             _take(free, options[number], -1)
             del placed[item]
             if left == 0 and self._uniform[item] and len(options[number]) == 1:
                 return False  # a perfect fit is as good as any
         return False
+
+
+def has_too_many_large(sizes: Sequence[int], capacities: Sequence[int]) -> bool:
+    """Whether some of the largest are more than can lie anywhere, counted in heads.
+
+    Of the n largest, a GPU holds at most as many as the smallest of them fill it with.
+
+    Args:
+        sizes: largest first.
+        capacities: of the GPUs.
+    """
+    for count in range(1, len(sizes) + 1):
+        heads = 0
+        sums = list(accumulate(reversed(sizes[:count])))
+        for capacity in capacities:
+            heads += bisect_right(sums, capacity)
+            if heads >= count:
+                break
+        else:
+            return True
+    return False
 
 
 def room_left(problem: Problem, chosen: dict[int, int]) -> list[int]:

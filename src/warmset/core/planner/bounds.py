@@ -18,9 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from warmset.core.planner.problem import Item, Problem
+from warmset.core.planner.problem import Item, Problem, Use
 
-MAX_GRAINS: Final = 16
+MAX_PARTS: Final = 6
+"""Parts of a GPU up to which whole models are counted."""
+
+MAX_GRAINS: Final = 8
 """Grains tried in the search for the sharpest."""
 
 
@@ -107,7 +110,7 @@ def surrogates(problem: Problem) -> tuple[Surrogate, ...]:
     found = [grain_surrogate(problem, 1)] if packed else []
     found += [
         Surrogate(
-            weights=tuple(_least(item, range(r, r + 1), 1) for item in items),
+            weights=tuple(_least(problem, item, range(r, r + 1), 1) for item in items),
             limit=problem.capacities[r],
         )
         for r in range(packed, len(problem.capacities))
@@ -121,7 +124,7 @@ def grain_surrogate(problem: Problem, grain: int) -> Surrogate:
     """Returns the knapsack in whole grains over the packed resources."""
     gpus = range(problem.packed)
     return Surrogate(
-        weights=tuple(_least(item, gpus, grain) for item in problem.items),
+        weights=tuple(_least(problem, item, gpus, grain) for item in problem.items),
         limit=sum(problem.capacities[r] // grain for r in gpus),
     )
 
@@ -140,23 +143,56 @@ def blend(one: Surrogate, other: Surrogate, share: int) -> Surrogate:
     )
 
 
-def grains_to_try(problem: Problem, items: Sequence[int]) -> list[int]:
-    """Returns sizes at which whole counting may tell more than bytes do.
+def capacity_grains(problem: Problem) -> tuple[Surrogate, ...]:
+    """Returns the knapsacks of the grains just above a half, a third, … of each size of GPU.
 
-    These are the sizes of the items themselves (so many of them per device), evenly chosen.
+    Of models larger than a third of a GPU it holds two, however small the third part is missed by.
     """
+    sizes = {problem.capacities[r] for r in range(problem.packed)}
+    grains = {size // parts + 1 for size in sizes for parts in range(1, MAX_PARTS + 1)}
+    return tuple(grain_surrogate(problem, grain) for grain in sorted(grains))
+
+
+def item_grains(problem: Problem, items: Sequence[int]) -> tuple[Surrogate, ...]:
+    """Returns the knapsacks of grains of the items' own sizes, evenly chosen."""
     packed = range(problem.packed)
-    sizes = sorted({_least(problem.items[i], packed, 1) for i in items} - {0})
+    sizes = sorted({_least(problem, problem.items[i], packed, 1) for i in items} - {0})
     step = max(1, -(-len(sizes) // MAX_GRAINS))
-    return sizes[::step]
+    return tuple(grain_surrogate(problem, size) for size in sizes[::step])
 
 
-def _least(item: Item, resources: range, grain: int) -> int:
+def weighted_surrogate(problem: Problem, prices: Sequence[int]) -> Surrogate:
+    """Returns the knapsack in which a byte of each packed resource has its own price.
+
+    Valid for any prices, since an item weighs what its cheapest place costs: with small GPUs at
+    price 0 it says how many models that need a large one the large ones hold.
+    """
+    gpus = range(problem.packed)
+    weights = tuple(
+        min(
+            (sum(prices[r] * n for r, n in use if r in gpus) for use in _possible(problem, item)),
+            default=0,
+        )
+        for item in problem.items
+    )
+    return Surrogate(weights=weights, limit=sum(prices[r] * problem.capacities[r] for r in gpus))
+
+
+def _least(problem: Problem, item: Item, resources: range, grain: int) -> int:
     """Returns the least whole grains that any option takes of these resources together."""
     return min(
-        (sum(amount // grain for r, amount in use if r in resources) for use in item.options),
+        (
+            sum(amount // grain for r, amount in use if r in resources)
+            for use in _possible(problem, item)
+        ),
         default=0,
     )
+
+
+def _possible(problem: Problem, item: Item) -> list[Use]:
+    """Returns the options that fit an empty host."""
+    capacities = problem.capacities
+    return [use for use in item.options if all(n <= capacities[r] for r, n in use)]
 
 
 def _by_density(row: tuple[int, int, int]) -> tuple[bool, float, int]:

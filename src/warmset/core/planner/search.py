@@ -12,11 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from warmset.core.planner.bounds import Surrogate, blend, grain_surrogate, grains_to_try
+from warmset.core.planner.bounds import (
+    Surrogate,
+    blend,
+    item_grains,
+    weighted_surrogate,
+)
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 
-DEFAULT_WORK: Final = 1_500_000
+DEFAULT_WORK: Final = 1_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
 GREEDY_STEPS: Final = 60
@@ -24,6 +29,12 @@ GREEDY_STEPS: Final = 60
 
 GLANCE: Final = 1000
 """Steps of a first plain search of a level, before the sharper and dearer means."""
+
+EVEN_PRICE: Final = 64
+"""Price of a byte on every GPU at the start of the search for better prices."""
+
+PRICE_ROUNDS: Final = 2
+"""Rounds of that search over the sizes of GPUs."""
 
 MAX_SWAPS: Final = 200
 """Exchanges tried before an incumbent counts as polished."""
@@ -100,19 +111,42 @@ class _Search:
         return bound is not None and bound > self.best.values[level]
 
     def _sharpen(self, level: int) -> None:
-        """Adds the surrogate in grains that bounds this level lowest, if one beats the others."""
+        """Adds the surrogate that bounds this level lowest, if one beats those in use."""
         view = self.ground.view(self.base, (), level)
+        problem, in_use = self.ground.problem, self.ground.surrogates
+        if not problem.packed:
+            return
+        priced = self._priced(view, level)
+        grains = [*self.ground.arranger.grains, *item_grains(problem, view.order)]
+        singles = [*grains, *in_use[1:]]
+        blends = [blend(priced, other, share) for other in singles for share in (1, 2, 3)]
         lowest, sharpest = self._bound(view, view.root, 0, level), None
-        problem, plain = self.ground.problem, self.ground.surrogates[0]
-        grains = [grain_surrogate(problem, g) for g in grains_to_try(problem, view.order)]
-        singles = [*grains, *self.ground.surrogates[1:]]
-        blends = [blend(plain, other, share) for other in singles for share in (1, 2, 3)]
-        for surrogate in (*grains, *blends):
+        for surrogate in (priced, *grains, *blends):
             bound = self._root_bound(view, surrogate, level)
             if bound is None or lowest is None or bound < lowest:
                 lowest, sharpest = bound, surrogate
         if sharpest is not None:
-            self.ground.surrogates.append(sharpest)
+            in_use.append(sharpest)
+
+    def _priced(self, view: View, level: int) -> Surrogate:
+        """Returns the knapsack with the best prices found, one price for GPUs of one size."""
+        problem = self.ground.problem
+        gpus = range(problem.packed)
+        prices = [EVEN_PRICE] * problem.packed
+        best = weighted_surrogate(problem, prices)
+        lowest = self._root_bound(view, best, level)
+        for _ in range(PRICE_ROUNDS):
+            for size in sorted({problem.capacities[r] for r in gpus}):
+                for quarters in (1, 3, 5, 8):
+                    tried = [
+                        max(1, p * quarters // 4) if problem.capacities[r] == size else p
+                        for r, p in enumerate(prices)
+                    ]
+                    surrogate = weighted_surrogate(problem, tried)
+                    bound = self._root_bound(view, surrogate, level)
+                    if bound is None or lowest is None or bound < lowest:
+                        prices, best, lowest = tried, surrogate, bound
+        return best
 
     def _root_bound(self, view: View, surrogate: Surrogate, level: int) -> int | None:
         root = view.root
@@ -141,9 +175,7 @@ class _Search:
             for comes in self.ground.order
             if items[comes].level == level and comes not in chosen
             for goes in chosen
-            if not items[goes].is_mandatory
-            and (items[goes].level > level or items[goes].level == level)
-            and items[goes].value < items[comes].value
+            if not items[goes].is_mandatory and items[goes].level >= level
         ]
         for _, comes, goes in sorted(swaps, reverse=True)[:MAX_SWAPS]:
             if not self.effort.spend():
