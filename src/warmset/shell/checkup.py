@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from warmset.core.model import Observation, find_entry, normalise_name
+from warmset.core.model import Entry, Observation, find_entry, normalise_name
+from warmset.core.ollama.context import default_context, effective_context
 from warmset.core.ollama.generation import generation_of
+from warmset.core.ollama.types import WeightsFile
 from warmset.core.settings import Settings
 from warmset.core.units import format_bytes
 from warmset.shell.decide import decide
@@ -111,7 +113,7 @@ def _context(seen: Observation, settings: Settings) -> Iterator[Finding]:
         if policy.context is None or policy.clients_send_context or entry is None:
             continue
         in_file = {entry.modelfile_num_ctx.get(name) for name in entry.names} - {None}
-        if policy.context in in_file or policy.context == seen.settings.context_length:
+        if policy.context in in_file or policy.context == _unasked_context(seen, entry):
             continue
         yield Finding(
             result=Result.WARN,
@@ -120,6 +122,19 @@ def _context(seen: Observation, settings: Settings) -> Iterator[Finding]:
             " (PARAMETER num_ctx) nor OLLAMA_CONTEXT_LENGTH says so, and its clients are not"
             " said to send it (clients_send_context)",
         )
+
+
+def _unasked_context(seen: Observation, entry: Entry) -> int | None:
+    """Returns the context of a load that nobody says a word about, as far as it is known."""
+    totals = [device.total_bytes.value for device in seen.devices]
+    known = [total for total in totals if total is not None]
+    context = seen.settings.context_length
+    if context is None and seen.is_local and len(known) == len(totals):
+        context = default_context(known, seen.settings.gpu_overhead_bytes or 0)
+    file = WeightsFile.of_entry(entry)
+    if context is None or file is None:
+        return context
+    return effective_context(context, file.trained_context)
 
 
 def _pins(seen: Observation, settings: Settings) -> Finding:

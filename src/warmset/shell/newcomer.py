@@ -22,13 +22,18 @@ def require_entry(observation: Observation, name: str) -> Entry:
     found = find_entry(observation.entries, name)
     if found is not None:
         return found
-    names = [normalise_name(n) for entry in observation.entries for n in entry.names]
-    close = difflib.get_close_matches(normalise_name(name), names, n=3, cutoff=0.5)
+    names = [_compared(n) for entry in observation.entries for n in entry.names]
+    close = difflib.get_close_matches(_compared(name), names, n=3, cutoff=0.5)
     raise UnknownModel(
         f'"{name}" is not installed on {observation.server_url}',
         hint=f"Did you mean {', '.join(close)}?" if close else "`ollama list` names what is.",
         context={"model": name},
     )
+
+
+def _compared(name: str) -> str:
+    """Without the tag that says nothing, which would make all short names alike."""
+    return normalise_name(name).removesuffix(":latest")
 
 
 def find_newcomer(observation: Observation, name: str) -> Entry:
