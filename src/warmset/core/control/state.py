@@ -33,7 +33,8 @@ class Remembered:
         slot: its rank's place among the leases.
         lease: the keep-alive that warmset gave and believes to stand; `None`: none, or overwritten.
         leased_at: when.
-        foreign: a client's own keep-alive that stands.
+        foreign: what a client's own keep-alive seems to be.
+        is_overruled: a client replaced our lease; only a pin takes it back.
         resident_since: since when it is seen resident.
         used_at: the last sign of use; `busy_at`: the last sign that it was busy at that moment.
         touched_at: the last order of ours that reached it.
@@ -50,6 +51,7 @@ class Remembered:
     lease: float | None = None
     leased_at: float | None = None
     foreign: float | None = None
+    is_overruled: bool = False
     resident_since: float | None = None
     used_at: float | None = None
     busy_at: float | None = None
@@ -71,12 +73,21 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """The last look that told what is resident. Units: `wall_at` is what `expires_at` means."""
+    """The last look that told what is resident.
+
+    Attributes:
+        wall_at: the wall clock then, which `expires_at` is compared with.
+        pids: runner of each model, as far as seen.
+        free: device -> bytes.
+        held: model -> device -> bytes, as far as known.
+    """
 
     at: float
     wall_at: float
     residents: tuple[Resident, ...]
-    free: Mapping[DeviceId, int]
+    free: Mapping[DeviceId, int] = field(default_factory=dict)
+    pids: Mapping[ModelKey, int] = field(default_factory=dict)
+    held: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +124,13 @@ class Running:
 class Orders:
     """The executor's own state: what is open and what comes next.
 
-    `pinged_at`: when the ping that is being checked was sent.
+    `ping_seconds`: how long the ping took that is being checked.
     """
 
     queue: tuple[Renew | Preload | Unload, ...] = ()
     running: Running | None = None
     number: int = 0
-    pinged_at: float | None = None
+    ping_seconds: float = 0.0
     is_stopping: bool = False
 
 

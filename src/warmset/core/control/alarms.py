@@ -1,0 +1,117 @@
+"""What the operator must hear: raised once, standing until the cause is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from warmset.core.control.actions import Alarm, Severity
+from warmset.core.control.config import LoopSettings
+from warmset.core.control.restraint import CYCLES, is_fought_over
+from warmset.core.control.scene import Scene
+from warmset.core.control.state import State
+from warmset.core.control.wanted import Wish
+from warmset.core.model import FOREVER, Observation
+from warmset.core.units import format_seconds
+
+
+def raise_alarms(
+    state: State, alarms: Sequence[Alarm], now: float
+) -> tuple[State, tuple[Alarm, ...]]:
+    """Returns the state in which exactly these alarms stand, and those that are new."""
+    raised = {alarm.code: state.raised.get(alarm.code, now) for alarm in alarms}
+    new = tuple(alarm for alarm in alarms if alarm.code not in state.raised)
+    return replace(state, raised=raised), new
+
+
+def find_alarms(scene: Scene) -> tuple[Alarm, ...]:
+    """Returns everything that is wrong now, in a fixed order."""
+    return (
+        *_about_pins(scene.wish),
+        *_about_fights(scene.state, scene.loop, scene.now),
+        *_about_keep_alives(scene.observation, scene.state, scene.loop),
+        *_about_the_loop(scene.state, scene.loop, scene.now),
+    )
+
+
+def _about_pins(wish: Wish) -> Iterator[Alarm]:
+    if wish.conflict is not None:
+        yield Alarm(
+            code="pins_conflict",
+            severity=Severity.ERROR,
+            text=f"pins that never fit together, nothing is moved: {wish.conflict.reason}",
+            keys=wish.conflict.keys,
+        )
+    if wish.postponed is not None:
+        yield Alarm(
+            code="pins_postponed",
+            severity=Severity.WARNING,
+            text=f"not all pins fit beside what other programs hold now: {wish.postponed.reason}",
+            keys=wish.postponed.keys,
+        )
+    for text in wish.impossible:
+        name = text.partition(": ")[0]
+        yield Alarm(code=f"pin_impossible {name}", severity=Severity.ERROR, text=f"pinned {text}")
+    for name in wish.absent:
+        text = f"{name} is pinned and not installed: nothing is fetched for it"
+        yield Alarm(code=f"pin_absent {name}", severity=Severity.ERROR, text=text)
+
+
+def _about_fights(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:
+    for key, known in sorted(state.models.items()):
+        is_paused = known.quiet_until is not None and now < known.quiet_until
+        if is_paused and known.quiet_until is not None:
+            text = f"{known.name} is left alone until {format_seconds(known.quiet_until - now)} "
+            yield Alarm(
+                code=f"paused {key}",
+                severity=Severity.ERROR if known.restores or known.pause else Severity.WARNING,
+                text=f"{text}from now: {known.quiet_reason}",
+                keys=(key,),
+            )
+        if is_fought_over(key, state, loop):
+            text = (
+                f"a client of {known.name} replaced its lease {len(known.overwrites)} times in "
+                f"{format_seconds(loop.fight_window)}, last with about "
+                f"{format_seconds(known.foreign)}: its value is left standing for a while"
+            )
+            yield Alarm(
+                code=f"overwritten {key}", severity=Severity.WARNING, text=text, keys=(key,)
+            )
+        if len(known.cycles) >= CYCLES:
+            text = (
+                f"{known.name} was loaded and unloaded {len(known.cycles)} times in a short while"
+            )
+            yield Alarm(code=f"flutter {key}", severity=Severity.WARNING, text=text, keys=(key,))
+
+
+def _about_keep_alives(
+    observation: Observation, state: State, loop: LoopSettings
+) -> Iterator[Alarm]:
+    endless = [row for row in observation.residents or () if row.expires_at == FOREVER and row.key]
+    if endless and not loop.may_overwrite_infinite:
+        names = ", ".join(sorted(row.name for row in endless))
+        yield Alarm(
+            code="infinite_keep_alive",
+            severity=Severity.WARNING,
+            text=f"kept for ever by a client, so ranks do not reach them: {names}",
+            keys=tuple(row.key for row in endless if row.key is not None),
+        )
+    if state.base > loop.lease_base:
+        yield Alarm(
+            code=f"base_raised {state.base:.0f}",
+            severity=Severity.NOTE,
+            text=(
+                f"leases start at {format_seconds(state.base)}, since clients or the server use "
+                "long keep-alives: after warmset's end models stay so much longer"
+            ),
+        )
+
+
+def _about_the_loop(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:
+    if len(state.reloads) >= loop.reloads_per_window:
+        window = format_seconds(loop.fight_window)
+        text = f"{len(state.reloads)} reloads in {window}: nothing is reloaded for a while"
+        yield Alarm(code="reload_budget", severity=Severity.ERROR, text=text)
+    if state.pings_quiet_until is not None and now < state.pings_quiet_until:
+        text = f"{len(state.races)} pings met a load: no pings for a while, ranks may be off"
+        yield Alarm(code="ping_races", severity=Severity.WARNING, text=text)

@@ -1,0 +1,70 @@
+"""Models on their way out: unloaded by warmset, not confirmed yet.
+
+An unload is done when `/api/ps` no longer lists the model *and* the driver shows its memory, or
+has had time enough. Until then nobody else is sent away for want of room, and nothing is loaded.
+
+Source: ollama-behaviour 3.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.actions import Finding, Severity
+from warmset.core.control.state import Leaving, State
+from warmset.core.host.draining import (
+    OS_MANAGED_PATIENCE_SECONDS,
+    PATIENCE_SECONDS,
+    RETURNED_SHARE,
+)
+from warmset.core.model import Observation
+from warmset.core.units import MINUTE, format_seconds
+
+UNLOAD_SECONDS: Final = 2 * MINUTE
+"""An unload that has not happened by then is not waited for. Our choice: Ollama unloads one after
+the other, up to 5 s each, and a busy model only after its last request."""
+
+
+def confirm_departures(
+    observation: Observation, state: State, now: float
+) -> tuple[State, tuple[Finding, ...]]:
+    """Returns the state without the departures that are complete, or that never were."""
+    listed = {row.key for row in observation.residents or ()}
+    slow = any(device.integrated for device in observation.devices)
+    patience = OS_MANAGED_PATIENCE_SECONDS if slow else PATIENCE_SECONDS
+    waiting: list[Leaving] = []
+    found = []
+    for leaving in state.leaving:
+        if leaving.key in listed:
+            if now - leaving.since <= UNLOAD_SECONDS:
+                waiting.append(leaving)
+                continue
+            text = f"still resident {format_seconds(now - leaving.since)} after its unload"
+            found.append(_finding("unload_without_effect", leaving, text, Severity.WARNING))
+            continue
+        gone_at = leaving.gone_at if leaving.gone_at is not None else now
+        if now - gone_at < patience and not _is_back(observation, leaving):
+            waiting.append(replace(leaving, gone_at=gone_at))
+            continue
+        text = f"gone, its memory is back after {format_seconds(now - leaving.since)}"
+        if not _is_back(observation, leaving):
+            text = f"gone; its memory is not back after {format_seconds(now - leaving.since)}"
+        found.append(_finding("unloaded", leaving, text, Severity.NOTE))
+    return replace(state, leaving=tuple(waiting)), tuple(found)
+
+
+def _is_back(observation: Observation, leaving: Leaving) -> bool:
+    """Whether every device shows most of the bytes as free; what is not known is not back."""
+    free = {device.id: device.free_bytes.value for device in observation.devices}
+    if not leaving.held:
+        return False
+    for device, count in leaving.held.items():
+        now_free, before = free.get(device), leaving.free_before.get(device)
+        if now_free is None or before is None or now_free - before < RETURNED_SHARE * count:
+            return False
+    return True
+
+
+def _finding(kind: str, leaving: Leaving, text: str, severity: Severity) -> Finding:
+    return Finding(kind=kind, key=leaving.key, name=leaving.name, text=text, severity=severity)

@@ -1,0 +1,33 @@
+"""Whether a resident model is idle, by the evidence at hand.
+
+There is no proof of idleness: Ollama tells no request counts. So a model counts as idle only after
+a while without any sign of use, and never at the first look, when there is nothing to compare with.
+"""
+
+from __future__ import annotations
+
+from warmset.core.control.config import LoopSettings
+from warmset.core.control.state import State
+from warmset.core.model import ModelKey, Observation
+from warmset.core.units import format_seconds
+
+
+def find_busy(state: State, observation: Observation, now: float) -> frozenset[ModelKey]:
+    """Returns the residents with a sign, at this very look, that a request is in flight."""
+    return frozenset(
+        row.key
+        for row in observation.residents or ()
+        if row.key is not None and state.of(row.key).busy_at == now
+    )
+
+
+def why_not_idle(key: ModelKey, state: State, loop: LoopSettings, now: float) -> str:
+    """Returns what speaks against calling a resident idle; empty if nothing does."""
+    known = state.of(key)
+    if known.resident_since is None or known.resident_since >= now:
+        return "seen for the first time: whether it is in use is not known yet"
+    if known.busy_at == now:
+        return "in use"
+    if known.used_at is not None and now - known.used_at < loop.idle_after:
+        return f"used {format_seconds(now - known.used_at)} ago"
+    return ""

@@ -1,0 +1,176 @@
+"""Which lever to pull now: from what differs to at most one load or unload.
+
+The planner says what should change and in which order. What of it may be done at this moment is
+decided here, the most wanted first; for everything else the reason to wait is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from warmset.core.control.actions import Basis, Preload, Unload, Wait
+from warmset.core.control.idle import why_not_idle
+from warmset.core.control.leases import lease_seconds
+from warmset.core.control.pending import calm_at
+from warmset.core.control.restraint import why_not_preload, why_not_unload
+from warmset.core.control.room import is_harmless, why_not_admitted
+from warmset.core.control.scene import Scene
+from warmset.core.control.wanted import Wish
+from warmset.core.model import find_entry
+from warmset.core.planner import Action as Change
+from warmset.core.planner import ActionKind, Candidate
+from warmset.core.planner.admission import forecast_on
+from warmset.core.units import format_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What is done with the differences: at most one order, and what is waited for.
+
+    `blocked`: wanted models that have no room yet.
+    """
+
+    order: Preload | Unload | None = None
+    waits: tuple[Wait, ...] = ()
+    blocked: tuple[Candidate, ...] = ()
+
+
+def list_changes(scene: Scene) -> tuple[Change, ...]:
+    """Returns what differs from what is wanted; what warmset never unloads is waited for."""
+    changes = []
+    for change in scene.wish.plan.changes:
+        if change.kind is ActionKind.UNLOAD:
+            reason, until = _why_keep(change, scene)
+            if reason and until is None:
+                text = f"{reason}; it is in the way: {change.reason}"
+                changes.append(replace(change, kind=ActionKind.WAIT, reason=text))
+                continue
+        changes.append(change)
+    return tuple(changes)
+
+
+def _why_keep(change: Change, scene: Scene) -> tuple[str, float | None]:
+    candidate = scene.wish.candidate(change.key)
+    is_managed = change.key in scene.wish.managed
+    return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
+
+
+def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
+    """Returns the one thing to do now, if there is one.
+
+    Nothing is open or pending when this is asked (`pending.why_silent`).
+    """
+    loads = [c for c in changes if c.kind is ActionKind.PRELOAD]
+    leaves = [c for c in changes if c.kind is ActionKind.UNLOAD]
+    calm = calm_at(scene.state, scene.loop)
+    if loads and scene.now < calm:
+        reason = f"{scene.state.load_why}: loads come in bursts"
+        wait = Wait(key=None, name="", reason=reason, until=calm)
+        return Choice(waits=(wait, *_busy_waits(changes)))
+    choice = _choose_load(loads, scene)
+    waits = (*choice.waits, *_busy_waits(changes))
+    if choice.order is not None:
+        return replace(choice, waits=waits)
+    if not choice.blocked and (loads or not _is_pressed(scene)):
+        return replace(choice, waits=waits)
+    unload = _choose_unload(leaves, scene)
+    return replace(unload, waits=(*waits, *unload.waits), blocked=choice.blocked)
+
+
+def _busy_waits(changes: Sequence[Change]) -> tuple[Wait, ...]:
+    return tuple(
+        Wait(key=change.key, name=change.name, reason=change.reason)
+        for change in changes
+        if change.kind is ActionKind.WAIT
+    )
+
+
+def _is_pressed(scene: Scene) -> bool:
+    """Whether other programs have held too much for long enough."""
+    since = scene.state.pressure_since
+    return since is not None and scene.now - since >= scene.loop.pressure
+
+
+def _choose_load(loads: Sequence[Change], scene: Scene) -> Choice:
+    wish, state = scene.wish, scene.state
+    waits: list[Wait] = []
+    blocked: list[Candidate] = []
+    for change in loads:
+        candidate = wish.candidate(change.key)
+        reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
+        if reason:
+            waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
+            continue
+        if candidate.is_resident:
+            reason = "to be loaded again where Ollama's order puts it"
+        else:
+            reason = why_not_admitted(wish, candidate, state)
+        if reason:
+            blocked.append(candidate)
+            waits.append(Wait(key=change.key, name=change.name, reason=reason))
+            continue
+        if blocked and not is_harmless(wish, candidate, blocked):
+            reason = f"its turn is after {blocked[0].name}"
+            waits.append(Wait(key=change.key, name=change.name, reason=reason))
+            continue
+        order = _preload(change, candidate, scene)
+        return Choice(order=order, waits=tuple(waits))
+    return Choice(waits=tuple(waits), blocked=tuple(blocked))
+
+
+def _preload(change: Change, candidate: Candidate, scene: Scene) -> Preload:
+    slot = scene.state.of(change.key).slot
+    assert slot is not None, "a wanted model has a rank"
+    entry = find_entry(scene.observation.entries, candidate.names[0])
+    policy = scene.config.settings.policy_for(candidate.names if entry is None else entry.names)
+    return Preload(
+        key=change.key,
+        name=change.name,
+        keep_alive=lease_seconds(slot, scene.state.base),
+        num_ctx=policy.context if policy.clients_send_context else None,
+        reason=f"wanted and not resident; {change.reason}",
+        basis=_load_basis(candidate, scene.wish),
+    )
+
+
+def _load_basis(candidate: Candidate, wish: Wish) -> Basis:
+    """Returns the numbers that let the model in."""
+    member = next((m for m in wish.plan.members if m.key == candidate.key), None)
+    forecast = next(iter(forecast_on(wish.host, wish.world or (), candidate)), None)
+    return {
+        "priority": candidate.priority,
+        "pin": candidate.pin,
+        "point_bytes": sum(member.point.values()) if member else None,
+        "upper_bytes": sum(member.upper.values()) if member else None,
+        "ram_bytes": member.ram_bytes if member else None,
+        "ollama_expects_bytes": forecast.total_bytes if forecast else None,
+        "ollama_believes_free_bytes": forecast.available_bytes if forecast else None,
+        "load_seconds": candidate.load_seconds,
+        "residents": sum(c.is_resident for c in wish.candidates),
+    }
+
+
+def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
+    """Returns the lowest rank that may go; the others are waited for."""
+    state, now = scene.state, scene.now
+    waits = []
+    for change in leaves:
+        reason, until = _why_keep(change, scene)
+        if not reason:
+            reason, until = why_not_idle(change.key, state, scene.loop, now), None
+        if reason:
+            waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
+            continue
+        used_at = state.of(change.key).used_at
+        idle = "never seen in use" if used_at is None else f"idle {format_seconds(now - used_at)}"
+        candidate = scene.wish.candidate(change.key)
+        basis: Basis = {
+            "priority": candidate.priority,
+            "idle_seconds": None if used_at is None else now - used_at,
+            "held_bytes": sum((candidate.located or {}).values()),
+        }
+        reason = f"{change.reason}; {idle}"
+        order = Unload(key=change.key, name=change.name, reason=reason, basis=basis)
+        return Choice(order=order, waits=tuple(waits))
+    return Choice(waits=tuple(waits))

@@ -1,0 +1,186 @@
+"""What an order's end means for what is remembered.
+
+Success gives a model its lease; a failure gives it a pause; lack of memory takes every lease, since
+Ollama then sets all keep-alives to nothing (ollama-behaviour 3.8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from warmset.core.control.actions import Finding, Preload, Renew, Severity, Unload
+from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
+from warmset.core.control.pinging import SLOW_PING_SECONDS
+from warmset.core.control.state import Leaving, Running, State
+from warmset.core.control.vanished import early_leavers
+from warmset.core.model import FOREVER
+from warmset.core.ollama.victim import is_out_of_memory
+from warmset.core.units import format_seconds
+
+Result = tuple[State, tuple[Finding, ...]]
+
+
+def finding(
+    kind: str, order: Order, text: str, severity: Severity = Severity.NOTE, **basis: float | str
+) -> Finding:
+    """Returns what was seen of one order."""
+    return Finding(
+        kind=kind, key=order.key, name=order.name, text=text, severity=severity, basis=basis
+    )
+
+
+def before_preload(state: State, order: Order, now: float) -> State:
+    """Counts a load that is about to be asked for: it may be one too many the next time."""
+    known = state.of(order.key, order.name)
+    if known.lost_at is not None:
+        state = state.note(order.key, order.name, restores=(*known.restores, now))
+    if known.resident_since is not None or known.lost_at is not None or known.unloaded_at:
+        state = replace(state, reloads=(*state.reloads, now))
+    return state
+
+
+def after_preload(state: State, order: Preload, seconds: float, now: float) -> Result:
+    """A model is loaded and has its lease; the next look verifies it."""
+    state = state.note(
+        order.key,
+        order.name,
+        lease=order.keep_alive,
+        leased_at=now,
+        foreign=None,
+        is_overruled=False,
+        touched_at=now,
+        preloaded_at=now,
+        resident_since=now,
+        lost_at=None,
+        lost_to="",
+        failures=0,
+        load_seconds=seconds,
+        quiet_until=None,
+        quiet_reason="",
+    )
+    text = f"loaded in {format_seconds(seconds)}"
+    return state, (finding("preloaded", order, text, seconds=seconds),)
+
+
+def after_unload(state: State, order: Unload, now: float) -> Result:
+    """A model is on its way out; its memory is charged until the driver shows it free."""
+    known = state.of(order.key, order.name)
+    looked = state.looked
+    cycles = known.cycles if known.preloaded_at is None else (*known.cycles, now)
+    state = state.note(
+        order.key,
+        order.name,
+        lease=None,
+        leased_at=None,
+        foreign=None,
+        is_overruled=False,
+        touched_at=now,
+        unloaded_at=now,
+        preloaded_at=None,
+        cycles=cycles,
+    )
+    leaving = Leaving(
+        key=order.key,
+        name=order.name,
+        held={} if looked is None else looked.held.get(order.key, {}),
+        free_before={} if looked is None else looked.free,
+        since=now,
+    )
+    state = replace(state, leaving=(*state.leaving, leaving))
+    return state, (finding("unload_sent", order, order.reason),)
+
+
+def after_ping(state: State, order: Renew, event: Done, config: Config, now: float) -> Result:
+    """A lease is renewed, if the list read after the ping does not tell of an accident."""
+    seconds = state.orders.ping_seconds
+    state = state.note(
+        order.key,
+        order.name,
+        lease=order.keep_alive,
+        leased_at=now,
+        foreign=None,
+        is_overruled=False,
+        touched_at=now,
+    )
+    rows = event.residents
+    accident = ""
+    if seconds > SLOW_PING_SECONDS:
+        accident = f"the ping took {seconds:.1f} s: it found no runner and loaded one"
+    elif rows is not None and all(row.key != order.key for row in rows):
+        accident = "the model left while it was pinged"
+    elif rows is not None and state.looked is not None and event.wall_at is not None:
+        gone = early_leavers(state.looked.residents, rows, wall_at=event.wall_at)
+        if gone:
+            accident = f"{gone[0].name} left while {order.name} was pinged"
+    if not accident:
+        text = f"lease of {format_seconds(order.keep_alive)}: {order.reason}"
+        return state, (finding("renewed", order, text, seconds=seconds),)
+    state = note_race(state, config.loop, now)
+    state = replace(state, load_seen_at=now, load_why=accident)
+    return state, (finding("ping_raced", order, accident, Severity.WARNING, seconds=seconds),)
+
+
+def note_race(state: State, loop: LoopSettings, now: float) -> State:
+    """Counts a ping that did harm; the second within the fight window stops pings for a while."""
+    races = (*(at for at in state.races if now - at < loop.fight_window), now)
+    quiet = now + loop.back_off if len(races) > 1 else state.pings_quiet_until
+    return replace(state, races=races, pings_quiet_until=quiet)
+
+
+def after_failure(
+    state: State,
+    running: Running,
+    event: Failed | TimedOut | Aborted,
+    config: Config,
+    now: float,
+) -> Result:
+    """Something did not happen, or nobody knows whether it did."""
+    order, seconds = running.order, now - running.since
+    if isinstance(event, Aborted):
+        text = f"{running.stage} called off after {format_seconds(seconds)}"
+        kind = "load_aborted" if running.stage == "preload" else "order_aborted"
+        if running.stage == "preload" and not state.orders.is_stopping:
+            state = pause(state, order, config.loop, now, text)
+        return state, (finding(kind, order, text, seconds=seconds),)
+    if running.stage in ("read", "check"):
+        return state, (finding("ping_left_out", order, "what is resident is not known"),)
+    error = "no answer in time" if isinstance(event, TimedOut) else event.error
+    text = f"{running.stage} failed after {format_seconds(seconds)}: {error}"
+    found = finding(
+        f"{running.stage}_failed", order, text, Severity.WARNING, seconds=seconds, error=error
+    )
+    state = state.note(order.key, order.name, lease=None, leased_at=None)
+    if isinstance(event, Failed) and event.is_final:
+        state = state.note(order.key, order.name, quiet_until=FOREVER, quiet_reason=error)
+        return state, (found,)
+    if isinstance(event, Failed) and event.status == 503:
+        return replace(state, load_seen_at=now, load_why="Ollama's queue is full"), (found,)
+    if isinstance(event, Failed) and event.status is None:
+        return state, (found,)  # the server went away: no fault of the model
+    if isinstance(event, TimedOut) or is_out_of_memory(error):
+        state = forget_leases(state)
+        state = replace(state, load_seen_at=now, load_why=text)
+    return pause(state, order, config.loop, now, text), (found,)
+
+
+def pause(state: State, order: Order, loop: LoopSettings, now: float, reason: str) -> State:
+    """Gives a model a pause, twice as long as the last one."""
+    known = state.of(order.key, order.name)
+    seconds = min(max(loop.cool_down, 2 * known.pause), loop.back_off_limit)
+    return state.note(
+        order.key,
+        order.name,
+        failures=known.failures + 1,
+        pause=seconds,
+        quiet_until=now + seconds,
+        quiet_reason=reason,
+    )
+
+
+def forget_leases(state: State) -> State:
+    """Returns the state in which no keep-alive is known any more: all are asserted anew."""
+    models = {
+        key: replace(known, lease=None, leased_at=None) for key, known in state.models.items()
+    }
+    return replace(state, models=models)

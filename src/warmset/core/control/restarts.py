@@ -1,0 +1,88 @@
+"""Breaks in the story: another server, another clock, a state from long ago.
+
+After a break the look before proves nothing about the look now. What was learnt from differences
+is forgotten; what was learnt of fights and load times stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.actions import Finding
+from warmset.core.control.config import Config
+from warmset.core.control.looking import forget_runners
+from warmset.core.control.outcomes import forget_leases
+from warmset.core.control.state import State
+from warmset.core.model import Observation
+from warmset.core.units import format_seconds
+
+Result = tuple[State, tuple[Finding, ...]]
+
+STEP_SECONDS: Final = 2.0
+"""A clock that moved further against the steady one was set. Our choice: NTP slews far less."""
+
+GAP_TICKS: Final = 12
+"""After a pause of so many ticks the look before is too old to compare with. Our choice."""
+
+
+def notice(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Returns the state that fits this server and this moment, and the breaks that were found."""
+    found: list[Finding] = []
+    for part in (_notice_time, _notice_clock, _notice_server):
+        state, news = part(observation, config, state, now)
+        found += news
+    return state, tuple(found)
+
+
+def _notice_time(observation: Observation, config: Config, state: State, now: float) -> Result:
+    del observation
+    if not state.at:
+        return state, ()
+    if now < state.at:
+        kept = {
+            key: replace(
+                type(known)(name=known.name), slot=known.slot, load_seconds=known.load_seconds
+            )
+            for key, known in state.models.items()
+        }
+        state = replace(State(orders=state.orders, base=state.base, models=kept, raised={}), at=0.0)
+        text = "the saved state is from the future: only ranks and load times are kept of it"
+        return state, (_about("state_from_future", text),)
+    if now - state.at > GAP_TICKS * config.loop.tick:
+        text = f"no look for {format_seconds(now - state.at)}: nothing is inferred from the last"
+        state = replace(forget_leases(state), looked=None, leaving=())
+        return state, (_about("look_gap", text),)
+    return state, ()
+
+
+def _notice_clock(observation: Observation, config: Config, state: State, now: float) -> Result:
+    del config
+    offset, last = observation.at - now, state.clock_offset
+    state = replace(state, clock_offset=offset)
+    if last is None or abs(offset - last) <= STEP_SECONDS:
+        return state, ()
+    text = f"the clock was set by {format_seconds(offset - last)}: deadlines are learnt anew"
+    state = replace(forget_leases(state), looked=None)
+    return state, (_about("clock_stepped", text, seconds=offset - last),)
+
+
+def _notice_server(observation: Observation, config: Config, state: State, now: float) -> Result:
+    del config, now
+    seen, last = observation.server, state.server
+    version, last_version = observation.version, state.server_version
+    found = []
+    if seen is not None and last is not None and seen != last:
+        state = forget_runners(state)
+        text = f"Ollama was started anew: PID {seen.pid} after {last.pid}"
+        found.append(_about("server_restarted", text, pid=seen.pid))
+    if version and last_version and version != last_version:
+        state = forget_runners(state)
+        text = f"Ollama is {version} now, it was {last_version}"
+        found.append(_about("server_changed", text, version=version))
+    state = replace(state, server=seen or last, server_version=version or last_version)
+    return state, tuple(found)
+
+
+def _about(kind: str, text: str, **basis: float | str) -> Finding:
+    return Finding(kind=kind, key=None, name="", text=text, basis=basis)

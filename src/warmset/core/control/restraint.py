@@ -1,0 +1,120 @@
+"""Holding back: what was done too often, too recently, or in vain is not done again at once.
+
+Each rule here names its bound. Without them a loop that is right at every single step can still
+wear a host out: load, lose, load again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.config import LoopSettings
+from warmset.core.control.state import Remembered, State
+from warmset.core.model import ModelKey
+from warmset.core.planner import Candidate
+from warmset.core.units import format_seconds
+
+CYCLES: Final = 2
+"""Times that warmset may load *and* unload one model within the fight window: the second time the
+rules contradict each other, or the host flutters. Our choice."""
+
+
+def forget_old(state: State, loop: LoopSettings, now: float) -> State:
+    """Returns the state without the counts that no longer count."""
+    models = {key: _forget(known, loop, now) for key, known in state.models.items()}
+    return replace(state, models=models, reloads=_recent(state.reloads, loop, now))
+
+
+def _forget(known: Remembered, loop: LoopSettings, now: float) -> Remembered:
+    is_stable = known.resident_since is not None and now - known.resident_since > loop.fight_window
+    return replace(
+        known,
+        restores=_recent(known.restores, loop, now),
+        overwrites=_recent(known.overwrites, loop, now),
+        cycles=_recent(known.cycles, loop, now),
+        pause=0.0 if is_stable else known.pause,
+        failures=0 if is_stable else known.failures,
+    )
+
+
+def _recent(moments: tuple[float, ...], loop: LoopSettings, now: float) -> tuple[float, ...]:
+    return tuple(at for at in moments if now - at < loop.fight_window)
+
+
+def step_back(state: State, loop: LoopSettings, now: float) -> State:
+    """Gives a pause to every model that was restored too often, twice as long each time."""
+    for key, known in state.models.items():
+        is_lost = known.lost_at is not None and known.resident_since is None
+        if len(known.restores) < loop.restores_per_window or not is_lost:
+            continue
+        pause = min(max(loop.back_off, 2 * known.pause), loop.back_off_limit)
+        rival = known.lost_to or "a client that cannot be named"
+        reason = (
+            f"restored {len(known.restores)} times in {format_seconds(loop.fight_window)} and "
+            f"lost again, last to {rival}"
+        )
+        state = state.note(
+            key, restores=(), pause=pause, quiet_until=now + pause, quiet_reason=reason
+        )
+    return state
+
+
+def why_not_preload(
+    candidate: Candidate, state: State, loop: LoopSettings, now: float
+) -> tuple[str, float | None]:
+    """Returns why a wanted model must not be loaded yet, and until when; empty if it may."""
+    known = state.of(candidate.key)
+    if known.quiet_until is not None and now < known.quiet_until:
+        return f"paused: {known.quiet_reason}", known.quiet_until
+    if len(known.cycles) >= CYCLES:
+        until = known.cycles[-CYCLES] + loop.fight_window
+        text = f"loaded and unloaded {len(known.cycles)} times: held back against flutter"
+        return text, until
+    left = max((at for at in (known.unloaded_at, _lost(candidate, known)) if at), default=None)
+    if left is not None and now - left < loop.cool_down:
+        return f"it left {format_seconds(now - left)} ago", left + loop.cool_down
+    if _would_reload(known) and len(state.reloads) >= loop.reloads_per_window:
+        text = (
+            f"{len(state.reloads)} reloads in {format_seconds(loop.fight_window)}: "
+            "the host is left alone"
+        )
+        return text, state.reloads[0] + loop.fight_window
+    return "", None
+
+
+def _lost(candidate: Candidate, known: Remembered) -> float | None:
+    """A pin that was pushed out comes back at once; anything else gives way for a while."""
+    return None if candidate.pin else known.lost_at
+
+
+def _would_reload(known: Remembered) -> bool:
+    return any(at is not None for at in (known.lost_at, known.unloaded_at, known.resident_since))
+
+
+def why_not_unload(
+    candidate: Candidate,
+    state: State,
+    loop: LoopSettings,
+    now: float,
+    *,
+    is_managed: bool,
+) -> tuple[str, float | None]:
+    """Returns why an idle resident must not be unloaded yet; empty if it may."""
+    known = state.of(candidate.key)
+    if candidate.pin:
+        return "pinned: it is not unloaded, not even to place it anew", None
+    if not is_managed and not loop.may_unload_unmanaged:
+        return "nobody configured it: it leaves by itself", None
+    if len(known.cycles) >= CYCLES:
+        text = f"loaded and unloaded {len(known.cycles)} times: held back against flutter"
+        return text, known.cycles[-CYCLES] + loop.fight_window
+    since = known.resident_since
+    if since is not None and now - since < loop.min_residency:
+        return f"resident for {format_seconds(now - since)} only", since + loop.min_residency
+    return "", None
+
+
+def is_fought_over(key: ModelKey, state: State, loop: LoopSettings) -> bool:
+    """Returns whether clients overwrite a model's lease again and again."""
+    return len(state.of(key).overwrites) > loop.restores_per_window

@@ -1,0 +1,69 @@
+"""Whether Ollama would load a model now without an eviction, under every belief it may hold.
+
+The planner follows Ollama's rules from what the driver shows now. But a runner answers with what
+was free when *it* was loaded: what other programs took or gave back since then, Ollama does not
+see. Where we saw a resident come, that older figure is asked too, at its lowest and its highest.
+
+Source: ollama-behaviour 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from warmset.core.control.state import State
+from warmset.core.control.wanted import Wish
+from warmset.core.model import DeviceId
+from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
+from warmset.core.planner.admission import find_order
+from warmset.core.planner.standing import standing_world
+
+
+def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
+    """Returns why a preload might evict somebody or not fit; empty if it can do neither."""
+    residents = [c for c in wish.candidates if c.is_resident]
+    for host in believed_hosts(wish, state):
+        world = standing_world(host, residents)
+        if world is None:
+            return "where the residents' bytes are is not known"
+        outcome = try_load(host, world, candidate)
+        if isinstance(outcome, Denied):
+            return outcome.reason
+    return ""
+
+
+def believed_hosts(wish: Wish, state: State) -> tuple[HostCapacity, ...]:
+    """Returns the host as it is, and as Ollama may believe it to be."""
+    seen: dict[DeviceId, list[int]] = {}
+    for candidate in wish.candidates:
+        if candidate.is_resident:
+            for device, count in state.of(candidate.key).empty_free.items():
+                seen.setdefault(device, []).append(count)
+    hosts = [wish.host]
+    ends: Sequence[Callable[[Sequence[int]], int]] = (min, max)
+    for end in ends:
+        gpus = tuple(
+            replace(
+                gpu,
+                gpu=replace(gpu.gpu, free_bytes=end((gpu.gpu.free_bytes, *seen.get(gpu.id, ())))),
+            )
+            for gpu in wish.host.gpus
+        )
+        host = replace(wish.host, gpus=gpus)
+        if host not in hosts:
+            hosts.append(host)
+    return tuple(hosts)
+
+
+def is_harmless(wish: Wish, candidate: Candidate, others: Sequence[Candidate]) -> bool:
+    """Returns whether the others can still be loaded once this one is, after all have left."""
+    leaving = {change.key for change in wish.plan.changes}
+    staying = [c for c in wish.candidates if c.is_resident and c.key not in leaving]
+    world = standing_world(wish.host, staying)
+    if world is None:
+        return False
+    outcome = try_load(wish.host, world, candidate)
+    if isinstance(outcome, Denied):
+        return False
+    return all(find_order(wish.host, after, others) is not None for after in outcome)

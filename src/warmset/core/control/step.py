@@ -1,0 +1,137 @@
+"""The decision: one look, the operator's words, what is remembered; what to do and when to look.
+
+`plan`, `apply`, `serve` and the twin all call this one function. It is pure: the same arguments
+give the same result, so that a decision seen in production can be made again from a file.
+
+What must hold at every step, whatever was seen:
+
+- What is unknown leads to nothing that changes the host.
+- A pinned or busy model is not unloaded, nor one that nobody configured unless that is allowed.
+- At most one load is in flight, and nothing is sent while somebody else's may be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.actions import Alarm, Decision, Finding, Severity, Wait
+from warmset.core.control.alarms import find_alarms, raise_alarms
+from warmset.core.control.config import Config
+from warmset.core.control.departures import confirm_departures
+from warmset.core.control.idle import find_busy
+from warmset.core.control.levers import Choice, choose_lever, list_changes
+from warmset.core.control.looking import take_in
+from warmset.core.control.pending import find_foreign_load, why_silent
+from warmset.core.control.renewing import find_renewals, rank_leases
+from warmset.core.control.restarts import notice
+from warmset.core.control.restraint import forget_old, step_back
+from warmset.core.control.scene import Scene
+from warmset.core.control.state import State
+from warmset.core.control.wanted import Wish, make_wish
+from warmset.core.model import Observation
+from warmset.core.planner import ActionKind
+
+SLOWEST_LOOK_TICKS: Final = 6
+"""An unreachable server is asked at least so often. Our choice: half a minute at the usual tick."""
+
+SOON_SECONDS: Final = 1.0
+"""Between two looks while something is on its way."""
+
+
+def step(
+    observation: Observation, config: Config, state: State, now: float
+) -> tuple[State, Decision, float]:
+    """Returns what is remembered now, what to do, and when to look again.
+
+    Args:
+        observation: one look at the host.
+        config: what the operator wants, and how much the loop may do.
+        state: what the step before returned, with all events since taken in (`executor.hear`).
+        now: Unix seconds that run steadily; never smaller than before.
+
+    Invariants:
+        `wake_at` > `now`. See `Decision` for what its actions never do.
+    """
+    if observation.residents is None or observation.trouble:
+        return _unknown(observation, config, state, now)
+    state, breaks = notice(observation, config, state, now)
+    state, news = take_in(observation, config, replace(state, unreachable=0), now)
+    state, gone = confirm_departures(observation, state, now)
+    foreign = find_foreign_load(observation, state)
+    if foreign:
+        state = replace(state, load_seen_at=now, load_why=foreign)
+    state = step_back(forget_old(state, config.loop, now), config.loop, now)
+    busy = find_busy(state, observation, now)
+    wish = make_wish(observation, config, state, now, busy)
+    state = rank_leases(observation, config, state, wish)
+    state = _note_pressure(state, wish, now)
+    scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)
+    return _decide(scene, (*breaks, *news, *gone))
+
+
+def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decision, float]:
+    wish = scene.wish
+    changes = () if wish.conflict is not None else list_changes(scene)
+    state, alarms = raise_alarms(scene.state, find_alarms(scene), scene.now)
+    scene = replace(scene, state=state)
+    silent = why_silent(state, scene.loop, scene.now)
+    renewals = () if silent else find_renewals(scene)
+    if silent:
+        choice = Choice(waits=(Wait(key=None, name="", reason=silent),))
+    elif wish.is_blind:
+        reason = "the memory of a GPU is not known: nothing is moved"
+        choice = Choice(waits=(Wait(key=None, name="", reason=reason),))
+    else:
+        choice = choose_lever(changes, scene)
+    order = () if choice.order is None else (choice.order,)
+    decision = Decision(
+        at=scene.now,
+        actions=(*alarms, *renewals, *order, *choice.waits),
+        changes=changes,
+        members=wish.plan.members,
+        left_out=wish.plan.left_out,
+        conflict=wish.conflict,
+        findings=findings,
+        standing=tuple(state.raised),
+        notes=wish.host.notes,
+    )
+    return state, decision, _wake_at(scene, choice)
+
+
+def _note_pressure(state: State, wish: Wish, now: float) -> State:
+    """Keeps since when somebody has to leave with nobody to come in its place."""
+    kinds = {change.kind for change in wish.plan.changes}
+    is_pressed = ActionKind.UNLOAD in kinds and ActionKind.PRELOAD not in kinds
+    if not is_pressed:
+        return replace(state, pressure_since=None)
+    return state if state.pressure_since is not None else replace(state, pressure_since=now)
+
+
+def _wake_at(scene: Scene, choice: Choice) -> float:
+    now = scene.now
+    tick = now + scene.loop.tick
+    if scene.state.leaving or choice.order is not None:
+        return min(tick, now + SOON_SECONDS)
+    untils = [wait.until for wait in choice.waits if wait.until is not None and wait.until > now]
+    return min(tick, *untils) if untils else tick
+
+
+def _unknown(
+    observation: Observation, config: Config, state: State, now: float
+) -> tuple[State, Decision, float]:
+    """Nothing is known, so nothing is done; the server is asked ever more rarely."""
+    misses = state.unreachable + 1
+    reason = observation.trouble or "what is resident is not known: /api/ps did not answer"
+    alarm = Alarm(code="unreachable", severity=Severity.ERROR, text=reason)
+    state, alarms = raise_alarms(state, (alarm,), now)
+    state = replace(state, unreachable=misses, at=max(state.at, now))
+    decision = Decision(
+        at=now,
+        actions=(*alarms, Wait(key=None, name="", reason=reason)),
+        standing=tuple(state.raised),
+        notes=observation.notes,
+        trouble=reason,
+    )
+    ticks = min(2 ** min(misses - 1, 10), SLOWEST_LOOK_TICKS)
+    return state, decision, now + config.loop.tick * ticks

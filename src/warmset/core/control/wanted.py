@@ -1,0 +1,246 @@
+"""What shall be resident: the planner's warm set, by the operator's words alone.
+
+Two rules are added to the planner's:
+
+- Within one priority, what is resident stays. The operator's priorities and pins move models;
+  a mere estimate of worth only fills room.
+- What nobody configured is watched, never fetched, and ranks below all that is.
+
+Pins that could never fit together are an error of the configuration, and then nothing is moved.
+Pins that do not fit *now*, since other programs hold memory, wait in the order of their rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from warmset.core.control.config import Config
+from warmset.core.control.state import State
+from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
+from warmset.core.planner import (
+    Candidate,
+    Conflict,
+    HostCapacity,
+    Need,
+    Plan,
+    build_candidates,
+    build_host,
+    plan,
+)
+from warmset.core.planner.explain import why_impossible
+from warmset.core.planner.planning import pins_conflict
+from warmset.core.planner.standing import standing_world
+from warmset.core.planner.worlds import World
+
+UNMANAGED_PRIORITY: Final = -1
+"""Below every priority that can be configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is wanted, and what it was made from.
+
+    Attributes:
+        candidates: managed models and residents, as the planner sees them.
+        managed: keys of what the operator configured.
+        ranked: keys of the managed models that have a rank, the first to go first.
+        world: what is resident where, as the planner charges it; `None`: not known.
+        conflict: pins that this host could never hold together.
+        postponed: pins that do not fit beside what other programs hold now.
+        impossible: pins of which nothing can be promised, with the reason.
+        absent: names of pinned models that are not installed.
+    """
+
+    host: HostCapacity
+    candidates: tuple[Candidate, ...]
+    managed: frozenset[ModelKey]
+    ranked: tuple[ModelKey, ...]
+    plan: Plan
+    world: World | None
+    conflict: Conflict | None = None
+    postponed: Conflict | None = None
+    impossible: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def candidate(self, key: ModelKey) -> Candidate:
+        """Returns the candidate of a model that is managed or resident."""
+        return next(c for c in self.candidates if c.key == key)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether a GPU's memory is not known: then nothing can be promised there."""
+        return any(gpu.usable_bytes is None for gpu in self.host.gpus)
+
+
+def make_wish(
+    observation: Observation,
+    config: Config,
+    state: State,
+    now: float,
+    busy: frozenset[ModelKey] = frozenset(),
+) -> Wish:
+    """Returns what shall be resident on this host.
+
+    Args:
+        observation: one look.
+        config: the operator's words.
+        state: for load times and holds.
+        now: the step's time, for holds.
+        busy: residents with signs of requests in flight.
+    """
+    settings = config.settings
+    told = {key: place for key, place in observation.located.items() if place}
+    host, where = build_host(observation, settings, located=told)
+    resident = {row.key for row in observation.residents or ()}
+    entries = tuple(
+        entry
+        for entry in observation.entries
+        if entry.key in resident or config.is_managed(entry.names, now)
+    )
+    managed = frozenset(e.key for e in entries if config.is_managed(e.names, now))
+    known = {key: m.load_seconds for key, m in state.models.items() if m.load_seconds is not None}
+    raw = build_candidates(
+        replace(observation, entries=entries),
+        settings,
+        host,
+        where,
+        busy=busy,
+        load_seconds=known,
+    )
+    held = {e.key for e in entries if config.is_held(e.names, now)}
+    words = tuple(_in_the_operators_words(c, managed, held) for c in raw)
+    candidates, impossible = _without_impossible(host, _favour_residents(_as_measured(words, told)))
+    made, conflict, postponed = _plan(host, candidates, _budgets(observation, config))
+    return Wish(
+        host=host,
+        candidates=candidates,
+        managed=managed,
+        ranked=_ranked(words, managed, made),
+        plan=made,
+        world=standing_world(host, [c for c in candidates if c.is_resident]),
+        conflict=conflict,
+        postponed=postponed,
+        impossible=impossible,
+        absent=_absent_pins(observation, config),
+    )
+
+
+def _ranked(
+    candidates: Sequence[Candidate], managed: frozenset[ModelKey], made: Plan
+) -> tuple[ModelKey, ...]:
+    """Returns who has a rank: managed, and resident or wanted; the first to go first."""
+    inside = {member.key for member in made.members}
+    ranked = (c for c in candidates if c.key in managed and (c.is_resident or c.key in inside))
+    return tuple(c.key for c in sorted(ranked, key=lambda c: c.rank))
+
+
+def _in_the_operators_words(
+    candidate: Candidate, managed: frozenset[ModelKey], held: set[ModelKey]
+) -> Candidate:
+    if candidate.key in held:
+        return replace(candidate, pin=True, is_preloadable=True)
+    if candidate.key in managed:
+        return candidate
+    return replace(
+        candidate, priority=UNMANAGED_PRIORITY, pin=False, is_preloadable=False, value=0.0
+    )
+
+
+def _as_measured(
+    candidates: Sequence[Candidate], told: Mapping[ModelKey, Mapping[DeviceId, int]]
+) -> tuple[Candidate, ...]:
+    """Residents count with the bytes that the driver shows, not with an estimate's upper bound."""
+    measured = []
+    for candidate in candidates:
+        place = told.get(candidate.key, {})
+        need = candidate.on_one
+        if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
+            held = sum(place.values())
+            ram = 0 if need is None else need.ram_bytes
+            need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram)
+        measured.append(replace(candidate, on_one=need))
+    return tuple(measured)
+
+
+def _favour_residents(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Within a priority any one resident outweighs all that is not."""
+    sums: dict[int, float] = {}
+    for candidate in candidates:
+        sums[candidate.priority] = sums.get(candidate.priority, 0.0) + candidate.value
+    return tuple(
+        replace(c, value=c.value + sums[c.priority] + 1.0) if c.is_resident else c
+        for c in candidates
+    )
+
+
+def _plan(
+    host: HostCapacity, candidates: tuple[Candidate, ...], budgets: Mapping[DeviceId, int]
+) -> tuple[Plan, Conflict | None, Conflict | None]:
+    """Returns the plan, the pins that never fit, and the pins that do not fit now."""
+    made = plan(candidates, host)
+    first = made.conflict
+    if first is None:
+        return made, None, None
+    never = _never_together(host, candidates, budgets)
+    if never is not None:
+        return made, never, None
+    missing = sorted((c for c in candidates if c.pin and not c.is_resident), key=lambda c: c.rank)
+    while made.conflict is not None and missing:
+        last = missing.pop(0)
+        candidates = tuple(replace(c, pin=False) if c.key == last.key else c for c in candidates)
+        made = plan(candidates, host)
+    return made, None, first
+
+
+def _never_together(
+    host: HostCapacity, candidates: Sequence[Candidate], budgets: Mapping[DeviceId, int]
+) -> Conflict | None:
+    """Returns the pins that conflict even on the empty host, with no other program on it."""
+    if any(gpu.id not in budgets for gpu in host.gpus):
+        return None  # what is not known proves nothing
+    gpus = tuple(
+        replace(
+            gpu,
+            gpu=replace(gpu.gpu, free_bytes=gpu.gpu.total_bytes),
+            usable_bytes=budgets[gpu.id],
+        )
+        for gpu in host.gpus
+    )
+    pins = [replace(c, is_resident=False, is_busy=False, located=None) for c in candidates if c.pin]
+    return pins_conflict(replace(host, gpus=gpus, strangers=0), pins)
+
+
+def _budgets(observation: Observation, config: Config) -> dict[DeviceId, int]:
+    """Returns device -> bytes that models may take when nothing else is there."""
+    budget = config.settings.budget
+    return {
+        d.id: budget.budget_bytes(d.id, d.index, d.total_bytes.value, pci_id=d.pci_id)
+        for d in observation.devices
+        if d.total_bytes.value is not None
+    }
+
+
+def _without_impossible(
+    host: HostCapacity, candidates: Sequence[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Takes the pin from models of which nothing can be promised, and says why."""
+    kept, reasons = [], []
+    for candidate in candidates:
+        reason = why_impossible(host, candidate) if candidate.pin else None
+        if reason is not None and not candidate.is_resident:
+            reasons.append(f"{candidate.name}: {reason}")
+            kept.append(replace(candidate, pin=False))
+        else:
+            kept.append(candidate)
+    return tuple(kept), tuple(reasons)
+
+
+def _absent_pins(observation: Observation, config: Config) -> tuple[str, ...]:
+    models = config.settings.models.values()
+    return tuple(
+        policy.name
+        for policy in models
+        if policy.pin and find_entry(observation.entries, policy.name) is None
+    )
