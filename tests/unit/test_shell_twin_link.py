@@ -6,6 +6,7 @@ import pytest
 
 from warmset.core.model import find_entry
 from warmset.core.settings import ModelPolicy, Settings
+from warmset.core.twin.hosts import named_host
 from warmset.errors import ConfigError
 from warmset.shell.decide import decide
 from warmset.shell.demo import compare
@@ -13,7 +14,9 @@ from warmset.shell.observe import observe
 from warmset.shell.twin_link import (
     DEFAULT_DEMAND,
     DEFAULT_HOURS,
+    LONGEST_ANSWER_SECONDS,
     START,
+    LiveTwin,
     TwinAddress,
     parse_twin_address,
 )
@@ -97,6 +100,18 @@ def test_the_levers_of_a_twin_change_what_is_resident() -> None:
     assert observe(connection, settings).residents == ()
 
 
+def test_a_twin_that_hangs_says_so_after_a_quarter_of_an_hour() -> None:
+    """A load that waits for a busy victim gets an answer, in virtual time, and is given up."""
+    twin = LiveTwin(named_host("workstation"), parse_twin_address("workstation?hours=0"))
+    twin.host.use("qwen2.5:14b", 1e6)
+    body = b'{"model": "qwen2.5:32b"}'
+    before = twin.now()
+    status, _, answer = twin.answer("POST", "/api/generate", {}, body)
+    assert (status, twin.now() - before) == (500, LONGEST_ANSWER_SECONDS)
+    assert b"hangs" in answer
+    assert twin.answer("GET", "/api/version", {}, b"")[0] == 200
+
+
 def test_a_wait_passes_in_the_twin_too() -> None:
     """A look after the wait finds the twin's clock moved on."""
     connection, _ = linked("cpu?hours=0")
@@ -121,6 +136,9 @@ def test_a_real_address_opens_nothing_yet() -> None:
     assert not connection.is_local
     assert connection.survey().memory.memory.total_bytes.value is None
     connection.close()
+    here = connect(Settings(url="http://127.0.0.1:1"), environ={})
+    assert here.is_local
+    here.close()
 
 
 def test_the_machines_clocks_run() -> None:

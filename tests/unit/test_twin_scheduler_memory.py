@@ -112,6 +112,24 @@ def test_an_explicit_context_alone_fails_at_once() -> None:
     assert rig.answer(number) == OOM
 
 
+def test_an_unload_during_the_load_is_counted_among_those_of_the_retry() -> None:
+    """Ollama counts events, not models: the retry comes early, and evicts all once more."""
+    rig = Rig(A, B, C, gpus=BIG_CARD)
+    for name in "ab":
+        rig.use(name, FOREVER)
+    running = rig.ask("b")
+    rig.bench.errors["c"] = [OOM]
+    number = rig.ask("c")
+    rig.wait(1.0)
+    rig.scheduler.unload(A.key)
+    rig.cards.set_foreign("CUDA:0", 76 << 30)
+    rig.wait(600.0)
+    assert (rig.answer(number), rig.resident) == ("waiting", ["b"])
+    rig.scheduler.finish(running)
+    rig.wait(60.0)
+    assert (rig.answer(number), rig.resident) == ("granted", ["c"])
+
+
 def test_evicting_all_waits_for_those_in_flight() -> None:
     """The retry starts only when every other model is gone."""
     rig = Rig(A, B, C, gpus=BIG_CARD)

@@ -281,20 +281,16 @@ class Scheduler:
             runner.duration = duration_on_reuse(request.keep_alive, runner.duration)
         self._attached[request.id] = runner
         self._tell(Granted(request_id=request.id, pid=runner.pid, was_cold=was_cold))
-        if request.is_cancelled:
-            self._attached.pop(request.id)
-            self._unloader.finished(runner)
 
     def _evict_one(self) -> None:
-        by_path = {runner.model.key: runner for runner in self.loaded.values()}
         victim = choose_victim(
             [
                 Candidate(path=key, duration=runner.duration, is_busy=runner.refs > 0)
-                for key, runner in by_path.items()
+                for key, runner in self.loaded.items()
             ]
         )
-        if victim is not None:
-            self._evict(by_path[victim.path])
+        assert victim is not None, "only residents stand in the way of a load"
+        self._evict(self.loaded[victim.path])
 
     def _evict(self, runner: Runner) -> None:
         self._unloader.expire_soon(runner)

@@ -91,8 +91,7 @@ class Unloader:
         self._inbox.append(lambda: self._handle_expired(runner))
 
     def _handle_finished(self, runner: Runner) -> None:
-        if self._loaded.get(runner.model.key) is not runner:
-            return
+        assert self._loaded.get(runner.model.key) is runner, "unloaded while in use"
         runner.refs -= 1
         if runner.refs > 0:
             return
