@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.config import LoopSettings
@@ -13,6 +14,8 @@ from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
 from warmset.core.model import FOREVER, Observation
 from warmset.core.units import format_seconds
+
+POSTPONED: Final = "pins_postponed"
 
 
 def raise_alarms(
@@ -24,14 +27,22 @@ def raise_alarms(
     return replace(state, raised=raised), new
 
 
-def find_alarms(scene: Scene) -> tuple[Alarm, ...]:
-    """Returns everything that is wrong now, in a fixed order."""
+def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
+    """Returns everything that is wrong now, in a fixed order.
+
+    `is_silent`: a load may be under way, whose bytes are nobody's yet. Then what is free says
+    little, and no alarm is raised for want of room.
+    """
     return (
-        *_about_pins(scene.wish),
+        *(a for a in _about_pins(scene.wish) if not is_silent or _is_known(a, scene.state)),
         *_about_fights(scene.state, scene.loop, scene.now),
         *_about_keep_alives(scene.observation, scene.state, scene.loop),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
+
+
+def _is_known(alarm: Alarm, state: State) -> bool:
+    return alarm.code != POSTPONED or alarm.code in state.raised
 
 
 def _about_pins(wish: Wish) -> Iterator[Alarm]:
@@ -44,7 +55,7 @@ def _about_pins(wish: Wish) -> Iterator[Alarm]:
         )
     if wish.postponed is not None:
         yield Alarm(
-            code="pins_postponed",
+            code=POSTPONED,
             severity=Severity.WARNING,
             text=f"not all pins fit beside what other programs hold now: {wish.postponed.reason}",
             keys=wish.postponed.keys,

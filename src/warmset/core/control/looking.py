@@ -74,12 +74,17 @@ def _notice_leavers(observation: Observation, config: Config, state: State, now:
         if row.key is None or row_id(row) in listed:
             continue
         name = row.name
+        state = replace(state, freed=_sum_up(state.freed, _held(state, row.key)))
         state = state.note(
             row.key, name, resident_since=None, lease=None, foreign=None, is_overruled=False
         )
         if row.key in ours:
             continue
-        if row in early:
+        own = _open_preload(state)
+        if row in early and own is not None:
+            rival, why = own.name, f"pushed out by our own preload of {own.name}"
+            found.append(_mishap(row, why))
+        elif row in early:
             rival = _rival(observation, state)
             why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
             state = replace(state, load_seen_at=now, load_why=f"{name} left before its time")
@@ -88,6 +93,30 @@ def _notice_leavers(observation: Observation, config: Config, state: State, now:
         state = state.note(row.key, name, lost_at=now, lost_to=rival)
         found.append(Finding(kind="model_left", key=row.key, name=name, text=why))
     return state, tuple(found)
+
+
+def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:
+    return {} if state.looked is None else state.looked.held.get(key, {})
+
+
+def _sum_up(*parts: Mapping[DeviceId, int]) -> dict[DeviceId, int]:
+    total: dict[DeviceId, int] = {}
+    for part in parts:
+        for device, count in part.items():
+            total[device] = total.get(device, 0) + count
+    return total
+
+
+def _open_preload(state: State) -> Preload | None:
+    running = state.orders.running
+    order = None if running is None else running.order
+    return order if isinstance(order, Preload) else None
+
+
+def _mishap(row: Resident, why: str) -> Finding:
+    return Finding(
+        kind="preload_evicted", key=row.key, name=row.name, text=why, severity=Severity.WARNING
+    )
 
 
 def _rival(observation: Observation, state: State) -> str:
@@ -114,26 +143,35 @@ def _notice_comers(observation: Observation, config: Config, state: State, now: 
             continue
         known = state.of(row.key, row.name)
         is_ours = _is_own_load(state, row.key)
+        empty = _empty_free(observation)
         since = known.resident_since if is_ours and known.resident_since is not None else now
         state = state.note(
             row.key,
             row.name,
             resident_since=since,
-            empty_free=_empty_free(observation),
+            empty_high=empty,
+            empty_low=empty if is_ours else _without(empty, state.freed),
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
             found.append(_verified(row, observation))
         elif not is_first:
-            state = replace(state, load_seen_at=now, load_why=f"somebody loaded {row.name}")
+            why = f"somebody loaded {row.name}"
+            state = replace(state, load_seen_at=now, load_why=why, freed={})
             text = "loaded by a client"
             found.append(Finding(kind="model_came", key=row.key, name=row.name, text=text))
     return _missing_preloads(observation, state, found, now)
 
 
+def _without(
+    empty: Mapping[DeviceId, int], freed: Mapping[DeviceId, int]
+) -> Mapping[DeviceId, int]:
+    return {device: count - freed.get(device, 0) for device, count in empty.items()}
+
+
 def _is_own_load(state: State, key: ModelKey) -> bool:
-    running = state.orders.running
-    if running is not None and isinstance(running.order, Preload) and running.order.key == key:
+    own = _open_preload(state)
+    if own is not None and own.key == key:
         return True
     looked_at = state.looked.at if state.looked else state.at
     preloaded = state.of(key).preloaded_at

@@ -38,15 +38,19 @@ def believed_hosts(wish: Wish, state: State) -> tuple[HostCapacity, ...]:
     seen: dict[DeviceId, list[int]] = {}
     for candidate in wish.candidates:
         if candidate.is_resident:
-            for device, count in state.of(candidate.key).empty_free.items():
-                seen.setdefault(device, []).append(count)
+            known = state.of(candidate.key)
+            for ends in (known.empty_low, known.empty_high):
+                for device, count in ends.items():
+                    seen.setdefault(device, []).append(count)
     hosts = [wish.host]
-    ends: Sequence[Callable[[Sequence[int]], int]] = (min, max)
-    for end in ends:
+    choices: Sequence[Callable[[Sequence[int]], int]] = (min, max)
+    for choose in choices:
         gpus = tuple(
             replace(
                 gpu,
-                gpu=replace(gpu.gpu, free_bytes=end((gpu.gpu.free_bytes, *seen.get(gpu.id, ())))),
+                gpu=replace(
+                    gpu.gpu, free_bytes=choose((gpu.gpu.free_bytes, *seen.get(gpu.id, ())))
+                ),
             )
             for gpu in wish.host.gpus
         )

@@ -42,7 +42,8 @@ class Remembered:
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
         restores, overwrites, cycles: moments within the fight window.
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
-        empty_free: device -> bytes free of models when it was loaded; Ollama may believe so still.
+        empty_low, empty_high: device -> bytes free of models when it was loaded, at least and at
+            most; Ollama may believe so still.
         load_seconds: of its last load by warmset.
     """
 
@@ -67,7 +68,8 @@ class Remembered:
     pause: float = 0.0
     quiet_until: float | None = None
     quiet_reason: str = ""
-    empty_free: Mapping[DeviceId, int] = field(default_factory=dict)
+    empty_low: Mapping[DeviceId, int] = field(default_factory=dict)
+    empty_high: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
 
 
@@ -143,6 +145,8 @@ class State:
         clock_offset: wall clock minus `now`; a jump of it is a clock that was set.
         load_seen_at: the last sign of a load that was not ours, or of a request for one.
         load_why: what it was.
+        freed: device -> bytes that left since somebody's model came: when a load began, the driver
+            may not have shown them as free.
         pressure_since: since when other programs' memory leaves too little.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
@@ -162,6 +166,7 @@ class State:
     leaving: tuple[Leaving, ...] = ()
     load_seen_at: float | None = None
     load_why: str = ""
+    freed: Mapping[DeviceId, int] = field(default_factory=dict)
     pressure_since: float | None = None
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS

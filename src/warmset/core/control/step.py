@@ -73,9 +73,10 @@ def step(
 def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decision, float]:
     wish = scene.wish
     changes = () if wish.conflict is not None else list_changes(scene)
-    state, alarms = raise_alarms(scene.state, find_alarms(scene), scene.now)
+    silent = why_silent(scene.state, scene.loop, scene.now)
+    alarms = find_alarms(scene, is_silent=bool(silent))
+    state, new = raise_alarms(scene.state, alarms, scene.now)
     scene = replace(scene, state=state)
-    silent = why_silent(state, scene.loop, scene.now)
     renewals = () if silent else find_renewals(scene)
     if silent:
         choice = Choice(waits=(Wait(key=None, name="", reason=silent),))
@@ -87,7 +88,7 @@ def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decisio
     order = () if choice.order is None else (choice.order,)
     decision = Decision(
         at=scene.now,
-        actions=(*alarms, *renewals, *order, *choice.waits),
+        actions=(*new, *renewals, *order, *choice.waits),
         changes=changes,
         members=wish.plan.members,
         left_out=wish.plan.left_out,
