@@ -18,8 +18,8 @@ FINE_UNITS: Final = 1 << 14
 COARSE_UNITS: Final = 1 << 12
 """Units of the largest GPU in which fillings are counted: exact where a common factor allows."""
 
-BRIEF: Final = 300
-"""Search steps for one set inside a search over sets."""
+BRIEF_WORK: Final = 100_000
+"""Steps for one set inside a search over sets, times the items of the problem."""
 
 
 class Reach:
@@ -66,6 +66,7 @@ class Arranger:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
+        self.brief_steps = BRIEF_WORK // max(64, len(problem.items))
         self.grains = capacity_grains(problem)
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
         self.was_cut_short = False  # in the last `arrange`
@@ -143,15 +144,7 @@ class Arranger:
             return False
         item = order[at]
         options = self.problem.items[item].options
-        choices = [
-            (free[use[0][0]] - use[0][1], n) for n, use in enumerate(options) if _fits(use, free)
-        ]
-        choices.sort()
-        last = None
-        for left, number in choices:
-            if self._uniform[item] and left == last:
-                continue  # an equal place was tried
-            last = left
+        for left, number in self._choices(item, free):
             _take(free, options[number], 1)
             placed[item] = number
             if self._place(order, at + 1, free, placed, effort, reach):
@@ -161,6 +154,25 @@ class Arranger:
             if left == 0 and self._uniform[item] and len(options[number]) == 1:
                 return False  # a perfect fit is as good as any
         return False
+
+    def _choices(self, item: int, free: Sequence[int]) -> list[tuple[int, int]]:
+        """Returns (room left there, option) where an item fits, the tightest first.
+
+        Of equal places, which are alike for all that comes after, one is enough.
+        """
+        options = self.problem.items[item].options
+        if not self._uniform[item]:
+            fitting = [n for n, use in enumerate(options) if _fits(use, free)]
+            return sorted((free[options[n][0][0]] - options[n][0][1], n) for n in fitting)
+        if not _fits(options[0][1:], free):
+            return []
+        size = options[0][0][1]
+        places = {
+            left: number
+            for number in range(self.problem.packed)
+            if (left := free[number] - size) >= 0
+        }
+        return sorted(places.items())
 
 
 def has_too_many_large(sizes: Sequence[int], capacities: Sequence[int]) -> bool:
@@ -198,7 +210,10 @@ def _take(free: list[int], use: Use, sign: int) -> None:
 
 
 def _fits(use: Use, free: Sequence[int]) -> bool:
-    return all(free[resource] >= amount for resource, amount in use)
+    for resource, amount in use:  # noqa: SIM110 - a generator here costs a third of the search
+        if free[resource] < amount:
+            return False
+    return True
 
 
 def _weight(item: Item) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from warmset.core.planner.arrange import BRIEF, Arranger, room_left
+from warmset.core.planner.arrange import Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
 from warmset.core.planner.problem import Effort, Item, Problem
 
@@ -142,13 +142,14 @@ class Ground:
         )
 
     def include(
-        self, node: Node, number: int, effort: Effort, *, steps: int = BRIEF
+        self, node: Node, number: int, effort: Effort, *, steps: int | None = None
     ) -> Node | None:
         """Returns the node with one more item, `None` if it does not fit.
 
-        Rearranges the others if need be, within `steps`; `arranger.was_cut_short` tells of a
-        `None` that is not certain.
+        Rearranges the others if need be, within `steps` (none given: a brief search);
+        `arranger.was_cut_short` tells of a `None` that is not certain.
         """
+        steps = self.arranger.brief_steps if steps is None else steps
         self.arranger.was_cut_short = False
         limit = self.problem.max_count
         if limit is not None and len(node.chosen) >= limit:

@@ -36,6 +36,9 @@ EVEN_PRICE: Final = 64
 PRICE_ROUNDS: Final = 2
 """Rounds of that search over the sizes of GPUs."""
 
+MAX_BLENDED: Final = 4
+"""Surrogates blended with the one of bytes: those that bound lowest by themselves."""
+
 MAX_SWAPS: Final = 200
 """Exchanges tried before an incumbent counts as polished."""
 
@@ -64,6 +67,11 @@ def relative_gap(solution: Solution) -> float:
         if bound > value:
             return (bound - value) / bound
     return 0.0
+
+
+def _or_none_first(bound: int | None) -> int:
+    """Returns a sort key: no bound at all rules out everything and so is the lowest."""
+    return -1 if bound is None else bound
 
 
 class _Search:
@@ -118,10 +126,13 @@ class _Search:
             return
         priced = self._priced(view, level)
         grains = [*self.ground.arranger.grains, *item_grains(problem, view.order)]
-        singles = [*grains, *in_use[1:]]
+        singles = sorted(
+            (*grains, *in_use[1:]),
+            key=lambda s: _or_none_first(self._root_bound(view, s, level)),
+        )[:MAX_BLENDED]
         blends = [blend(priced, other, share) for other in singles for share in (1, 2, 3)]
         lowest, sharpest = self._bound(view, view.root, 0, level), None
-        for surrogate in (priced, *grains, *blends):
+        for surrogate in (priced, *singles, *blends):
             bound = self._root_bound(view, surrogate, level)
             if bound is None or lowest is None or bound < lowest:
                 lowest, sharpest = bound, surrogate
