@@ -9,11 +9,14 @@ import pytest
 from twin_rig import LOAD_SECONDS, Rig, cards, model
 
 from warmset.core.model import FOREVER
-from warmset.core.ollama.keepalive import OVERFLOWED
+from warmset.core.ollama.keepalive import OVERFLOWED, parse_keep_alive
 from warmset.core.ollama.types import Gpu
 from warmset.core.twin.cards import Cards
+from warmset.core.twin.clock import Timeline
 from warmset.core.twin.discovery import RunnerDiscovery
 from warmset.core.twin.events import Unloaded
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.unloading import GO_LONGEST_SECONDS
 from warmset.core.units import GIB
 
@@ -106,6 +109,18 @@ def test_a_duration_of_nothing_unloads_at_the_end_of_the_request(duration: float
     assert rig.resident == ["a"]
     rig.scheduler.finish(number)
     assert rig.resident == []
+
+
+def test_an_overflowed_duration_is_shown_in_the_far_past_until_the_first_idle_moment() -> None:
+    """Go adds its smallest duration to now: 292 years ago, a moment that can be written."""
+    spec = named_host("cpu")
+    host = TwinHost(spec, physics_of(spec), Timeline(1.8e9))
+    host.use("llama3.2:3b", 100.0, keep_alive=parse_keep_alive(1e10))
+    host.timeline.advance(1.8e9 + 50.0)
+    (row,) = host.residents()
+    assert row.expires_at == pytest.approx(host.timeline.now - GO_LONGEST_SECONDS)
+    host.timeline.advance(1.8e9 + 200.0)
+    assert host.residents() == ()
 
 
 def test_for_ever_has_no_timer_and_a_finite_expiry() -> None:

@@ -25,7 +25,7 @@ DEFAULT_KEEP_ALIVE: Final = 300.0
 SAFE_MAX_SECONDS: Final = 9_000_000_000.0
 """Larger numbers overflow Go's 64-bit nanoseconds. Source: ollama-behaviour 2.1."""
 
-OVERFLOWED: Final = -math.inf
+OVERFLOWED: Final = -(2.0**63) / 1e9
 """What a number above 9223372036 s becomes on x86-64: expired at once when idle, yet sorted
 last as a victim, since the order compares unsigned. Source: transcript 05."""
 
