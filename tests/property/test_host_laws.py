@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmset.cli.render import emit
+from warmset.cli.status_json import describe
+from warmset.cli.status_table import print_status
 from warmset.core.host.attribution import Owner, attribute, find_departures
 from warmset.core.host.budget import charge_mapped_weights, promise_bytes
 from warmset.core.host.commands import parse_command
@@ -15,6 +22,7 @@ from warmset.core.host.readings import (
     DeviceState,
     GpuProcess,
     GpuReading,
+    GpuSurvey,
     MemoryKind,
     MemoryNumbers,
     find_implausible,
@@ -23,9 +31,11 @@ from warmset.core.host.readings import (
     normalise_pci,
 )
 from warmset.core.host.runners import judge_runners
+from warmset.core.host.survey import HostSurvey, plain_memory
 from warmset.core.model import (
     Device,
     DeviceId,
+    Entry,
     HostMemory,
     ModelKey,
     Quality,
@@ -33,6 +43,10 @@ from warmset.core.model import (
     Resident,
     unknown,
 )
+from warmset.core.settings import Settings
+from warmset.errors import BackendTimeout
+from warmset.shell.observe import see
+from warmset.shell.wiring import Connection, SystemClock
 
 GPU = DeviceId("GPU-1")
 HEXES = ("aa", "bb", "cc")
@@ -278,3 +292,78 @@ def test_pci_addresses_settle(text: str) -> None:
 def test_no_command_line_raises(argv: list[str]) -> None:
     """Any argv is understood as something."""
     parse_command(argv)
+
+
+class AnyServer:
+    """A server with these rows; `None` is a list that does not come in time."""
+
+    url = "http://127.0.0.1:11434"
+
+    def __init__(self, rows: tuple[Resident, ...] | None) -> None:
+        self.rows = rows
+
+    def version(self) -> str:
+        """Returns a version."""
+        return "0.33.0"
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Returns one of the models that runners may have."""
+        entry = Entry(
+            key=ModelKey(f"sha256:{HEXES[0]}"),
+            names=("m:latest",),
+            manifest_digests={},
+            file_bytes=1,
+        )
+        return (entry,)
+
+    def residents(self, entries: tuple[Entry, ...]) -> tuple[Resident, ...]:
+        """Returns the rows, or times out."""
+        if self.rows is None:
+            raise BackendTimeout("late")
+        return self.rows
+
+
+@given(
+    st.lists(st.tuples(gpus(), tables(), residents), min_size=1, max_size=3),
+    readings(),
+    st.booleans(),
+)
+def test_status_can_always_be_shown_and_invents_nothing(
+    looks: list[tuple[GpuReading, ProcessView, tuple[Resident, ...] | None]],
+    available: Reading[int],
+    is_own: bool,
+) -> None:
+    """Any run of looks gives JSON without NaN and a table; sums hold and unknown is never 0."""
+    picture = None
+    for reading, view, rows in looks:
+        machine = HostSurvey(
+            memory=plain_memory(available, available, reason="test"),
+            gpus=(GpuSurvey(source="test", devices=(reading,)),),
+            processes=view,
+            is_own_address=is_own,
+        )
+        connection = Connection(
+            server=AnyServer(rows),  # type: ignore[arg-type] - no lever is pulled
+            clock=SystemClock(),
+            is_local=is_own,
+            survey=lambda machine=machine: machine,
+        )
+        seen = see(connection, Settings(), before=picture)
+        picture = seen.picture
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            emit(describe(seen, Settings()), one_line=True)
+            print_status(seen, Settings(), wide=True, no_color=True)
+        document = json.loads(text.getvalue().splitlines()[0])
+        (device,) = document["devices"]
+        known = sum(share["used_bytes"] or 0 for share in device["shares"])
+        taken = device["taken_bytes"]["value"]
+        assert taken is None or known - device["excess_bytes"] == taken
+        for resident in document["residents"] or ():
+            observed = resident["observed_bytes"]
+            assert (observed["value"] is None) == (observed["quality"] == "unknown")
+            counted = resident["observed_by_device"].values()
+            if observed["value"] is not None:
+                assert observed["value"] == sum(counted)
+        if rows is None:
+            assert document["residents"] is None

@@ -43,7 +43,8 @@ def describe(seen: Seen, settings: Settings) -> Document:
         },
         "drivers": {s.source: s.driver for s in seen.survey.gpus if s.driver},
         "devices": [_device(reading, seen, settings) for reading in seen.survey.readings],
-        "memory": describe_memory(seen.survey.memory),
+        "memory": describe_memory(seen.survey.memory)
+        | {"available_after_models_bytes": describe_reading(observation.memory.available_bytes)},
         "entries": [_entry(entry, settings) for entry in observation.entries],
         "residents": None if residents is None else [_resident(r, seen) for r in residents],
         "runners": [_runner(runner, seen) for runner in picture.runners],
@@ -64,7 +65,7 @@ def describe_reading(reading: Reading[int] | Reading[float]) -> Document:
     }
 
 
-def describe_memory(memory: MemorySurvey) -> Document:
+def describe_memory(memory: MemorySurvey) -> dict[str, object]:
     """Returns RAM as the server may use it, its limit, and the signs of pressure."""
     return {
         "total_bytes": describe_reading(memory.memory.total_bytes),

@@ -291,6 +291,7 @@ def _reading_rows(seen: Seen) -> Iterator[Row]:
     memory = seen.survey.memory
     yield _reading_row("RAM for the server", memory.memory.total_bytes)
     yield _reading_row("RAM available to it", memory.memory.available_bytes)
+    yield _reading_row("RAM left by CPU models", seen.observation.memory.available_bytes)
     yield _reading_row("RAM of the host", memory.host_total_bytes)
     yield _reading_row("RAM limit", memory.limit_bytes)
     yield _reading_row("swap free", memory.swap_free_bytes)

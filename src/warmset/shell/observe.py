@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from warmset.core.host.commands import Role
 from warmset.core.host.picture import Picture, draw_picture
+from warmset.core.host.ram import available_after_models
 from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import Sight, Vantage
 from warmset.core.model import Entry, Observation, Resident, ServerSettings
@@ -84,7 +85,10 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
             entries=entries,
             residents=residents,
             devices=tuple(reading.device for reading in survey.readings),
-            memory=survey.memory.memory,
+            memory=replace(
+                survey.memory.memory,
+                available_bytes=available_after_models(survey.memory.memory, picture),
+            ),
             settings=merge_settings(settings.server, survey.settings),
             notes=(*connection.notes, *notes, *_sight_notes(sight), *_device_notes(survey)),
         )

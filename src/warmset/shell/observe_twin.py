@@ -89,6 +89,7 @@ def _processes(host: TwinHost) -> ProcessView:
     if not host.is_up:
         return ProcessView(pid_space=PidSpace.HOST)
     models = {runner.pid: runner.model for runner in host.scheduler.loaded.values()}
+    outside = {r.pid: r.total_bytes - r.vram_bytes for r in host.scheduler.loaded.values()}
     loading = host.scheduler.loading
     found = [
         _process(SERVER_PID, "ollama", Command(role=Role.SERVER, program="ollama"), parent_pid=0),
@@ -96,7 +97,7 @@ def _processes(host: TwinHost) -> ProcessView:
     ]
     for pid in {*models, *host.cards.holders}:
         model = models.get(pid, loading.model if loading is not None else None)
-        found.append(_process(pid, "llama-server", _command(model)))
+        found.append(_process(pid, "llama-server", _command(model), ram_bytes=outside.get(pid)))
     return ProcessView(processes={one.pid: one for one in found}, pid_space=PidSpace.HOST)
 
 
@@ -111,10 +112,23 @@ def _command(model: TwinModel | None) -> Command:
 
 
 def _process(
-    pid: int, name: str, command: Command, *, parent_pid: int = SERVER_PID
+    pid: int,
+    name: str,
+    command: Command,
+    *,
+    parent_pid: int = SERVER_PID,
+    ram_bytes: int | None = None,
 ) -> ProcessFacts:
+    """A twin's RAM is taken for good: it has no page cache."""
+    held = None if ram_bytes is None else max(0, ram_bytes)
     return ProcessFacts(
-        pid=pid, parent_pid=parent_pid, name=name, command=command, started_at=float(pid)
+        pid=pid,
+        parent_pid=parent_pid,
+        name=name,
+        command=command,
+        started_at=float(pid),
+        resident_bytes=held,
+        anonymous_bytes=held,
     )
 
 
