@@ -20,7 +20,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from warmset.core.policy import POLICIES, Event, Held, ModelCost, Policy, View
+from warmset.core.policy import DEFAULT_POLICY, POLICIES, Event, Held, ModelCost, Policy, View
 
 
 class HarnessModel(Protocol):
@@ -120,6 +120,16 @@ def _held(r: HarnessResident) -> Held:
         uses=r.uses,
         keep_alive_seconds=None if r.keep_alive == math.inf else r.keep_alive,
     )
+
+
+def factory() -> Adapter:
+    """Returns warmset's policy, preloads allowed."""
+    return Adapter(POLICIES[DEFAULT_POLICY]())
+
+
+def factory_demand() -> Adapter:
+    """Returns warmset's policy without preloads."""
+    return Adapter(POLICIES["worth-demand"]())
 
 
 def __getattr__(name: str) -> Callable[[], Adapter]:

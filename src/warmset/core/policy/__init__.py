@@ -15,10 +15,15 @@ from warmset.core.policy.lru import Lru
 from warmset.core.policy.ollama import DEFAULT_LIMIT_PER_GPU, Ollama
 from warmset.core.policy.ttl import Ttl
 from warmset.core.policy.victims import choose_victims
+from warmset.core.policy.worth import Worth
 from warmset.core.units import HOUR, MINUTE
+
+DEFAULT_POLICY: Final = "worth"
 
 POLICIES: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
     {
+        "worth": Worth,
+        "worth-demand": lambda: Worth(preload=False),
         "ollama": Ollama,
         "ollama-max3": lambda: Ollama(max_loaded=DEFAULT_LIMIT_PER_GPU),
         "ollama-forever": lambda: Ollama(seconds=None),
@@ -36,6 +41,7 @@ POLICIES: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
 """The policies by the names that configuration and reports use."""
 
 __all__ = [
+    "DEFAULT_POLICY",
     "POLICIES",
     "Decision",
     "Event",

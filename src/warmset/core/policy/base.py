@@ -32,6 +32,7 @@ class ModelCost:
     id: str
     bytes: int
     load_seconds: float
+    priority: int = 0  # a preload never displaces a higher one
     may_preload: bool = True  # the operator's `preload = false` clears it
 
 

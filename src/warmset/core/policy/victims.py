@@ -24,7 +24,13 @@ Source: 2 * 2^10 sums take a millisecond or two in CPython; measured, README of 
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
+    """A resident that may go.
+
+    Units:
+        `value` is what is lost with it, not negative; a lower `priority` goes first.
+    """
+
     id: str
     bytes: int
     priority: float
@@ -55,15 +61,18 @@ def choose_victims(
         FactsError: a resident without one of the keys, a value that is no finite number or
             negative, or an id that comes twice.
     """
-    candidates = _read(residents)
-    short = need_bytes - free_bytes
-    if short <= 0:
+    return best_victims(_read(residents), need_bytes - free_bytes)
+
+
+def best_victims(candidates: Iterable[Candidate], short_bytes: int) -> tuple[str, ...] | None:
+    """Returns the best set that frees `short_bytes`, by the rule of `choose_victims`."""
+    if short_bytes <= 0:
         return ()
-    weights = _weights(candidates)
-    chosen = cheapest_cover([c.bytes for c in candidates], weights, short)
+    rows = sorted(candidates, key=lambda c: c.id)
+    chosen = cheapest_cover([c.bytes for c in rows], _weights(rows), short_bytes)
     if chosen is None:
         return None
-    gone = sorted((candidates[i] for i in chosen), key=lambda c: (c.priority, c.value, c.id))
+    gone = sorted((rows[i] for i in chosen), key=lambda c: (c.priority, c.value, c.id))
     return tuple(c.id for c in gone)
 
 
@@ -135,7 +144,7 @@ def _sums(items: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return sums
 
 
-def _weights(candidates: Sequence[_Candidate]) -> list[int]:
+def _weights(candidates: Sequence[Candidate]) -> list[int]:
     """Returns whole numbers whose sums compare as the rule says.
 
     A finite float is a whole number over a power of two, so values become exact integers. Each
@@ -153,10 +162,10 @@ def _weights(candidates: Sequence[_Candidate]) -> list[int]:
     return [v * place[c.priority] + 1 for v, c in zip(values, candidates, strict=True)]
 
 
-def _read(residents: Iterable[Mapping[str, object]]) -> list[_Candidate]:
-    """Returns those that may go, sorted by id so that the order of the input does not matter."""
+def _read(residents: Iterable[Mapping[str, object]]) -> list[Candidate]:
+    """Returns those that may go."""
     seen: set[str] = set()
-    candidates: list[_Candidate] = []
+    candidates: list[Candidate] = []
     for resident in residents:
         row = _row(resident)
         if row.id in seen:
@@ -167,10 +176,10 @@ def _read(residents: Iterable[Mapping[str, object]]) -> list[_Candidate]:
         seen.add(row.id)
         if not (resident["busy"] or resident["pinned"]):
             candidates.append(row)
-    return sorted(candidates, key=lambda c: c.id)
+    return candidates
 
 
-def _row(resident: Mapping[str, object]) -> _Candidate:
+def _row(resident: Mapping[str, object]) -> Candidate:
     missing = [
         k for k in ("id", "bytes", "priority", "value", "busy", "pinned") if k not in resident
     ]
@@ -187,4 +196,4 @@ def _row(resident: Mapping[str, object]) -> _Candidate:
         raise FactsError(f"resident {name!r}: priority is {priority!r}, not a number")
     if not isinstance(value, int | float) or not isfinite(value) or value < 0:
         raise FactsError(f"resident {name!r}: value is {value!r}, not a number >= 0")
-    return _Candidate(id=name, bytes=size, priority=priority, value=value)
+    return Candidate(id=name, bytes=size, priority=priority, value=value)

@@ -1,0 +1,189 @@
+"""Just-in-time preloads: fetch what is worth more than what it displaces, and earns its load.
+
+Looks only while the loader is idle and nobody waits. A preload has to pay: the load seconds it
+saves, corrected by how often such promises came true, must exceed those of the victims by a share
+of its own load. Min residency and a latch keep it from swapping the same models to and fro.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import Final, NamedTuple
+
+from warmset.core.demand.gaps import GapLaw, Pool
+from warmset.core.demand.grid import Grid
+from warmset.core.policy.base import Decision, Held, ModelCost, View
+from warmset.core.policy.victims import Candidate, best_victims
+from warmset.core.units import HOUR, MINUTE
+
+FINE_PER_OCTAVE: Final = 16
+"""Bins of the law that times preloads: 4 % wide, 40 s at the quarter-hour of a timer."""
+
+LOAD_PRICE: Final = 0.1
+"""Cold seconds that a second of loading ahead must save beyond what it displaces.
+
+Not 0: a load costs power, disk and bus. Not 1: nobody waits for it.
+"""
+
+MIN_RESIDENCY_SECONDS: Final = 10.0
+"""A resident loaded or used so lately is not evicted for a preload.
+
+Source: a pause between two requests of one session. Longer is not safer: timers are done after
+one request, and the latch already keeps models from going to and fro.
+"""
+
+LATCH_SECONDS: Final = MINUTE
+"""A model evicted so lately is not preloaded: an eviction and a reload within it is thrash."""
+
+NEAR_SECONDS: Final = 100.0
+"""What a victim loses at once, as in `worth`."""
+
+LONGEST_SLEEP_SECONDS: Final = HOUR
+"""A candidate is looked at again after this, whatever its law says: the rent moves."""
+
+LOOK_SECONDS: Final = 15.0
+"""Least time between two looks: a load takes seconds, and every look costs work."""
+
+RENT_VICTIMS: Final = 20.0
+"""As in `worth`."""
+
+PROMISE_MEMORY: Final = 0.98
+"""Realised precision looks back over the last 50 preloads."""
+
+CANDIDATES: Final = 5
+"""Best candidates for which victims are searched at one look; the others wait for the next."""
+
+
+class Promise(NamedTuple):
+    """A candidate with what it would save."""
+
+    saved_seconds: float
+    chance: float
+    model: ModelCost
+
+
+class Lookahead:
+    """Decides about preloads. Ages run on the wall clock, since timers do."""
+
+    def __init__(self, models: Mapping[str, ModelCost]) -> None:
+        self.models = models
+        self.pool = Pool(Grid(FINE_PER_OCTAVE))
+        self.laws: dict[str, GapLaw] = {}
+        self.last: dict[str, float] = {}
+        self.gone: dict[str, float] = {}
+        self.asleep: dict[str, float] = {}  # model -> no use looking before
+        self.pending: dict[str, float] = {}  # preloads not used yet -> the chance they had
+        self.promised = self.kept = 1.0
+        self.rent = 0.0
+        self.looked = -inf
+
+    def requested(self, now: float, model: str) -> None:
+        """Learns the gap that this request ends, and that a preload was of use."""
+        law = self.laws.get(model)
+        if law is None:
+            self.laws[model] = GapLaw(self.pool)
+        else:
+            law.add(now - self.last[model])
+        self.last[model] = now
+        self.asleep.pop(model, None)
+        self._settle(model, 1.0)
+
+    def evicted(self, view: View, victims: tuple[str, ...]) -> None:
+        """Learns from the victims of a waiting load what room is worth."""
+        for victim in victims:
+            held = view.residents[victim]
+            law = self.laws.get(victim)
+            if law is not None:
+                outlook = law.outlook(view.now - self.last[victim], 0.0)
+                rate = outlook.hit_rate * held.load_seconds / held.bytes
+                self.rent += (rate - self.rent) / RENT_VICTIMS if self.rent else rate
+            self._let_go(view.now, victim)
+
+    def decide(self, view: View) -> Decision | None:
+        """Returns a preload with its victims if one pays, and when to look again."""
+        if not view.loader_is_idle or view.now < self.looked + LOOK_SECONDS:
+            return None
+        self.looked = view.now
+        promises = self._promises(view)
+        for promise in promises[:CANDIDATES]:
+            victims = self._victims(view, promise)
+            if victims is not None:
+                return self._fetch(view, promise, victims)
+        soonest = min(self.asleep.values(), default=view.now + LONGEST_SLEEP_SECONDS)
+        again = view.now + MINUTE if promises else soonest
+        return Decision(wake_at=max(again, view.now + LOOK_SECONDS))
+
+    def _promises(self, view: View) -> list[Promise]:
+        """Returns what is worth fetching, the best first; puts the others to sleep."""
+        precision = min(1.0, self.kept / self.promised)
+        found: list[Promise] = []
+        for name, law in self.laws.items():
+            model = self.models[name]
+            if name in view.residents or view.now < self.asleep.get(name, -inf):
+                continue
+            if not model.may_preload or view.now < self.gone.get(name, -inf) + LATCH_SECONDS:
+                continue
+            age, rent = view.now - self.last[name], self.rent * model.bytes / model.load_seconds
+            outlook = law.outlook(age, rent)
+            saved = outlook.gain + NEAR_SECONDS * outlook.hit_rate
+            if outlook.gain * precision > LOAD_PRICE:
+                seconds = model.load_seconds * (saved * precision - LOAD_PRICE)
+                found.append(Promise(seconds, outlook.chance, model))
+            else:
+                pays_at = self.last[name] + law.promising_age(age, rent)
+                self.asleep[name] = min(pays_at, view.now + LONGEST_SLEEP_SECONDS)
+        return sorted(found, key=lambda p: (-p.saved_seconds, p.model.id))
+
+    def _victims(self, view: View, promise: Promise) -> tuple[str, ...] | None:
+        """Returns who makes room for a promise, or `None` if it is not worth it."""
+        short = promise.model.bytes - view.free_bytes
+        if short <= 0:
+            return ()
+        rows = [
+            Candidate(h.id, h.bytes, h.priority, self._loss(view.now, h))
+            for h in view.residents.values()
+            if h.priority <= promise.model.priority and self._is_settled(view.now, h)
+        ]
+        victims = best_victims(rows, short)
+        if victims is None:
+            return None
+        lost = sum(row.value for row in rows if row.id in victims)
+        return victims if promise.saved_seconds > lost else None
+
+    def _is_settled(self, now: float, held: Held) -> bool:
+        """Whether min residency is over."""
+        return held.may_go and now >= max(held.loaded_at, held.last_used) + MIN_RESIDENCY_SECONDS
+
+    def _loss(self, now: float, held: Held) -> float:
+        """Returns the load seconds that evicting a resident costs."""
+        law = self.laws.get(held.id)
+        if law is None:
+            return 0.0
+        rent = self.rent * held.bytes / held.load_seconds
+        outlook = law.outlook(now - self.last[held.id], rent)
+        return held.load_seconds * (outlook.gain + NEAR_SECONDS * outlook.hit_rate)
+
+    def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
+        for victim in victims:
+            self._let_go(view.now, victim)
+        name = promise.model.id
+        self.pending[name] = promise.chance
+        displaced = f" for {', '.join(victims)}" if victims else " into free room"
+        return Decision(
+            evict=victims,
+            preload=(name,),
+            wake_at=view.now + MINUTE,
+            reasons=(f"{name}: {promise.chance:.0%} to be asked for soon; preload{displaced}",),
+        )
+
+    def _let_go(self, now: float, victim: str) -> None:
+        self.gone[victim] = now
+        self._settle(victim, 0.0)
+
+    def _settle(self, model: str, used: float) -> None:
+        """Weighs a promise against what came of it."""
+        chance = self.pending.pop(model, None)
+        if chance is not None:
+            self.promised = self.promised * PROMISE_MEMORY + chance
+            self.kept = self.kept * PROMISE_MEMORY + used
