@@ -292,3 +292,15 @@ def test_a_model_listed_twice_is_a_programming_error(twice):
     """One set of weights is one candidate."""
     with pytest.raises(AssertionError, match="twice"):
         plan(tuple(model(name, 1) for name in twice), host(24))
+
+
+def test_a_plan_that_takes_too_many_trials_is_grown_by_rank_and_not_called_proved():
+    """Forty models on four GPUs still get a plan within every budget, without a false proof."""
+    sizes = (2, 4, 5, 8, 9, 14, 20, 30)
+    crowd = tuple(model(f"m{n}", sizes[n % 8], value=n * 7 % 50) for n in range(40))
+    machine = host(24, 24, 24, 24)
+    outcome = plan(crowd, machine)
+    assert len(outcome.members) >= 4
+    assert not outcome.is_proved
+    for card in machine.gpus:
+        assert sum(m.upper.get(card.id, 0) for m in outcome.members) <= card.usable_bytes

@@ -32,7 +32,7 @@ from warmset.core.units import format_bytes
 MAX_WORLDS: Final = 8
 """Outcomes followed side by side; a plan with more is left to chance and not made."""
 
-ORDER_STEPS: Final = 4000
+ORDER_STEPS: Final = 400
 """Simulated loads of one search for an order."""
 
 
@@ -127,6 +127,7 @@ def find_order(
     *,
     accepts: Callable[[World], bool] | None = None,
     steps: int = ORDER_STEPS,
+    budget: Effort | None = None,
 ) -> tuple[tuple[Candidate, ...], World] | None:
     """Returns an order in which all of `wanted` load beside `start`, and the likeliest outcome.
 
@@ -138,9 +139,10 @@ def find_order(
         wanted: what is to be loaded.
         accepts: a further condition on the outcome.
         steps: simulated loads at most; beyond, no order counts as found.
+        budget: of several such searches, if this is one of them.
     """
     todo = tuple(sorted(wanted, key=largest_first))
-    effort = Effort(steps)
+    effort = Effort(steps) if budget is None else budget.part(steps)
     seen: set[tuple[frozenset[ModelKey], tuple[object, ...]]] = set()
 
     def extend(
@@ -163,6 +165,8 @@ def find_order(
         return None
 
     found = extend((start,), todo)
+    if budget is not None:
+        budget.used -= max(0, effort.limit - effort.used)
     return None if found is None else (found[0], found[1][0])
 
 

@@ -19,7 +19,7 @@ from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.conflict import smallest_infeasible
 from warmset.core.planner.explain import why_impossible, why_left_out
-from warmset.core.planner.problem import Solution
+from warmset.core.planner.problem import Effort, Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
 from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
@@ -28,11 +28,11 @@ from warmset.core.planner.wanted import Wanted, state_problem
 from warmset.core.planner.worlds import Loaded
 from warmset.core.units import format_bytes
 
-MAX_PROPOSALS: Final = 200
-"""Sets that Ollama's rules may refuse before the plan settles for the pins and what fits."""
+PLAN_LOADS: Final = 1500
+"""Simulated loads in search of the best set; beyond, the plan is grown by rank and not proved."""
 
-CUT_CHECKS: Final = 60
-"""Feasibility checks spent on making one refusal as small as possible."""
+GROW_LOADS: Final = 60
+"""Simulated loads for each model that joins a plan grown by rank."""
 
 
 def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEFAULT_WORK) -> Plan:
@@ -65,35 +65,54 @@ def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEF
 def _choose(
     host: HostCapacity, candidates: Sequence[Candidate], work: int
 ) -> tuple[Wanted, Solution, Route]:
-    """Proposes sets, best first, until Ollama's rules accept one."""
+    """Proposes sets, best first, until Ollama's rules accept one or the loads are used up."""
     cuts: list[frozenset[int]] = []
+    loads = Effort(PLAN_LOADS)
     while True:
         wanted = state_problem(host, candidates, conflicts=cuts)
         solution = solve(wanted.problem, work=work)
         assert solution is not None, "the pins were found to fit"
         chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
-        route = find_route(host, chosen)
+        route = find_route(host, chosen, loads)
+        if route is None and loads.is_spent:
+            route = _grow_route(host, chosen, candidates)
+            solution = replace(solution, is_proved=False)
         if route is not None:
-            route = self_restoring(host, chosen, route) or route
-            if len(cuts) > MAX_PROPOSALS:
-                solution = replace(solution, is_proved=False)
-            return wanted, solution, route
-        cuts.append(_smallest_refused(host, wanted, solution, is_last=len(cuts) >= MAX_PROPOSALS))
+            members = [loaded.candidate for loaded in route.world]
+            return wanted, solution, self_restoring(host, members, route) or route
+        cuts.append(_refused_part(host, wanted, solution, loads))
 
 
-def _smallest_refused(
-    host: HostCapacity, wanted: Wanted, solution: Solution, *, is_last: bool
+def _refused_part(
+    host: HostCapacity, wanted: Wanted, solution: Solution, loads: Effort
 ) -> frozenset[int]:
-    """Returns the fewest of the chosen that Ollama would not hold together."""
+    """Returns a part of the chosen that Ollama would not hold, all of which it takes."""
     members = sorted(solution.chosen, key=lambda n: wanted.candidates[n].rank, reverse=True)
 
     def is_feasible(subset: frozenset[int]) -> bool:
-        return find_route(host, [wanted.candidates[n] for n in sorted(subset)]) is not None
+        part = [wanted.candidates[n] for n in sorted(subset)]
+        return find_route(host, part, loads) is not None or loads.is_spent
 
-    if not is_last:
-        return smallest_infeasible(members, is_feasible, checks=CUT_CHECKS)
-    optional = [n for n in members if not wanted.candidates[n].pin]
-    return frozenset((*(n for n in members if n not in optional), optional[-1]))
+    return smallest_infeasible(members, is_feasible, checks=0)
+
+
+def _grow_route(
+    host: HostCapacity, chosen: Sequence[Candidate], candidates: Sequence[Candidate]
+) -> Route:
+    """Returns a route for the pins and whatever joins them: the chosen by rank, then the rest."""
+    pins = [c for c in chosen if c.pin]
+    route = find_route(host, pins)
+    assert route is not None, "the pins were found to load"
+    members = pins
+    favourites = {c.key for c in chosen}
+    queue = sorted(candidates, key=lambda c: (c.key in favourites, c.rank), reverse=True)
+    for candidate in queue:
+        if candidate.pin or len(members) >= host.max_count:
+            continue
+        longer = find_route(host, [*members, candidate], Effort(GROW_LOADS))
+        if longer is not None:
+            members, route = [*members, candidate], longer
+    return route
 
 
 def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | None:

@@ -14,6 +14,7 @@ from typing import Final
 from warmset.core.planner.admission import find_order, largest_first
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.problem import Effort
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.worlds import World, charge, headroom, held, ram_room
 
@@ -33,7 +34,9 @@ class Route:
     world: World
 
 
-def find_route(host: HostCapacity, members: Sequence[Candidate]) -> Route | None:
+def find_route(
+    host: HostCapacity, members: Sequence[Candidate], budget: Effort | None = None
+) -> Route | None:
     """Returns how all members become resident together; `None`: Ollama would not do it."""
     residents = [c for c in members if c.is_resident]
     missing = [c for c in members if not c.is_resident]
@@ -44,11 +47,11 @@ def find_route(host: HostCapacity, members: Sequence[Candidate]) -> Route | None
         start = standing_world(host, stay)
         if start is None or not is_within(host, start):
             continue
-        found = find_order(host, start, (*missing, *reloads))
+        found = find_order(host, start, (*missing, *reloads), budget=budget)
         if found is not None:
             return Route(reloads=reloads, loads=found[0], world=found[1])
     if stuck:  # they become idle one day: what would hold then?
-        found = find_order(host, (), members)
+        found = find_order(host, (), members, budget=budget)
         if found is not None:
             return Route(reloads=tuple(residents), loads=found[0], world=found[1])
     return None
