@@ -12,8 +12,9 @@ from warmset.core.twin.cards import Cards
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.discovery import Discovery, DriverDiscovery
 from warmset.core.twin.events import Event, Failed, Granted, LoadStarted, Unloaded
+from warmset.core.twin.loading import SystemMemory
 from warmset.core.twin.runner import LoadOrder, LoadResult, Request, Runner, TwinModel
-from warmset.core.twin.scheduler import Scheduler, SystemMemory
+from warmset.core.twin.scheduler import Scheduler
 from warmset.core.units import GIB
 
 LOAD_SECONDS = 4.0

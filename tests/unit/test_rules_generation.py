@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from warmset.core.ollama.admission import max_loaded
+from warmset.core.ollama.context import default_context
 from warmset.core.ollama.generation import NEWEST, generation_of, parse_version
+from warmset.core.ollama.keepalive import duration_on_reuse
+from warmset.core.units import GIB
 
 
 @pytest.mark.parametrize(
@@ -39,12 +43,8 @@ def test_unknown_versions_behave_as_the_newest() -> None:
 @pytest.mark.parametrize(
     ("fact", "before", "since"),
     [
-        ("has_ps", "0.1.37", "0.1.38"),
         ("keeps_duration_on_reuse", "0.1.48", "0.2.0"),
-        ("has_generate_unload", "0.3.10", "0.3.11"),
-        ("has_capabilities_in_show", "0.6.3", "0.6.4"),
-        ("breaks_ties_by_name", "0.6.5", "0.6.6"),
-        ("reports_context", "0.9.9", "0.10.0"),
+        ("loads_several", "0.1.48", "0.2.0"),
         ("has_context_tiers", "0.15.4", "0.15.5"),
         ("has_automatic_flags", "0.24.0", "0.30.0"),
         ("runs_llama_server", "0.24.0", "0.30.0-rc1"),
@@ -57,12 +57,22 @@ def test_each_change_has_its_version(fact: str, before: str, since: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "context", "parallel"),
-    [("0.6.6", 2048, 4), ("0.6.7", 4096, 2), ("0.10.0", 4096, 1), ("0.15.5", None, 1)],
+    ("text", "context"), [("0.6.6", 2048), ("0.6.7", 4096), ("0.15.4", 4096), ("0.15.5", 262144)]
 )
-def test_defaults_of_context_and_slots_changed(
-    text: str, context: int | None, parallel: int
-) -> None:
-    """2048 and 4, then 4096 and 2, then one slot, then context by the host's memory."""
-    generation = generation_of(text)
-    assert (generation.default_context, generation.default_parallel) == (context, parallel)
+def test_the_default_context_changed(text: str, context: int) -> None:
+    """2048, then 4096, then by the memory of the host."""
+    assert default_context([80 * GIB], 0, generation_of(text)) == context
+
+
+def test_the_automatic_limit_was_one_model() -> None:
+    """Before 0.2.0 a second model needed OLLAMA_MAX_LOADED_MODELS."""
+    assert max_loaded(0, 2, generation_of("0.1.48")) == 1
+    assert max_loaded(4, 2, generation_of("0.1.48")) == 4
+    assert max_loaded(0, 2, generation_of("0.2.0")) == 6
+
+
+def test_requests_once_reset_the_duration() -> None:
+    """Before 0.2.0 a request without keep_alive gave the server's default back."""
+    assert duration_on_reuse(None, 3600.0, 300.0, generation_of("0.1.48")) == 300.0
+    assert duration_on_reuse(None, 3600.0, 300.0, generation_of("0.2.0")) == 3600.0
+    assert duration_on_reuse(60.0, 3600.0, 300.0, generation_of("0.1.48")) == 60.0

@@ -6,9 +6,9 @@ import pytest
 
 from warmset.core.host.survey import survey_of_elsewhere
 from warmset.core.model import Entry, ModelKey, Resident, ServerSettings
-from warmset.core.settings import Settings
+from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, BadStatus, Unreachable, WarmsetError
-from warmset.shell.observe import merge_settings, observe
+from warmset.shell.observe import observe
 from warmset.shell.wiring import Connection, SystemClock
 
 ENTRY = Entry(key=ModelKey("sha256:a"), names=("a:latest",), manifest_digests={}, file_bytes=1)
@@ -107,6 +107,6 @@ def test_what_was_seen_of_a_server_beats_what_was_said_of_it() -> None:
     """The operator's word fills what could not be seen; a seen 0 or false is seen."""
     said = ServerSettings(num_parallel=4, sched_spread=True, context_length=8192)
     seen = ServerSettings(num_parallel=1, sched_spread=False)
-    merged = merge_settings(said, seen)
+    merged = merge_server(said, seen)
     assert (merged.num_parallel, merged.sched_spread, merged.context_length) == (1, False, 8192)
-    assert merge_settings(ServerSettings(), ServerSettings()) == ServerSettings()
+    assert merge_server(ServerSettings(), ServerSettings()) == ServerSettings()

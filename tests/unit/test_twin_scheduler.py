@@ -11,7 +11,8 @@ from warmset.core.model import FOREVER
 from warmset.core.ollama.types import Gpu
 from warmset.core.twin.discovery import DriverDiscovery, RunnerDiscovery
 from warmset.core.twin.events import Granted, LoadEnded
-from warmset.core.twin.scheduler import LOAD_CANCELED, QUEUE_FULL
+from warmset.core.twin.loading import LOAD_CANCELED
+from warmset.core.twin.scheduler import QUEUE_FULL
 from warmset.core.units import GIB
 
 A, B, C, D = (model(name, 6) for name in "abcd")

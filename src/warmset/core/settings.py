@@ -7,7 +7,7 @@ nothing of files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from warmset.core.model import Device, ServerSettings, normalise_name
@@ -131,6 +131,15 @@ class Settings:
         if not found:
             return ModelPolicy(name=names[0])
         return max(found, key=lambda policy: (policy.pin, policy.priority))
+
+
+def merge_server(said: ServerSettings, seen: ServerSettings) -> ServerSettings:
+    """Returns a server's settings: what was seen of it beats what the operator said of it."""
+    values = {}
+    for item in fields(ServerSettings):
+        found = getattr(seen, item.name)
+        values[item.name] = getattr(said, item.name) if found is None else found
+    return ServerSettings(**values)
 
 
 def normalise_gpu(name: str) -> str:

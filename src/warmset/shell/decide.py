@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from warmset.core.model import Observation
-from warmset.core.planner.build import build_candidates, build_host, merged_server
+from warmset.core.planner.build import build_candidates, build_host
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.planning import plan
 from warmset.core.planner.result import Plan
-from warmset.core.settings import Settings
+from warmset.core.settings import Settings, merge_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Decision:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What was neither seen of the server nor said of it: Ollama's default is assumed."""
-        env, server = self.host.env, merged_server(self.observation, self.settings)
+        env, server = self.host.env, merge_server(self.settings.server, self.observation.settings)
         assumed = (
             (server.max_loaded_models, f"at most {self.host.max_count} models"),
             (server.num_parallel, f"{env.num_parallel} slot each"),

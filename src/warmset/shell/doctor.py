@@ -11,13 +11,13 @@ from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import Lever
 from warmset.core.model import Resident
 from warmset.core.ollama.generation import generation_of
-from warmset.core.settings import Settings
+from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError
 from warmset.shell.doctor_install import examine_files, examine_software
 from warmset.shell.doctor_machine import examine_machine
 from warmset.shell.doctor_probe import Health, Probe
 from warmset.shell.doctor_settings import examine_environment, examine_settings
-from warmset.shell.observe import is_server_seen, merge_settings
+from warmset.shell.observe import is_server_seen
 from warmset.shell.wiring import Connection
 
 
@@ -35,7 +35,7 @@ def examine(
         _origin(survey, settings),
         *examine_environment(environment),
         *examine_settings(
-            merge_settings(settings.server, survey.settings),
+            merge_server(settings.server, survey.settings),
             generation=generation_of(version),
             devices=tuple(reading.device for reading in survey.readings)
             if survey.is_own_address

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from warmset.core.host.commands import Role
 from warmset.core.host.picture import Picture, draw_picture
 from warmset.core.host.ram import available_after_models
 from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import Sight, Vantage
-from warmset.core.model import Entry, Observation, Resident, ServerSettings
-from warmset.core.settings import Settings
+from warmset.core.model import Entry, Observation, Resident
+from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, Unreachable
 from warmset.shell.wiring import Connection, connect
 
@@ -89,7 +89,7 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
                 survey.memory.memory,
                 available_bytes=available_after_models(survey.memory.memory, picture),
             ),
-            settings=merge_settings(settings.server, survey.settings),
+            settings=merge_server(settings.server, survey.settings),
             notes=(*connection.notes, *notes, *_sight_notes(sight), *_device_notes(survey)),
         )
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
@@ -113,15 +113,6 @@ def look(settings: Settings) -> Observation:
         return observe(connection, settings)
     finally:
         connection.close()
-
-
-def merge_settings(said: ServerSettings, seen: ServerSettings) -> ServerSettings:
-    """Returns the server's settings: what was seen of it beats what the operator said of it."""
-    values = {}
-    for item in fields(ServerSettings):
-        found = getattr(seen, item.name)
-        values[item.name] = getattr(said, item.name) if found is None else found
-    return ServerSettings(**values)
 
 
 def _residents(

@@ -19,8 +19,8 @@ from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
 from warmset.core.model import FOREVER, Observation, Resident
-from warmset.core.planner.build import merged_server
 from warmset.core.planner.result import ActionKind
+from warmset.core.settings import merge_server
 from warmset.core.units import format_seconds
 
 RENEW_BELOW_RATIO: Final = 0.5
@@ -32,7 +32,7 @@ SAME_SECONDS: Final = 1.0
 
 def rank_leases(observation: Observation, config: Config, state: State, wish: Wish) -> State:
     """Returns the state with the base and the slots of this look."""
-    server = merged_server(observation, config.settings).keep_alive_seconds
+    server = merge_server(config.settings.server, observation.settings).keep_alive_seconds
     foreign = [known.foreign for known in state.models.values()]
     base = max(state.base, config.loop.lease_base)
     limit = config.loop.lease_base_limit

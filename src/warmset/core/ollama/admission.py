@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.ollama.context import server_context
+from warmset.core.ollama.generation import NEWEST, Generation
 from warmset.core.ollama.placement import Placement, available_for, select_placement
 from warmset.core.ollama.predict import (
     automatic_batch,
@@ -55,12 +56,14 @@ class Forecast:
         return self.predicted_bytes + self.surcharge_bytes
 
 
-def max_loaded(setting: int, gpu_count: int) -> int:
+def max_loaded(setting: int, gpu_count: int, generation: Generation = NEWEST) -> int:
     """Returns the limit of loaded models; `setting` 0 means automatic.
 
-    The automatic value is fixed by Ollama at its first load and kept.
+    The automatic value is fixed by Ollama at its first load and kept; before 0.2.0 it was 1.
     """
-    return setting if setting > 0 else MODELS_PER_GPU * max(gpu_count, 1)
+    if setting > 0:
+        return setting
+    return MODELS_PER_GPU * max(gpu_count, 1) if generation.loads_several else 1
 
 
 def is_partial_offload(shape: LoadShape, file: WeightsFile) -> bool:

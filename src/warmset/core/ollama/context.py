@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from warmset.core.ollama.generation import NEWEST, Generation
 from warmset.core.ollama.types import U64, WeightsFile
 from warmset.core.units import GIB
 
@@ -34,12 +35,18 @@ ONE_SLOT_FAMILIES: Final = frozenset(
 """Families that Ollama never runs with more than one slot. Source: `sched.go: load`."""
 
 
-def default_context(gpu_total_bytes: Iterable[int], gpu_overhead_bytes: int = 0) -> int:
-    """Returns the context tier of a host, from the sum of its GPUs' memory.
+def default_context(
+    gpu_total_bytes: Iterable[int],
+    gpu_overhead_bytes: int = 0,
+    generation: Generation = NEWEST,
+) -> int:
+    """Returns the context of a host where nobody says one: a tier by the sum of its GPUs' memory.
 
     The overhead is subtracted per GPU in unsigned arithmetic, so an overhead larger than a
-    GPU wraps to a huge sum, as it does in Ollama.
+    GPU wraps to a huge sum, as it does in Ollama. Before 0.15.5 it was one number for all hosts.
     """
+    if generation.default_context is not None:
+        return generation.default_context
     total = 0
     for gpu_bytes in gpu_total_bytes:
         total = (total + gpu_bytes - gpu_overhead_bytes) & U64

@@ -19,17 +19,12 @@ class Generation:
     """How a version of Ollama behaves where versions differ."""
 
     version: Version | None  # None: unknown or a development build
-    has_ps: bool = True  # 0.1.38
     keeps_duration_on_reuse: bool = True  # 0.2.0; before, every request reset it
-    has_generate_unload: bool = True  # 0.3.11
-    breaks_ties_by_name: bool = True  # 0.6.6
-    has_capabilities_in_show: bool = True  # 0.6.4
-    reports_context: bool = True  # 0.10.0
+    loads_several: bool = True  # 0.2.0; before, one model unless the limit was set
     has_context_tiers: bool = True  # 0.15.5
     has_automatic_flags: bool = True  # 0.30.0; safe pings echo num_ctx from here on
     runs_llama_server: bool = True  # 0.30.0
     default_context: int | None = None  # without tiers: 2048, from 0.6.7 4096
-    default_parallel: int = 1  # 0.10.0; before, 4 or 2 where it fitted
 
 
 NEWEST: Final = Generation(version=None)
@@ -52,15 +47,10 @@ def generation_of(text: str | None) -> Generation:
     tiers = version >= (0, 15, 5)
     return Generation(
         version=version,
-        has_ps=version >= (0, 1, 38),
         keeps_duration_on_reuse=version >= (0, 2, 0),
-        has_generate_unload=version >= (0, 3, 11),
-        breaks_ties_by_name=version >= (0, 6, 6),
-        has_capabilities_in_show=version >= (0, 6, 4),
-        reports_context=version >= (0, 10, 0),
+        loads_several=version >= (0, 2, 0),
         has_context_tiers=tiers,
         has_automatic_flags=version >= (0, 30, 0),
         runs_llama_server=version >= (0, 30, 0),
         default_context=None if tiers else 4096 if version >= (0, 6, 7) else 2048,
-        default_parallel=1 if version >= (0, 10, 0) else 2 if version >= (0, 6, 7) else 4,
     )

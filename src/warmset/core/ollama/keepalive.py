@@ -18,6 +18,7 @@ import re
 from typing import Final
 
 from warmset.core.model import FOREVER
+from warmset.core.ollama.generation import NEWEST, Generation
 
 DEFAULT_KEEP_ALIVE: Final = 300.0
 """Source: `envconfig.KeepAlive`, 5 minutes."""
@@ -159,9 +160,19 @@ def duration_on_load(requested: float | None, default: float) -> float:
     return default if requested is None else requested
 
 
-def duration_on_reuse(requested: float | None, current: float) -> float:
-    """Returns the duration of a resident runner once this request has reached it."""
-    return current if requested is None else requested
+def duration_on_reuse(
+    requested: float | None,
+    current: float,
+    default: float = DEFAULT_KEEP_ALIVE,
+    generation: Generation = NEWEST,
+) -> float:
+    """Returns the duration of a resident runner once this request has reached it.
+
+    `default` is the server's: before 0.2.0 every request without a value reset to it.
+    """
+    if requested is not None:
+        return requested
+    return current if generation.keeps_duration_on_reuse else default
 
 
 def eviction_rank(duration: float) -> tuple[bool, float]:

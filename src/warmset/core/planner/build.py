@@ -14,7 +14,6 @@ from warmset.core.model import (
     ModelKey,
     Observation,
     Resident,
-    ServerSettings,
 )
 from warmset.core.ollama.context import default_context, effective_context, slots
 from warmset.core.ollama.env import ServerEnv
@@ -23,7 +22,7 @@ from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
 from warmset.core.planner.candidates import Candidate, Need, Spread, expected_saving
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.locate import Located, locate_residents
-from warmset.core.settings import ModelPolicy, Settings
+from warmset.core.settings import ModelPolicy, Settings, merge_server
 from warmset.core.units import MIB
 from warmset.errors import FactsError
 
@@ -52,7 +51,7 @@ def build_host(
         settings: with the budget.
         located: device -> bytes of residents, as the driver shows them, where that is known.
     """
-    env = ServerEnv.from_settings(merged_server(observation, settings))
+    env = ServerEnv.from_settings(merge_server(settings.server, observation.settings))
     where = locate_residents(observation, located or {})
     devices = enumerate(observation.devices)
     gpus = tuple(_gpu(position, device, settings, where) for position, device in devices)
@@ -67,16 +66,6 @@ def build_host(
         notes=notes,
     )
     return host, where
-
-
-def merged_server(observation: Observation, settings: Settings) -> ServerSettings:
-    """Returns the server's settings: what was seen of it, else the operator's word."""
-    stated, seen = settings.server, observation.settings
-    values = {
-        name: getattr(stated, name) if getattr(seen, name) is None else getattr(seen, name)
-        for name in ServerSettings.__dataclass_fields__
-    }
-    return ServerSettings(**values)
 
 
 def _gpu(position: int, device: Device, settings: Settings, where: Located) -> GpuCapacity:

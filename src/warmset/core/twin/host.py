@@ -14,6 +14,7 @@ from typing import Final
 
 from warmset.core.ollama.context import default_context
 from warmset.core.ollama.env import ServerEnv
+from warmset.core.ollama.generation import generation_of
 from warmset.core.ollama.options import load_shape
 from warmset.core.ollama.types import Gpu, LoadShape, OptionValues
 from warmset.core.twin.cards import Cards
@@ -21,9 +22,10 @@ from warmset.core.twin.clock import Timeline
 from warmset.core.twin.discovery import Discovery, RunnerDiscovery
 from warmset.core.twin.events import Event, Failed, Granted
 from warmset.core.twin.library import VISION, InstalledModel, Library
+from warmset.core.twin.loading import SystemMemory
 from warmset.core.twin.physics import Physics
 from warmset.core.twin.runner import Request, Runner
-from warmset.core.twin.scheduler import Scheduler, SystemMemory
+from warmset.core.twin.scheduler import Scheduler
 from warmset.core.twin.unloading import GO_LONGEST_SECONDS
 
 RUNNER_DIED: Final = "an error was encountered while running the model: unexpected EOF"
@@ -135,8 +137,9 @@ class TwinHost:
         for device, count in spec.foreign_bytes.items():
             self.cards.set_foreign(device, count)
         self.library = Library(spec.models)
+        self._generation = generation_of(spec.version)
         self.default_num_ctx = default_context(
-            (gpu.total_bytes for gpu in spec.gpus), spec.env.gpu_overhead_bytes
+            (gpu.total_bytes for gpu in spec.gpus), spec.env.gpu_overhead_bytes, self._generation
         )
         self.is_up = True
         self.starts = 1
@@ -314,6 +317,7 @@ class TwinHost:
             listener=self._hear,
             recovery_timeout=self._recovery_timeout,
             first_pid=first_pid,
+            generation=self._generation,
         )
 
     def _hear(self, event: Event) -> None:

@@ -1,6 +1,7 @@
 """Ollama's scheduler as a discrete-event machine: the queue and its one load at a time.
 
-Rules that must change together with `unloading.py` (Ollama v0.33 `server/sched.go`):
+Rules that must change together with `loading.py` and `unloading.py`
+(Ollama v0.33 `server/sched.go`):
 
 - One queue, first in first out, one load at a time. A request for a compatible resident model
   never queues. While the head waits for an unload, everything behind it waits too.
@@ -16,52 +17,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from warmset.core.ollama.admission import (
-    Forecast,
-    forecast_load,
-    max_loaded,
-    mmap_off_reason,
-)
+from warmset.core.ollama.admission import max_loaded
 from warmset.core.ollama.belief import subtract_known
-from warmset.core.ollama.context import effective_context, next_lower_auto_context, slots
+from warmset.core.ollama.context import effective_context, next_lower_auto_context
 from warmset.core.ollama.env import ServerEnv
-from warmset.core.ollama.keepalive import duration_on_load, duration_on_reuse
+from warmset.core.ollama.generation import NEWEST, Generation
+from warmset.core.ollama.keepalive import duration_on_reuse
 from warmset.core.ollama.reload import reload_reason
-from warmset.core.ollama.types import Gpu, LoadShape
+from warmset.core.ollama.types import Gpu
 from warmset.core.ollama.victim import Candidate, choose_victim, is_out_of_memory
 from warmset.core.twin.cards import Cards
-from warmset.core.twin.clock import Timeline, Timer
+from warmset.core.twin.clock import Timeline
 from warmset.core.twin.discovery import Discovery
-from warmset.core.twin.events import Event, Failed, Granted, LoadEnded, LoadStarted
+from warmset.core.twin.events import Event, Failed, Granted
+from warmset.core.twin.loading import Loader, SystemMemory
 from warmset.core.twin.physics import Physics
-from warmset.core.twin.runner import LoadOrder, LoadResult, Request, Runner
+from warmset.core.twin.runner import LoadOrder, Request, Runner
 from warmset.core.twin.unloading import Unloader
 
 QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
-LOAD_CANCELED = "timed out waiting for llama-server to start: context canceled"
-"""Source: `llm/llama_server.go: WaitUntilRunning`; the client, being gone, never reads it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemMemory:
-    """RAM as Ollama sees it. Units: bytes; 0 = unknown."""
-
-    total_bytes: int
-    free_bytes: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Load:
-    """The load in progress."""
-
-    request: Request
-    order: LoadOrder
-    shape: LoadShape
-    result: LoadResult
-    pid: int
-    timer: Timer
 
 
 class Scheduler:
@@ -76,6 +52,7 @@ class Scheduler:
         system: RAM as the server sees it, asked for at each load.
         listener: is told every event, in order.
         recovery_timeout: seconds that an unload waits at most for its memory to come back.
+        generation: of Ollama, where its versions differ.
     """
 
     def __init__(
@@ -90,22 +67,20 @@ class Scheduler:
         listener: Callable[[Event], None],
         recovery_timeout: float = 5.0,
         first_pid: int = 1000,
+        generation: Generation = NEWEST,
     ) -> None:
         self.timeline = timeline
         self.env = env
+        self.generation = generation
         self.loaded: dict[str, Runner] = {}
         self._cards = cards
         self._discovery = discovery
-        self._physics = physics
-        self._system = system
         self._tell = listener
         self._max_loaded = env.max_loaded_models
         self._pending: deque[Request] = deque()
         self._head: Request | None = None
         self._signals_wanted = 0
         self._signals = 0
-        self._load: _Load | None = None
-        self._next_pid = first_pid
         self._attached: dict[int, Runner] = {}
         self._unloader = Unloader(
             timeline,
@@ -115,6 +90,18 @@ class Scheduler:
             on_unloaded=self._on_unloaded,
             tell=listener,
             recovery_timeout=recovery_timeout,
+        )
+        self._loader = Loader(
+            timeline,
+            cards,
+            discovery,
+            physics,
+            env=env,
+            loaded=self.loaded,
+            system=system,
+            on_end=self._on_load_end,
+            tell=listener,
+            first_pid=first_pid,
         )
 
     # -- what clients can do ---------------------------------------------------------------
@@ -139,11 +126,8 @@ class Scheduler:
 
     def cancel(self, request_id: int) -> None:
         """Says that the client is gone: skips a queued request, aborts its load."""
-        load = self._load
-        if load is not None and load.request.id == request_id:
-            load.request.is_cancelled = True
-            load.timer.cancel()
-            self._end_load(replace(load.result, error=LOAD_CANCELED))
+        if self._loader.is_for(request_id):
+            self._loader.abort()
         elif request_id in self._attached:
             self.finish(request_id)
         else:
@@ -175,10 +159,7 @@ class Scheduler:
 
     def shutdown(self) -> None:
         """Stops everything as a server exit does: processes die, nothing is answered."""
-        if self._load is not None:
-            self._load.timer.cancel()
-            self._cards.release(self._load.pid)
-            self._load = None
+        self._loader.stop()
         for runner in self.loaded.values():
             runner.stop_timer()
             self._cards.release(runner.pid)
@@ -193,12 +174,12 @@ class Scheduler:
     @property
     def loading(self) -> LoadOrder | None:
         """The load in progress, if any."""
-        return self._load.order if self._load else None
+        return self._loader.order
 
     @property
     def is_working(self) -> bool:
         """Whether a load or the recovery of freed memory is in progress."""
-        return self._load is not None or self._unloader.is_blocked
+        return self._loader.order is not None or self._unloader.is_blocked
 
     @property
     def waiting(self) -> int:
@@ -218,7 +199,7 @@ class Scheduler:
     def _run(self) -> None:
         """Goes on until the loop has to wait for time or for an unload."""
         self._unloader.run()
-        while self._load is None:
+        while self._loader.order is None:
             if self._head is None:
                 self._signals = 0
                 if not self._pending:
@@ -254,12 +235,13 @@ class Scheduler:
             self._evict_one()
             return
         gpus = self._believed_gpus(request)
-        if self._try_load(request, gpus):
-            return
-        if request.has_retried_oom:
-            self._evict_all(request.model.key)
-        else:
-            self._evict_one()
+        if request.model.broken:
+            self._fail(request, request.model.broken)
+        elif not self._loader.try_start(request, gpus):
+            if request.has_retried_oom:
+                self._evict_all(request.model.key)
+            else:
+                self._evict_one()
 
     def _believed_gpus(self, request: Request) -> tuple[Gpu, ...]:
         views = [runner.view for runner in self.loaded.values()]
@@ -268,17 +250,20 @@ class Scheduler:
             return ()
         gpus = self._discovery.refresh(views)
         if self._max_loaded <= 0:
-            self._max_loaded = max_loaded(0, len(gpus))
+            self._max_loaded = max_loaded(0, len(gpus), self.generation)
         return subtract_known(gpus, views) if wants_gpu else ()
 
     def _is_usable(self, runner: Runner, request: Request) -> bool:
-        return runner.is_alive and reload_reason(runner.shape, request.shape) is None
+        reason = reload_reason(runner.shape, request.shape, self.generation)
+        return runner.is_alive and reason is None
 
     def _use(self, runner: Runner, request: Request, *, was_cold: bool) -> None:
         runner.refs += 1
         runner.stop_timer()
         if not was_cold:
-            runner.duration = duration_on_reuse(request.keep_alive, runner.duration)
+            runner.duration = duration_on_reuse(
+                request.keep_alive, runner.duration, self.env.keep_alive, self.generation
+            )
         self._attached[request.id] = runner
         self._tell(Granted(request_id=request.id, pid=runner.pid, was_cold=was_cold))
 
@@ -302,93 +287,15 @@ class Scheduler:
             self._unloader.expire_soon(runner)
         self._signals_wanted = len(others)
 
-    # -- loading (`load`) -------------------------------------------------------------------
+    # -- the end of a load ------------------------------------------------------------------
 
-    def _try_load(self, request: Request, gpus: tuple[Gpu, ...]) -> bool:
-        """Starts a load or fails the request; `False` when something must be evicted first."""
-        model = request.model
-        if model.broken:
-            self._fail(request, model.broken)
-            return True
-        must_be_full = bool(self.loaded)
-        forecast = self._forecast(request, gpus)
-        # The batch is kept on the request even if the load has to wait, as Ollama does.
-        request.shape = forecast.shape
-        if must_be_full and not forecast.admits:
-            return False
-        self._start(request, forecast, must_be_full=must_be_full)
-        return True
-
-    def _forecast(self, request: Request, gpus: tuple[Gpu, ...]) -> Forecast:
-        model = request.model
-        return forecast_load(
-            model.file,
-            request.shape,
-            gpus,
-            parallel=slots(model.file, self.env.num_parallel, completes=model.completes),
-            completes=model.completes,
-            others_loaded=bool(self.loaded),
-            spread=self.env.sched_spread,
-            flash_setting=self.env.flash_attention,
-            system_free_bytes=self._system().free_bytes,
-        )
-
-    def _start(self, request: Request, forecast: Forecast, *, must_be_full: bool) -> None:
-        system = self._system()
-        mapped = sum(
-            runner.model.file.file_bytes or runner.total_bytes
-            for runner in self.loaded.values()
-            if runner.shape.options.use_mmap is not False
-        )
-        shape = request.shape
-        if not shape.is_mlx and mmap_off_reason(
-            forecast,
-            request.model.file,
-            mapped_bytes=mapped,
-            system_total_bytes=system.total_bytes,
-            system_free_bytes=system.free_bytes,
-        ):
-            options = replace(shape.options, use_mmap=False)
-            shape = replace(shape, options=options, use_mmap_auto=True)
-            request.shape = shape
-        order = LoadOrder(
-            model=request.model,
-            shape=replace(
-                shape, options=replace(shape.options, main_gpu=forecast.placement.main_gpu)
-            ),
-            parallel=forecast.parallel,
-            gpus=forecast.placement.gpus,
-            must_be_full=must_be_full,
-            free_bytes=self._cards.all_free(),
-        )
-        pid, self._next_pid = self._next_pid, self._next_pid + 1
-        result = self._physics.load(order)
-        if request.is_cancelled:
-            # Its turn came although the client is gone: the process starts and is stopped at once.
-            result = LoadResult(seconds=0.0, error=LOAD_CANCELED)
-        self._cards.allocate(
-            pid, {g.device: n for g, n in zip(order.gpus, result.by_position, strict=False)}
-        )
-        self._tell(LoadStarted(order=order, pid=pid))
-        self._load = _Load(
-            request=request,
-            order=order,
-            shape=shape,
-            result=result,
-            pid=pid,
-            timer=self.timeline.after(result.seconds, lambda: self._end_load(result)),
-        )
-
-    def _end_load(self, result: LoadResult) -> None:
-        load = self._load
-        assert load is not None
-        self._load = None
-        self._tell(LoadEnded(order=load.order, pid=load.pid, error=result.error))
-        if result.error:
-            self._cards.release(load.pid)
-            self._after_failure(load.request, result.error)
+    def _on_load_end(self, request: Request, runner: Runner | None, error: str) -> None:
+        if runner is None:
+            self._after_failure(request, error)
         else:
-            self._add_runner(load)
+            self.loaded[request.model.key] = runner
+            self._head = None
+            self._use(runner, request, was_cold=True)
         self._run()
 
     def _after_failure(self, request: Request, error: str) -> None:
@@ -411,24 +318,3 @@ class Scheduler:
     def _fail(self, request: Request, error: str, *, status: int = 500) -> None:
         self._head = None
         self._tell(Failed(request_id=request.id, error=error, status=status))
-
-    def _add_runner(self, load: _Load) -> None:
-        request, order = load.request, load.order
-        num_ctx = effective_context(load.shape.options.num_ctx, load.shape.trained_context)
-        runner = Runner(
-            model=request.model,
-            shape=replace(load.shape, options=replace(load.shape.options, num_ctx=num_ctx)),
-            parallel=order.parallel,
-            gpus=order.gpus,
-            view=self._discovery.view(order, load.result.by_position),
-            vram_bytes=sum(load.result.by_position),
-            total_bytes=load.result.total_bytes,
-            duration=duration_on_load(request.keep_alive, self.env.keep_alive),
-            pid=load.pid,
-            has_discrete_gpu=any(
-                not gpu.integrated and gpu.library != "Metal" for gpu in order.gpus
-            ),
-        )
-        self.loaded[request.model.key] = runner
-        self._head = None
-        self._use(runner, request, was_cold=True)

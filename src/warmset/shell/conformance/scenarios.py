@@ -23,8 +23,9 @@ from warmset.core.twin.cards import Cards
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.discovery import Discovery, DriverDiscovery, RunnerDiscovery, newest_first
 from warmset.core.twin.events import Event, Failed, Granted, LoadEnded, Unloaded
+from warmset.core.twin.loading import SystemMemory
 from warmset.core.twin.runner import LoadOrder, LoadResult, Request, TwinModel
-from warmset.core.twin.scheduler import Scheduler, SystemMemory
+from warmset.core.twin.scheduler import Scheduler
 from warmset.core.units import MIB
 from warmset.shell.conformance.tables import read_gpu
 
