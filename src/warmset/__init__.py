@@ -10,7 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from warmset.core.control.step import step
     from warmset.core.footprint import Footprint, estimate_footprint
+    from warmset.core.planner.packing import Packing, pack
+    from warmset.core.policy.victims import choose_victims
     from warmset.core.settings import Budget, ModelPolicy, Settings
     from warmset.errors import WarmsetError
 
@@ -20,19 +23,27 @@ _HOMES = {
     "Budget": "warmset.core.settings",
     "Footprint": "warmset.core.footprint",
     "ModelPolicy": "warmset.core.settings",
+    "Packing": "warmset.core.planner.packing",
     "Settings": "warmset.core.settings",
     "WarmsetError": "warmset.errors",
+    "choose_victims": "warmset.core.policy.victims",
     "estimate_footprint": "warmset.core.footprint",
+    "pack": "warmset.core.planner.packing",
+    "step": "warmset.core.control.step",
 }
 
 __all__ = [
     "Budget",
     "Footprint",
     "ModelPolicy",
+    "Packing",
     "Settings",
     "WarmsetError",
     "__version__",
+    "choose_victims",
     "estimate_footprint",
+    "pack",
+    "step",
 ]
 
 
