@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ ACTOR = """
 #include <unistd.h>
 /* argv is the role's command line. With PORT in the environment it listens there, on a loopback
  * address that nobody else uses. Orders come on standard input, one line each: "+ name arg arg"
- * starts a child and prints its PID, "-" reaps all children. */
+ * starts a child and prints its PID, "-" reaps all children. With --spin it burns CPU for ever. */
 static void listen_on(const char *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
@@ -39,9 +39,10 @@ static void listen_on(const char *port)
 int main(int argc, char **argv)
 {
     char line[4096], *words[64];
-    (void)argc;
     if (getenv("PORT")) listen_on(getenv("PORT"));
     puts("ready"); fflush(stdout);
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--spin")) for (;;) continue;
     while (fgets(line, sizeof line, stdin)) {
         int n = 0;
         if (line[0] == '-') {
@@ -71,11 +72,18 @@ class Actors:
     Args:
         folder: For the program.
         port: Where the server is to be seen listening.
+        environment: Of the server, which its runners inherit.
     """
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.port = port
+        self.environment = dict(environment or {})
         source = folder / "actor.c"
         source.write_text(ACTOR)
         subprocess.run(["cc", "-o", folder / "actor", source], check=True)
@@ -87,7 +95,7 @@ class Actors:
 
     def start(self, line: str) -> subprocess.Popen[str]:
         """Starts a process with this command line."""
-        env = {"ACTOR": str(self.folder / "llama-server")}
+        env = {"ACTOR": str(self.folder / "llama-server")} | self.environment
         if self.port is not None and line.endswith(" serve"):
             env["PORT"] = str(self.port)
         actor = subprocess.Popen(

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ RESERVED = 400 * MIB
 CARD_0 = "GPU-00000000-0000-4000-8000-000000000000"
 PAST_SECONDS = 4000.0
 """The twin's clock stands this far behind ours, so that a scene can have a past."""
+PATIENCE_SECONDS = 30.0
 LAUNCH = """
 import sys
 from warmset.adapters import procs
@@ -45,7 +46,7 @@ main(sys.argv[1:])
 class Scene:
     """A machine with two cards of 24 GiB and an Ollama on it, and `warmset status` to look."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.nvml = FakeNvml(folder)
         for index in (0, 1):
@@ -54,7 +55,7 @@ class Scene:
         self.twin = TwinHost(spec, physics_of(spec), Timeline(time.time() - PAST_SECONDS))
         self.server = TwinServer(Api(self.twin), speed=None)
         self.server.start()
-        self.actors = Actors(folder, self.server.port)
+        self.actors = Actors(folder, self.server.port, environment)
         self.watches: list[subprocess.Popen[str]] = []
 
     def hexes(self, name: str) -> str:
@@ -67,9 +68,9 @@ class Scene:
         """Returns the key of a model."""
         return f"sha256:{self.hexes(name)}"
 
-    def start_runner(self, name: str) -> int:
+    def start_runner(self, name: str, options: str = "-c 8192 -np 2") -> int:
         """Starts a runner process of a model, which /api/ps does not list yet."""
-        return self.actors.load(self.hexes(name))
+        return self.actors.load(self.hexes(name), options)
 
     def list_model(self, name: str) -> None:
         """Makes /api/ps list a model, idle."""
@@ -171,7 +172,9 @@ def phase(document: dict[str, Any], pid: int) -> str:
 def until(watch: subprocess.Popen[str], fact: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Returns the first document of a watch for which `fact` holds."""
     assert watch.stdout is not None
+    deadline = time.monotonic() + PATIENCE_SECONDS
     for line in watch.stdout:
+        assert time.monotonic() < deadline, line
         document = json.loads(line)
         if "error" in document or fact(checked(document)):
             return document

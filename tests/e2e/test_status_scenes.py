@@ -195,6 +195,20 @@ def test_a_busy_model_has_its_evidence(scene: Scene) -> None:
     assert "deadline passed" in sign["reason"]
 
 
+def test_a_runner_that_computes(scene: Scene) -> None:
+    """CPU time between two looks is a moderate sign of use, with the cores it took."""
+    runner = scene.start_runner(MODEL, "-c 8192 --spin")
+    scene.list_model(MODEL)
+    scene.hold(0, (runner, 8 * GIB))
+    watch = scene.watch("-o", "json")
+    found = until(watch, lambda d: any(use["sign"] == "cpu-time" for use in d["use"]))
+    (resident,) = found["residents"]
+    (sign,) = [use for use in resident["use"] if use["sign"] == "cpu-time"]
+    assert sign["strength"] == "moderate"
+    assert "cores" in sign["reason"]
+    assert resident["is_busy"] is True
+
+
 def test_a_watch_survives_a_server_that_goes_away(scene: Scene) -> None:
     """The watch says so, goes on, and a driver session is opened once for all looks."""
     scene.nvml.log_calls()
@@ -245,6 +259,36 @@ def test_the_doctor_sees_the_machine(scene: Scene) -> None:
     assert probes[f"NVIDIA GeForce RTX 4090 ({CARD_0})"]["result"] == "ok"
     assert "262144" in probes["OLLAMA_CONTEXT_LENGTH"]["detail"]
     assert {"warn", "ok"} <= {probe["result"] for probe in document["probes"]}
+
+
+def test_the_doctor_reads_the_servers_own_environment(tmp_path: Path) -> None:
+    """What the server was started with counts, and what hurts is named with its cure."""
+    scene = Scene(
+        tmp_path,
+        {
+            "OLLAMA_KEEP_ALIVE": "-1",
+            "OLLAMA_SCHED_SPREAD": "yes",
+            "OLLAMA_MAX_LOADED_MODELS": "1",
+            "OLLAMA_KV_CACHE_TYPE": "q8_0",
+            "OLLAMA_FLASH_ATTENTION": "0",
+            "OLLAMA_GPU_OVERHEAD": str(GIB),
+        },
+    )
+    try:
+        document = json.loads(scene.run("doctor", "-o", "json").stdout)
+    finally:
+        scene.end()
+    hurting = {p["probe"] for p in document["probes"] if p["result"] == "warn" and p["hint"]}
+    assert hurting >= {
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_SCHED_SPREAD",
+        "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_CONTEXT_LENGTH",
+        "OLLAMA_KV_CACHE_TYPE",
+        "OLLAMA_GPU_OVERHEAD",
+    }
+    (origin,) = [p for p in document["probes"] if p["probe"] == "environment"]
+    assert "own process" in origin["detail"]
 
 
 def test_the_doctor_of_a_sick_driver(scene: Scene) -> None:
