@@ -16,6 +16,9 @@ from typing import Final, TypeVar, Union, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 _FOREVER: Final = "forever"
 
+UNWRITTEN: Final[Mapping[str, bool]] = {"unwritten": True}
+"""`field(metadata=UNWRITTEN)`: left out of the plain form; must have a default."""
+
 
 class PlainError(ValueError):
     """Plain values that are not what the hints say; the message names the place."""
@@ -24,7 +27,11 @@ class PlainError(ValueError):
 def to_plain(value: object) -> object:
     """Returns `value` as dicts, lists, texts, numbers and `None`."""
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
+        plain = {
+            item.name: to_plain(getattr(value, item.name))
+            for item in fields(value)
+            if "unwritten" not in item.metadata
+        }
         return {"type": type(value).__name__, **plain}
     if isinstance(value, StrEnum):
         return value.value
@@ -112,7 +119,7 @@ def _read_fields(kind: type, plain: object, place: str) -> object:
     if not isinstance(plain, dict):
         raise PlainError(f"{place}: should be an object")
     hints = get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
+    known = {item.name for item in fields(kind) if "unwritten" not in item.metadata}
     unknown = set(plain) - known - {"type"}
     if unknown:
         raise PlainError(f"{place}: unknown field {min(map(str, unknown))!r}")

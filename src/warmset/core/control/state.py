@@ -17,7 +17,8 @@ from typing import Final, Literal
 
 from warmset.core.control.actions import Preload, Renew, Unload
 from warmset.core.control.leases import BASE_SECONDS
-from warmset.core.control.plain import PlainError, from_plain, to_plain
+from warmset.core.control.plain import UNWRITTEN, PlainError, from_plain, to_plain
+from warmset.core.control.wanted import Planned
 from warmset.core.model import DeviceId, ModelKey, Resident, ServerProcess
 from warmset.errors import TraceError
 
@@ -153,6 +154,7 @@ class State:
         raised: codes of the alarms that stand -> since when.
         races: pings that reloaded or resurrected something.
         pings_quiet_until: no ping before.
+        planned: the last plan, so that an unchanged host is not planned for again; not written.
         unreachable: steps in a row without an answer.
     """
 
@@ -175,6 +177,7 @@ class State:
     pings_quiet_until: float | None = None
     unreachable: int = 0
     orders: Orders = field(default_factory=Orders)
+    planned: Planned | None = field(default=None, compare=False, repr=False, metadata=UNWRITTEN)
 
     def of(self, key: ModelKey, name: str = "") -> Remembered:
         """Returns what is remembered of a model; of an unknown one nothing but its name."""

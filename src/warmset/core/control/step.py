@@ -63,7 +63,9 @@ def step(
         state = replace(state, load_seen_at=now, load_why=foreign)
     state = step_back(forget_old(state, config.loop, now), config.loop, now)
     busy = find_busy(state, observation, now)
-    wish = make_wish(observation, config, state, now, busy)
+    timed = {k: m.load_seconds for k, m in state.models.items() if m.load_seconds is not None}
+    planned = make_wish(observation, config, timed, now, busy, planned=state.planned)
+    wish, state = planned.wish, replace(state, planned=planned)
     state = rank_leases(observation, config, state, wish)
     state = _note_pressure(state, wish, now)
     scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.control.config import Config
-from warmset.core.control.state import State
-from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
+from warmset.core.model import DeviceId, ModelKey, Observation, Reading, find_entry
 from warmset.core.planner import (
+    ActionKind,
     Candidate,
     Conflict,
     HostCapacity,
@@ -33,9 +33,15 @@ from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.planning import pins_conflict
 from warmset.core.planner.standing import standing_world
 from warmset.core.planner.worlds import World
+from warmset.core.settings import Settings
 
 UNMANAGED_PRIORITY: Final = -1
 """Below every priority that can be configured."""
+
+GPU_GRAINS: Final = 512
+RAM_GRAINS: Final = 64
+"""Into how many grains a memory is divided. Our choice: 48 MiB of a 24 GiB card is less than any
+estimate's error, and RAM is never known closer than a few per cent while programs come and go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,56 +80,131 @@ class Wish:
         return any(gpu.usable_bytes is None for gpu in self.host.gpus)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """All that the warm set depends on, and nothing else: an equal question has an equal answer.
+
+    Deadlines and moments are left out; free memory is rounded down to whole grains, so that a
+    desktop's flutter is no reason to plan anew.
+    """
+
+    observation: Observation
+    settings: Settings
+    managed: frozenset[ModelKey]
+    held: frozenset[ModelKey]
+    load_seconds: Mapping[ModelKey, float]
+    busy: frozenset[ModelKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A question with its answer, kept since planning takes longer than looking."""
+
+    question: Question
+    wish: Wish
+
+
 def make_wish(
     observation: Observation,
     config: Config,
-    state: State,
+    load_seconds: Mapping[ModelKey, float],
     now: float,
     busy: frozenset[ModelKey] = frozenset(),
-) -> Wish:
-    """Returns what shall be resident on this host.
+    *,
+    planned: Planned | None = None,
+) -> Planned:
+    """Returns what shall be resident on this host, with the question that it answers.
 
     Args:
         observation: one look.
         config: the operator's words.
-        state: for load times and holds.
+        load_seconds: as measured here.
         now: the step's time, for holds.
-        busy: residents with signs of requests in flight.
+        busy: residents with signs of requests in flight; they matter only if somebody has to go.
+        planned: an earlier answer, used if the question is the same.
     """
-    settings = config.settings
-    told = {key: place for key, place in observation.located.items() if place}
-    host, where = build_host(observation, settings, located=told)
+    question = _ask(observation, config, load_seconds, now)
+    for in_use in (frozenset[ModelKey](), busy):
+        question = replace(question, busy=in_use)
+        if planned is None or planned.question != question:
+            planned = Planned(question=question, wish=_answer(question))
+        leaves = {c.key for c in planned.wish.plan.actions if c.kind is not ActionKind.KEEP}
+        if not leaves & busy:
+            return planned
+    assert planned is not None
+    return planned
+
+
+def _ask(
+    observation: Observation, config: Config, load_seconds: Mapping[ModelKey, float], now: float
+) -> Question:
     resident = {row.key for row in observation.residents or ()}
-    entries = tuple(
-        entry
-        for entry in observation.entries
-        if entry.key in resident or config.is_managed(entry.names, now)
+    managed = frozenset(e.key for e in observation.entries if config.is_managed(e.names, now))
+    entries = tuple(e for e in observation.entries if e.key in resident or e.key in managed)
+    rows = tuple(replace(r, expires_at=None) for r in observation.residents or ())
+    available = observation.memory.available_bytes
+    looked = Observation(
+        at=0.0,
+        server_url=observation.server_url,
+        is_local=observation.is_local,
+        version=observation.version,
+        entries=entries,
+        residents=tuple(sorted(rows, key=lambda r: (r.name, r.manifest_digest))),
+        devices=tuple(
+            replace(d, free_bytes=_rounded(d.free_bytes, d.total_bytes.value, GPU_GRAINS))
+            for d in observation.devices
+        ),
+        memory=replace(
+            observation.memory,
+            available_bytes=_rounded(available, observation.memory.total_bytes.value, RAM_GRAINS),
+        ),
+        settings=observation.settings,
+        notes=observation.notes,
+        located={key: place for key, place in observation.located.items() if place},
     )
-    managed = frozenset(e.key for e in entries if config.is_managed(e.names, now))
-    known = {key: m.load_seconds for key, m in state.models.items() if m.load_seconds is not None}
+    return Question(
+        observation=looked,
+        settings=config.settings,
+        managed=managed,
+        held=frozenset(e.key for e in entries if config.is_held(e.names, now)),
+        load_seconds={e.key: load_seconds[e.key] for e in entries if e.key in load_seconds},
+    )
+
+
+def _rounded(free: Reading[int], total: int | None, grains: int) -> Reading[int]:
+    """Returns the reading in whole grains, each a fraction of the total; age left out."""
+    if free.value is None or total is None:
+        return replace(free, age_seconds=0.0)
+    grain = max(1, total // grains)
+    return replace(free, value=free.value // grain * grain, age_seconds=0.0)
+
+
+def _answer(question: Question) -> Wish:
+    observation, settings = question.observation, question.settings
+    host, where = build_host(observation, settings, located=observation.located)
     raw = build_candidates(
-        replace(observation, entries=entries),
+        observation,
         settings,
         host,
         where,
-        busy=busy,
-        load_seconds=known,
+        busy=question.busy,
+        load_seconds=question.load_seconds,
     )
-    held = {e.key for e in entries if config.is_held(e.names, now)}
-    words = tuple(_in_the_operators_words(c, managed, held) for c in raw)
-    candidates, impossible = _without_impossible(host, _favour_residents(_as_measured(words, told)))
-    made, conflict, postponed = _plan(host, candidates, _budgets(observation, config))
+    words = tuple(_in_the_operators_words(c, question) for c in raw)
+    measured = _as_measured(words, observation.located)
+    candidates, impossible = _without_impossible(host, _favour_residents(measured))
+    made, conflict, postponed = _plan(host, candidates, _budgets(observation, settings))
     return Wish(
         host=host,
         candidates=candidates,
-        managed=managed,
-        ranked=_ranked(words, managed, made),
+        managed=question.managed,
+        ranked=_ranked(words, question.managed, made),
         plan=made,
         world=standing_world(host, [c for c in candidates if c.is_resident]),
         conflict=conflict,
         postponed=postponed,
         impossible=impossible,
-        absent=_absent_pins(observation, config),
+        absent=_absent_pins(observation, settings),
     )
 
 
@@ -136,12 +217,10 @@ def _ranked(
     return tuple(c.key for c in sorted(ranked, key=lambda c: c.rank))
 
 
-def _in_the_operators_words(
-    candidate: Candidate, managed: frozenset[ModelKey], held: set[ModelKey]
-) -> Candidate:
-    if candidate.key in held:
+def _in_the_operators_words(candidate: Candidate, question: Question) -> Candidate:
+    if candidate.key in question.held:
         return replace(candidate, pin=True, is_preloadable=True)
-    if candidate.key in managed:
+    if candidate.key in question.managed:
         return candidate
     return replace(
         candidate, priority=UNMANAGED_PRIORITY, pin=False, is_preloadable=False, value=0.0
@@ -212,9 +291,9 @@ def _never_together(
     return pins_conflict(replace(host, gpus=gpus, strangers=0), pins)
 
 
-def _budgets(observation: Observation, config: Config) -> dict[DeviceId, int]:
+def _budgets(observation: Observation, settings: Settings) -> dict[DeviceId, int]:
     """Returns device -> bytes that models may take when nothing else is there."""
-    budget = config.settings.budget
+    budget = settings.budget
     return {
         d.id: budget.budget_bytes(d.id, d.index, d.total_bytes.value, pci_id=d.pci_id)
         for d in observation.devices
@@ -237,10 +316,9 @@ def _without_impossible(
     return tuple(kept), tuple(reasons)
 
 
-def _absent_pins(observation: Observation, config: Config) -> tuple[str, ...]:
-    models = config.settings.models.values()
+def _absent_pins(observation: Observation, settings: Settings) -> tuple[str, ...]:
     return tuple(
         policy.name
-        for policy in models
+        for policy in settings.models.values()
         if policy.pin and find_entry(observation.entries, policy.name) is None
     )
