@@ -253,6 +253,7 @@ def test_a_look_from_the_servers_machine() -> None:
     seen = see(connection(Server((ROW,)), machine(table(SERVER, RUNNER))), Settings())
     assert seen.sight.vantage is Vantage.LOCAL
     assert seen.sight.levers == frozenset(Lever)
+    assert seen.sight.blind_spots == ()
     assert seen.observation.notes == ()
     assert observe_model(seen.picture, ROW).value == 8 * GIB
 
@@ -285,7 +286,21 @@ def test_another_machine_never_gets_the_gpus_of_this_one() -> None:
     seen = see(connection(Server((ROW,)), survey_of_elsewhere("rig")), Settings())
     assert seen.sight.vantage is Vantage.REMOTE
     assert seen.picture.attributions == {}
+    assert len(seen.sight.blind_spots) == 4
     assert any("another machine" in note for note in seen.observation.notes)
+
+
+@pytest.mark.parametrize(
+    ("system", "is_wsl", "words"),
+    [("darwin", False, "macOS"), ("windows", False, "Windows"), ("linux", True, "WSL2")],
+)
+def test_what_a_system_does_not_tell_is_said(system, is_wsl: bool, words: str) -> None:
+    """Where drivers count nothing by process, a note says so, and the blind spot has a name."""
+    place = replace(machine(table(SERVER, RUNNER)), system=system, is_wsl=is_wsl)
+    seen = see(connection(Server((ROW,)), place), Settings())
+    assert any(words in note for note in seen.observation.notes)
+    assert seen.sight.blind_spots == ("bytes of single processes on a GPU",)
+    assert Lever.PRELOAD in seen.sight.levers
 
 
 def test_a_list_that_does_not_come_is_unknown() -> None:

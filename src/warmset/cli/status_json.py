@@ -39,6 +39,7 @@ def describe(seen: Seen, settings: Settings) -> Document:
             "sees_devices": seen.sight.sees_devices,
             "sees_processes": seen.sight.sees_processes,
             "sees_process_bytes": seen.sight.sees_process_bytes,
+            "blind_spots": list(seen.sight.blind_spots),
             "levers": seen.sight.levers,
         },
         "drivers": {s.source: s.driver for s in seen.survey.gpus if s.driver},

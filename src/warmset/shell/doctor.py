@@ -103,7 +103,8 @@ def _vantage(survey: HostSurvey, residents: tuple[Resident, ...] | None) -> Iter
         area="server",
         name="vantage",
         health=Health.WARN if missing else Health.OK,
-        detail=f"{sight.vantage.value}: {sight.reason}",
+        detail=f"{sight.vantage.value}: {sight.reason}"
+        + (f"; not visible: {', '.join(sight.blind_spots)}" if sight.blind_spots else ""),
         hint=f"not possible from here: {', '.join(missing)}; run warmset on the server's machine"
         if missing
         else "",

@@ -137,10 +137,10 @@ def _version(answer: Future[str]) -> str | None:
 
 
 def _sight_notes(sight: Sight) -> tuple[str, ...]:
-    """From where one cannot see everything is said once; the usual places need no word."""
-    if sight.vantage in {Vantage.CONTAINER, Vantage.UNCONFIRMED, Vantage.WSL2}:
-        return (sight.reason,)
-    return ()
+    """From where one cannot see everything is said; a remote server has a note of its own."""
+    if sight.vantage is Vantage.REMOTE or not sight.blind_spots:
+        return ()
+    return (sight.reason,)
 
 
 def _device_notes(survey: HostSurvey) -> tuple[str, ...]:

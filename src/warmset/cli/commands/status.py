@@ -124,4 +124,6 @@ def _remarks(seen: Seen, *, wide: bool) -> tuple[str, ...]:
         for trouble in seen.survey.troubles
         if wide or trouble.severity is not Severity.INFO
     ]
-    return (*(f"note: {note}" for note in seen.observation.notes), *troubles)
+    notes = [f"note: {note}" for note in seen.observation.notes]
+    blind = [f"not visible from here: {spot}" for spot in seen.sight.blind_spots if wide]
+    return (*notes, *blind, *troubles)

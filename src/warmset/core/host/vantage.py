@@ -53,6 +53,17 @@ class Sight:
     levers: frozenset[Lever]
     reason: str
 
+    @property
+    def blind_spots(self) -> tuple[str, ...]:
+        """What cannot be known from here, in words; silence about it proves nothing."""
+        spots = (
+            (self.sees_devices, "GPU memory and RAM of the server's machine"),
+            (self.sees_processes, "loads in progress, stopping and orphaned runners"),
+            (self.sees_processes, "CPU and GPU time of runners, as signs of use"),
+            (self.sees_process_bytes, "bytes of single processes on a GPU"),
+        )
+        return tuple(words for is_seen, words in spots if not is_seen)
+
 
 _ALL: Final = frozenset(Lever)
 _NO_PRELOAD: Final = frozenset({Lever.RENEW, Lever.UNLOAD})
