@@ -43,6 +43,8 @@ VERBS = (
     Verb("add", "Report what adding a model would change (--dry-run).", "add"),
     Verb("check", "Check the configuration against the host.", "check"),
     Verb("doctor", "Examine drivers, permissions, limits and server settings.", "doctor"),
+    Verb("serve", "Keep the warm set resident until stopped.", "serve"),
+    Verb("history", "Show what was done and seen on this host.", "history"),
     Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("twin", "Serve a pretended Ollama host on loopback.", "twin"),
     Verb("config", "Show the configuration and where each value comes from.", "config"),

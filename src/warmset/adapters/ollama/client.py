@@ -78,6 +78,13 @@ class OllamaServer:
         """Closes idle connections."""
         self._http.close()
 
+    def hang_up(self) -> None:
+        """Ends every call that is open, from any thread; a load in flight is given up by Ollama.
+
+        Nothing can be asked afterwards.
+        """
+        self._http.hang_up()
+
     def __enter__(self) -> Self:
         """Returns the server itself."""
         return self

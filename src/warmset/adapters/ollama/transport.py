@@ -11,7 +11,9 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
+from weakref import WeakSet
 
 from warmset.adapters.ollama.address import Address
 from warmset.adapters.ollama.facts import printable
@@ -45,10 +47,22 @@ class Http:
         self._url = address.url
         self._client = _open_client(address, transport)
         self._monotonic = monotonic
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._is_hung_up = False
 
     def close(self) -> None:
         """Closes idle connections."""
         self._client.close()
+
+    def hang_up(self) -> None:
+        """Ends every exchange, from any thread: each raises `Unreachable`, and so do later ones.
+
+        To close a socket would not wake a thread that waits for an answer on it; to shut it down
+        does, and tells the server that its client is gone.
+        """
+        self._is_hung_up = True
+        for each in tuple(self._sockets):
+            self._shut(each)
 
     def exchange(
         self,
@@ -77,7 +91,11 @@ class Http:
         deadline = None if seconds is None else self._monotonic() + seconds
         try:
             with self._client.stream(
-                method, f"{self._url}{path}", json=body, timeout=timeout
+                method,
+                f"{self._url}{path}",
+                json=body,
+                timeout=timeout,
+                extensions={"trace": self._notice},
             ) as reply:
                 is_good = reply.status_code == 200
                 encoding = reply.headers.get("content-encoding", "").strip().lower()
@@ -97,6 +115,26 @@ class Http:
         if len(content) > limit_bytes:
             raise bad_payload(endpoint, "", f"it is larger than {limit_bytes >> 20} MiB")
         return content
+
+    def _notice(self, event: str, facts: Mapping[str, object]) -> None:
+        """Keeps each socket as it is opened, for `hang_up`.
+
+        Source: httpcore 1.0, "trace" request extension: `connection.connect_tcp.complete` and
+        `connection.start_tls.complete` carry the stream as `return_value`.
+        """
+        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            return
+        told = getattr(facts.get("return_value"), "get_extra_info", None)
+        opened = told("socket") if callable(told) else None
+        if isinstance(opened, socket.socket):
+            self._sockets.add(opened)
+            if self._is_hung_up:
+                self._shut(opened)
+
+    @staticmethod
+    def _shut(opened: socket.socket) -> None:
+        with suppress(OSError):  # closed already
+            opened.shutdown(socket.SHUT_RDWR)
 
     def _read(self, reply: httpx.Response, limit_bytes: int, deadline: float | None) -> bytes:
         """Returns a body, cut soon after `limit_bytes`. It is never one that unpacks."""

@@ -1,0 +1,70 @@
+"""Where the state of one Ollama host is kept: a folder of its own below the state folder.
+
+Every command that means the same host finds the same folder, however its address is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from warmset.errors import ConfigError
+
+STATE_VARIABLE: Final = "WARMSET_STATE"
+"""Names the state folder of a service for commands that are run beside it."""
+
+_LOOPBACK: Final = re.compile(r"localhost|(.+\.)?localhost|127(\.\d+){3}|::1")
+
+
+def host_key(url: str) -> str:
+    """Returns one text for all spellings of a server's address; loopback names are one host."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    name = "loopback" if _LOOPBACK.fullmatch(host) else host
+    return f"{name}:{parts.port or 0}{parts.path.rstrip('/')}"
+
+
+def state_folder(environ: Mapping[str, str], url: str) -> Path:
+    """Returns the folder of one host; it need not exist.
+
+    `$STATE_DIRECTORY` (systemd), else `$WARMSET_STATE`, else the user's state folder.
+
+    Raises:
+        ConfigError: the folder named is not an absolute path.
+    """
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0] or environ.get(STATE_VARIABLE, "")
+    if given:
+        base = Path(given)
+    else:
+        import platformdirs
+
+        base = Path(platformdirs.user_state_dir("warmset", appauthor=False))
+    if not base.is_absolute():
+        raise ConfigError(
+            f"the state folder {str(base)!r} is not an absolute path",
+            hint=f"set {STATE_VARIABLE} to a folder such as /var/lib/warmset",
+        )
+    key = host_key(url)
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", key)[:40].strip("-.")
+    return base / f"{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def make_folder(folder: Path) -> Path:
+    """Makes the folder, readable by us alone, and returns it.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the state folder {folder} cannot be made: {error.strerror or error}",
+            hint=f"set {STATE_VARIABLE} to a folder that this user may write",
+            context={"path": str(folder)},
+        ) from error
+    return folder

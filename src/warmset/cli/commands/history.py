@@ -1,0 +1,126 @@
+"""`warmset history`: what was done and seen on a host, from the journal. Reads only."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from warmset.cli.options import OutputOption, options_of, settings_of
+from warmset.cli.render import Column, Output, emit, emit_names, say, table
+
+if TYPE_CHECKING:
+    from warmset.shell.pages import Story
+
+COLUMNS = (
+    Column(key="at", title="WHEN"),
+    Column(key="kind", title="WHAT"),
+    Column(key="name", title="MODEL"),
+    Column(key="severity", title="LEVEL", wide=True),
+    Column(key="decision", title="DECISION", right=True, wide=True),
+    Column(key="text", title="WHY"),
+)
+
+
+def command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Only of this model.")] = "",
+    *,
+    since: Annotated[
+        str, typer.Option("--since", metavar="DURATION", help="Not longer ago, such as 2h or 3d.")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, help="The last so many.")
+    ] = 50,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what warmset did and saw on this host, oldest first."""
+    from warmset.cli.durations import parse_seconds
+    from warmset.core.model import normalise_name
+    from warmset.shell.pages import read_story
+    from warmset.shell.wiring import connect
+
+    options = options_of(ctx)
+    oldest = time.time() - parse_seconds(since, "--since") if since else 0.0
+    connection = connect(settings_of(ctx), environ=os.environ)
+    try:
+        story = read_story(
+            os.environ,
+            connection.server.url,
+            name=normalise_name(model) if model else "",
+            since=oldest,
+            limit=limit,
+        )
+    finally:
+        connection.close()
+    if output is Output.JSON:
+        emit(describe(story))
+    elif output is Output.NAME:
+        emit_names(sorted({event.name for event in story.events if event.name}))
+    else:
+        _print(story, wide=output is Output.WIDE, no_color=options.no_color, quiet=options.quiet)
+
+
+def _print(story: Story, *, wide: bool, no_color: bool, quiet: bool) -> None:
+    from warmset.cli.durations import clock_text
+
+    if not story.events:
+        say(f"no journal of this host, or nothing in it: {story.folder}", quiet=quiet)
+        return
+    rows = [
+        {
+            "at": clock_text(event.at),
+            "kind": event.kind,
+            "name": event.name,
+            "severity": event.severity,
+            "decision": event.decision,
+            "text": event.text,
+        }
+        for event in story.events
+    ]
+    table(rows, COLUMNS, wide=wide, no_color=no_color)
+
+
+def describe(story: Story) -> dict[str, object]:
+    """Returns the document of `-o json`."""
+    return {
+        "folder": story.folder,
+        "holder": None
+        if story.holder is None
+        else {
+            "pid": story.holder.pid,
+            "since": story.holder.since,
+            "verb": story.holder.verb,
+            "config": story.holder.config or None,
+        },
+        "events": [
+            {
+                "id": event.id,
+                "at": event.at,
+                "decision": event.decision,
+                "kind": event.kind,
+                "severity": event.severity,
+                "key": event.key or None,
+                "name": event.name or None,
+                "text": event.text,
+                "basis": dict(event.basis),
+            }
+            for event in story.events
+        ],
+        "loads": [
+            {
+                "at": load.at,
+                "key": load.key,
+                "name": load.name,
+                "outcome": load.outcome,
+                "predicted_bytes": load.predicted_bytes,
+                "upper_bytes": load.upper_bytes,
+                "actual_bytes": load.actual_bytes,
+                "predicted_seconds": load.predicted_seconds,
+                "actual_seconds": load.actual_seconds,
+            }
+            for load in story.loads
+        ],
+    }

@@ -1,0 +1,223 @@
+"""The work behind `warmset serve`: everything a daemon needs, in order, and its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, Literal
+
+from warmset.adapters.journal import Journal, Orders, OrdersFile, make_folder, state_folder
+from warmset.core.control.config import LoopSettings
+from warmset.core.control.loop import Loop
+from warmset.core.control.state import State
+from warmset.core.settings import Settings
+from warmset.errors import ConfigError
+from warmset.ports import ModelServer
+from warmset.shell.daemon import Daemon, Outside
+from warmset.shell.lock import Holder, take_lock
+from warmset.shell.log import EventLog
+from warmset.shell.perform import Performer, SteadyClock
+from warmset.shell.record import Recorder
+from warmset.shell.release import release
+from warmset.shell.said import Said
+from warmset.shell.signals import signals_to
+from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
+
+SUCCESSOR_SECONDS: Final = 3.0
+"""A successor waits so long for the lock: longer than a predecessor may take to end."""
+
+RELEASE_SECONDS: Final = 0.7
+"""For giving leases back at the end, out of the two seconds that are promised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOrder:
+    """What is to be served.
+
+    Attributes:
+        load: reads the operator's file, environment and flags.
+        loop: how eagerly.
+        is_observe: decide and say, write nothing.
+        is_once: end after the first decision.
+        on_stop: what becomes of leases at the end.
+        environ: names the state folder.
+    """
+
+    load: Callable[[], Settings]
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    is_observe: bool = False
+    is_once: bool = False
+    on_stop: Literal["leave", "release"] = "leave"
+    log_least: str = "note"
+    environ: Mapping[str, str]
+
+
+def serve(order: ServeOrder) -> None:
+    """Keeps the plan true until SIGTERM or Ctrl-C.
+
+    Raises:
+        Refused: another warmset steers this host.
+        ConfigError: the file is wrong at the start, or the state folder cannot be used.
+    """
+    settings = order.load()
+    with ExitStack() as stack:
+        connection = connect(settings, environ=order.environ)
+        stack.callback(connection.close)
+        service = Service(order, settings, connection)
+        state = State()
+        if not order.is_observe:
+            state = service.take_over(stack)
+        service.run(state)
+
+
+class Words:
+    """The operator's words as they stand: the file when it was last read, orders as they are."""
+
+    def __init__(self, order: ServeOrder, settings: Settings, connection: Connection) -> None:
+        self._order = order
+        self._settings = settings
+        self.orders: OrdersFile | None = None
+        if not settings.url.startswith(TWIN_SCHEME):
+            self.orders = OrdersFile(state_folder(order.environ, connection.server.url))
+
+    def said(self) -> Said:
+        """Returns all that is wanted now."""
+        orders = self.orders.read() if self.orders is not None else Orders()
+        return Said(settings=self._settings, loop=self._order.loop, orders=orders)
+
+    def reload(self) -> None:
+        """Reads the file again.
+
+        Raises:
+            ConfigError: it is wrong, or means another host; what was read before stays.
+        """
+        settings = self._order.load()
+        if settings.url != self._settings.url:
+            raise ConfigError(
+                f"the address changed from {self._settings.url} to {settings.url}",
+                hint="restart warmset to let it steer another host",
+            )
+        self._settings = settings
+
+
+class Service:
+    """One daemon with all that it needs.
+
+    Args:
+        order: what is to be served.
+        settings: the operator's file as read at the start.
+        connection: the host.
+    """
+
+    def __init__(self, order: ServeOrder, settings: Settings, connection: Connection) -> None:
+        self._order = order
+        self._settings = settings
+        self._connection = connection
+        self._words = Words(order, settings, connection)
+        self._log = EventLog(connection.clock.now, least=order.log_least)
+        self._clock = SteadyClock(connection.clock)
+        self._recorder: Recorder | None = None
+        self._is_twin = settings.url.startswith(TWIN_SCHEME)
+
+    def take_over(self, stack: ExitStack) -> State:
+        """Takes the lock and what an earlier process left; `stack` gives both back."""
+        folder = make_folder(state_folder(self._order.environ, self._connection.server.url))
+        holder = Holder(
+            pid=os.getpid(),
+            since=time.time(),
+            verb="serve",
+            config=str(Path(self._settings.path).resolve()) if self._settings.path else "",
+        )
+        stack.enter_context(take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS))
+        journal = Journal(folder)
+        stack.callback(journal.close)
+        self._recorder = Recorder(journal)
+        state, remark = self._recorder.restore()
+        self._warn("journal_trouble", journal.take_trouble())
+        self._warn("state_remark", remark)
+        if self._words.orders is not None:
+            self._warn("orders_trouble", self._words.orders.trouble)
+        self._log.write(
+            "started",
+            pid=holder.pid,
+            server=self._connection.server.url,
+            config=holder.config or None,
+            state=str(folder),
+            remembered=len(state.models),
+        )
+        self._event("started", f"warmset serve, process {holder.pid}")
+        return state
+
+    def run(self, state: State) -> None:
+        """Runs the daemon until it is told to stop."""
+        inbox: SimpleQueue[object] = SimpleQueue()
+        config = self._words.said().config(wall=self._connection.clock.now(), now=self._clock.now())
+        loop = Loop(config, state, is_read_only=self._order.is_observe)
+        performer = Performer(self._open_server, self._clock, inbox.put)
+        daemon = Daemon(
+            connection=self._connection,
+            performer=performer,
+            loop=loop,
+            outside=Outside(
+                said=self._words.said, reload=self._words.reload, recorder=self._recorder
+            ),
+            log=self._log,
+            inbox=inbox,
+            clock=self._clock,
+            is_twin=self._is_twin,
+        )
+        with signals_to(inbox):
+            try:
+                daemon.run(is_once=self._order.is_once)
+                if self._order.on_stop == "release" and self._recorder is not None:
+                    self._release(performer, loop)
+            finally:
+                performer.close()
+                hang_up = getattr(self._connection.server, "hang_up", None)
+                if callable(hang_up):
+                    hang_up()  # a look that waits for a slow server must not keep us
+                self._event("stopped", "warmset serve ended")
+                self._log.write("stopped")
+
+    def _open_server(self) -> ModelServer:
+        """Orders go by a connection of their own, which may be hung up on."""
+        if self._is_twin:
+            return self._connection.server
+        return connect(self._settings, environ=self._order.environ).server
+
+    def _release(self, performer: Performer, loop: Loop) -> None:
+        """Gives leases back, for as long as there is time."""
+        deadline = time.monotonic() + RELEASE_SECONDS
+        released: list[str] = []
+
+        def work() -> None:
+            released.extend(
+                release(
+                    self._connection.server,
+                    performer.known,
+                    loop.state,
+                    settings=loop.config.settings,
+                    clock=self._connection.clock,
+                    may_go_on=lambda: time.monotonic() < deadline,
+                )
+            )
+
+        thread = threading.Thread(target=work, name="release", daemon=True)
+        thread.start()
+        thread.join(RELEASE_SECONDS)
+        self._log.write("released", models=tuple(released))
+
+    def _warn(self, kind: str, text: str) -> None:
+        if text:
+            self._log.write(kind, "warning", text=text)
+            self._event(kind, text)
+
+    def _event(self, kind: str, text: str) -> None:
+        if self._recorder is not None:
+            self._recorder.event(kind, text, self._connection.clock.now())
