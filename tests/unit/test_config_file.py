@@ -62,6 +62,14 @@ def test_the_worked_example_loads() -> None:
         load(f"[{section}]\n{line}")
 
 
+def test_the_worked_example_leaves_the_address_to_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever tries warmset in its checkout is led by OLLAMA_HOST, not by the example."""
+    monkeypatch.setenv("OLLAMA_HOST", "box:1234")
+    assert load((ROOT / "budgets.toml").read_text(encoding="utf-8")).url == "box:1234"
+
+
 def test_the_worked_example_shows_every_key() -> None:
     """Whoever reads budgets.toml has seen all there is to say."""
     from warmset.adapters.config.schema import BudgetsFile, keys_of, section_at
