@@ -136,6 +136,9 @@ def test_a_mig_card(scene: Scene) -> None:
     shares = [[(s["owner"], s["used_bytes"]) for s in d["shares"]] for d in found["devices"]]
     assert shares == [[("model", 4 * GIB)], []]
     assert found["residents"][0]["observed_bytes"]["value"] == 4 * GIB
+    lines = scene.run("status").stdout.splitlines()
+    (line,) = [line for line in lines if "models 4.0 GiB" in line]
+    assert line.startswith(f"GPU 0 {found['devices'][0]['id']}: ")
 
 
 def test_a_driver_that_hangs_from_the_start(scene: Scene) -> None:

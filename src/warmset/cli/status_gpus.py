@@ -63,6 +63,13 @@ def show_bytes(reading: Reading[int]) -> str:
     return f"~{text}" if reading.quality is Quality.ESTIMATE else text
 
 
+def label(reading: GpuReading) -> str:
+    """Returns a name that only one GPU of a host has: MIG slices share the index of their card."""
+    device = reading.device
+    name = device.name if device.index is None else f"GPU {device.index}"
+    return name if reading.parent_id is None else f"{name} {device.id}"
+
+
 def describe_split(reading: GpuReading, seen: Seen) -> str:
     """Returns whose bytes are on a GPU in one line; nothing where nobody holds any."""
     device = reading.device
@@ -72,7 +79,7 @@ def describe_split(reading: GpuReading, seen: Seen) -> str:
     parts = [part for owner in Owner if (part := _part(whose, owner, seen))]
     if whose.excess_bytes:
         parts.append(f"{format_bytes(whose.excess_bytes)} of it counted twice")
-    name = f"GPU {device.index}" if device.index is not None else device.name
+    name = label(reading)
     free = format_bytes(device.free_bytes.value)
     stale = ", as of the last answer" if whose.taken.quality is Quality.STALE else ""
     return printable(f"{name}: {', '.join(parts)}, free {free}{stale}")

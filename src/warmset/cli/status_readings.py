@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from warmset.cli.render import Column, Row
+from warmset.cli.status_gpus import label
 from warmset.core.host.observed import observe_model
 from warmset.core.model import Reading
 from warmset.core.units import format_bytes, format_seconds
@@ -24,7 +25,7 @@ def reading_rows(seen: Seen) -> Iterator[Row]:
     """Yields the cells of each reading: GPUs, residents, RAM."""
     for reading in seen.survey.readings:
         device = reading.device
-        name = f"GPU {device.index}" if device.index is not None else device.name
+        name = label(reading)
         yield _row(f"{name} total", device.total_bytes)
         yield _row(f"{name} free", device.free_bytes)
         yield _row(f"{name} used", reading.used_bytes)
