@@ -198,6 +198,30 @@ def test_pending_changes_have_an_exit_code_of_their_own(shell: Shell) -> None:
     assert shell.run("plan", "--detailed-exitcode", "--host", TWIN).returncode == 7
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [(">&-", 0, ""), (">/dev/full", 8, "the result could not be written: no space left")],
+    ids=["closed", "full"],
+)
+@pytest.mark.parametrize("words", ["--help", "plan -q --host twin://laptop"])
+def test_output_that_nobody_takes_is_no_crash(
+    shell: Shell, words: str, redirection: str, code: int, told: str
+) -> None:
+    """Started without stdout, or with a full disk behind it: no traceback, no internal error."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m warmset {words} {redirection}"],
+        cwd=shell.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(shell.folder)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code
+    assert done.stderr.strip().removeprefix("warmset: ") == told
+
+
 def test_names_for_shell_loops(shell: Shell) -> None:
     """`-o name` prints names and nothing else on stdout."""
     names = shell.run("plan", "-o", "name", "--host", TWIN).stdout.split()

@@ -54,6 +54,18 @@ def test_a_terminal_gets_the_same_cells(
     assert "\x1b" not in shown
 
 
+def test_a_narrow_terminal_cuts_no_name_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 30 columns a row keeps its one line and every letter, as with `docker ps`."""
+    monkeypatch.setattr(render, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    table(ROWS, COLUMNS, wide=True, no_color=True)
+    shown = capsys.readouterr().out.splitlines()
+    plain = format_table(ROWS, COLUMNS, wide=True).splitlines()
+    assert [line.rstrip() for line in shown] == plain
+
+
 @pytest.mark.parametrize(
     ("forced", "expected"), [("", False), ("1", True)], ids=["in a pipe", "forced"]
 )

@@ -151,6 +151,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with a code of `ExitCode`."""
     exits.exit_on_sigterm()
+    exits.replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII locale keeps the answer

@@ -6,12 +6,14 @@ Everything else is a bug in warmset and says so in one line.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -64,7 +66,14 @@ def reporting_errors() -> Iterator[None]:
 
 
 def report_bug(error: Exception, *, debug: bool) -> NoReturn:
-    """Ends the program for an error nobody foresaw: one line, or the traceback with `debug`."""
+    """Ends the program for an error nobody foresaw: one line, or the traceback with `debug`.
+
+    A full disk behind stdout is nobody's bug and is told as what it is.
+    """
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _silence_stdout()
+        sys.stderr.write("warmset: the result could not be written: no space left\n")
+        raise SystemExit(ExitCode.INCOMPLETE) from error
     if debug:
         raise error
     text = " ".join(str(error).split())
@@ -80,6 +89,14 @@ def exit_on_sigterm() -> None:
         raise SystemExit(ExitCode.TERMINATED)
 
     signal.signal(signal.SIGTERM, terminate)
+
+
+def replace_closed_streams() -> None:
+    """Lets output of a program started without stdout or stderr (`>&-`) go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+            setattr(sys, name, nowhere)
 
 
 def _silence_stdout() -> None:

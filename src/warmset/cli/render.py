@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 
 Row = Mapping[str, object]
 
+_NO_LIMIT = 100_000
+"""Columns of a terminal that holds every table."""
+
 
 class Output(StrEnum):
     """The forms that every reading verb offers."""
@@ -90,7 +93,11 @@ def table(
         )
     for row in rows:
         drawn.add_row(*(Text(_cell(row, column)) for column in shown))
-    Console(no_color=True if no_color else None, highlight=False).print(drawn)
+    console = Console(no_color=True if no_color else None, highlight=False)
+    # Wider than the terminal, its lines go on below: a name cut short could not be copied.
+    unbounded = console.options.update(width=_NO_LIMIT)
+    console.width = max(console.width, console.measure(drawn, options=unbounded).maximum)
+    console.print(drawn, soft_wrap=True)
 
 
 def format_table(rows: Sequence[Row], columns: Sequence[Column], *, wide: bool = False) -> str:
