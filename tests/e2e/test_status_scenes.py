@@ -40,6 +40,7 @@ def test_a_model_and_a_game(scene: Scene) -> None:
     assert resident["observed_by_device"] == {found["devices"][0]["id"]: 9 * GIB}
     assert resident["pid"] == runner
     assert 0 < resident["footprint_estimate_bytes"] < 24 * GIB
+    assert [d["process_count"]["value"] for d in found["devices"]] == [1, 1]
     assert found["vantage"]["name"] == "local"
     assert found["server"]["pid"] == scene.actors.server.pid
 

@@ -89,6 +89,18 @@ def budget_of(device: Device, settings: Settings) -> int | None:
     return settings.budget.budget_bytes(device.id, device.index, total, pci_id=device.pci_id)
 
 
+def count_processes(reading: GpuReading) -> Reading[int]:
+    """Returns how many processes the driver lists on a GPU; the list itself is in the shares."""
+    listed = reading.processes
+    return Reading(
+        value=None if listed.value is None else len(listed.value),
+        source=listed.source,
+        quality=listed.quality,
+        age_seconds=listed.age_seconds,
+        reason=listed.reason,
+    )
+
+
 def _device(reading: GpuReading, seen: Seen, settings: Settings) -> Document:
     device = reading.device
     whose = seen.picture.attributions.get(device.id)
@@ -106,6 +118,7 @@ def _device(reading: GpuReading, seen: Seen, settings: Settings) -> Document:
         "used_bytes": describe_reading(reading.used_bytes),
         "reserved_bytes": describe_reading(reading.reserved_bytes),
         "utilization_ratio": describe_reading(reading.utilization),
+        "process_count": describe_reading(count_processes(reading)),
         "budget_bytes": budget_of(device, settings),
         "taken_bytes": describe_reading(whose.taken) if whose else None,
         "shares": [_share(share, seen) for share in whose.shares] if whose else [],

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from warmset.cli.render import Column, Row
 from warmset.cli.status_gpus import label
+from warmset.cli.status_json import count_processes
 from warmset.core.host.observed import observe_model
 from warmset.core.model import Reading
 from warmset.core.units import format_bytes, format_seconds
@@ -31,6 +32,7 @@ def reading_rows(seen: Seen) -> Iterator[Row]:
         yield _row(f"{name} used", reading.used_bytes)
         yield _row(f"{name} reserved", reading.reserved_bytes)
         yield _row(f"{name} utilization", reading.utilization)
+        yield _row(f"{name} processes", count_processes(reading), is_count=True)
     for resident in seen.observation.residents or ():
         yield _row(f"{resident.name} observed", observe_model(seen.picture, resident))
     memory = seen.survey.memory
@@ -44,11 +46,12 @@ def reading_rows(seen: Seen) -> Iterator[Row]:
     yield _row("ZFS cache", memory.reclaimable_cache_bytes)
 
 
-def _row(subject: str, reading: Reading[int] | Reading[float]) -> Row:
+def _row(subject: str, reading: Reading[int] | Reading[float], *, is_count: bool = False) -> Row:
     value = reading.value
+    text = f"{value:.0%}" if isinstance(value, float) else format_bytes(value)
     return {
         "subject": subject,
-        "value": f"{value:.0%}" if isinstance(value, float) else format_bytes(value),
+        "value": str(value) if is_count and value is not None else text,
         "quality": reading.quality.value,
         "age": format_seconds(reading.age_seconds),
         "source": reading.source,
