@@ -121,6 +121,7 @@ class Decision:
             may be allowed now.
         actions: what is to be done now, in order, and what is waited for.
         members, left_out, conflict: the warm set and why the rest is outside.
+        postponed: pins that do not fit beside what else is there now.
         findings: what happened since the step before.
         standing: codes of the alarms that hold now, new or not.
         trouble: why nothing can be decided; empty otherwise.
@@ -136,6 +137,7 @@ class Decision:
     members: tuple[Member, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     conflict: Conflict | None = None
+    postponed: Conflict | None = None
     findings: tuple[Finding, ...] = ()
     standing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -154,4 +156,5 @@ class Decision:
     @property
     def is_converged(self) -> bool:
         """Whether what is resident is what is wanted, and known to be."""
-        return not self.trouble and not self.changes and self.conflict is None
+        pins = (self.conflict, self.postponed)
+        return not self.trouble and not self.changes and pins == (None, None)

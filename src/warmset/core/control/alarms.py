@@ -57,7 +57,7 @@ def _about_pins(wish: Wish) -> Iterator[Alarm]:
         yield Alarm(
             code=POSTPONED,
             severity=Severity.WARNING,
-            text=f"not all pins fit beside what other programs hold now: {wish.postponed.reason}",
+            text=f"not all pins fit beside what else is there now: {wish.postponed.reason}",
             keys=wish.postponed.keys,
         )
     for text in wish.impossible:
@@ -119,7 +119,10 @@ def _about_keep_alives(
 
 
 def _about_the_loop(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:
-    if len(state.reloads) >= loop.reloads_per_window:
+    is_anybody_lost = any(
+        m.lost_at is not None and m.resident_since is None for m in state.models.values()
+    )
+    if len(state.reloads) >= loop.reloads_per_window and is_anybody_lost:
         window = format_seconds(loop.fight_window)
         text = f"{len(state.reloads)} reloads in {window}: nothing is reloaded for a while"
         yield Alarm(code="reload_budget", severity=Severity.ERROR, text=text)

@@ -14,7 +14,7 @@ from warmset.core.control.idle import why_not_idle
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.pending import calm_at
 from warmset.core.control.restraint import why_not_preload, why_not_unload
-from warmset.core.control.room import is_harmless, why_not_admitted
+from warmset.core.control.room import is_harmless, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
 from warmset.core.model import find_entry
@@ -67,23 +67,56 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     if loads and scene.now < calm:
         reason = f"{scene.state.load_why}: loads come in bursts"
         wait = Wait(key=None, name="", reason=reason, until=calm)
-        return Choice(waits=(wait, *_busy_waits(changes)))
+        return Choice(waits=(wait, *_other_waits(changes, scene)))
     choice = _choose_load(loads, scene)
-    waits = (*choice.waits, *_busy_waits(changes))
+    waits = (*choice.waits, *_other_waits(changes, scene))
     if choice.order is not None:
         return replace(choice, waits=waits)
-    if not choice.blocked and (loads or not _is_pressed(scene)):
+    if not choice.blocked and not _is_pressed(scene):
         return replace(choice, waits=waits)
-    unload = _choose_unload(leaves, scene)
+    unload = _choose_unload([*leaves, *_outdated(choice.blocked, leaves, scene)], scene)
     return replace(unload, waits=(*waits, *unload.waits), blocked=choice.blocked)
 
 
-def _busy_waits(changes: Sequence[Change]) -> tuple[Wait, ...]:
+def _outdated(
+    blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
+) -> tuple[Change, ...]:
+    """Returns the residents to let go for the sake of what Ollama remembers of their loading.
+
+    Only where nobody else has to leave: else what is believed is asked again afterwards.
+    """
+    if leaves or not blocked:
+        return ()
+    first = blocked[0]
     return tuple(
+        Change(
+            kind=ActionKind.UNLOAD,
+            key=holder.key,
+            name=holder.name,
+            reason=(
+                f"Ollama still counts with what was free when {holder.name} was loaded, and would "
+                f"not let {first.name} in"
+            ),
+        )
+        for holder in stale_holders(scene.wish, first, scene.state)
+    )
+
+
+def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:
+    """Returns the waits for what is in the way, and of the pins that have no room at all."""
+    waits = [
         Wait(key=change.key, name=change.name, reason=change.reason)
         for change in changes
         if change.kind is ActionKind.WAIT
-    )
+    ]
+    wanted = {member.key for member in scene.wish.plan.members}
+    postponed = scene.wish.postponed
+    waits += [
+        Wait(key=c.key, name=c.name, reason=f"no room for it now: {postponed.reason}")
+        for c in scene.wish.candidates
+        if postponed is not None and c.pin and not c.is_resident and c.key not in wanted
+    ]
+    return tuple(waits)
 
 
 def _is_pressed(scene: Scene) -> bool:

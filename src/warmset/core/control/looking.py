@@ -35,7 +35,15 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
     """
     assert observation.residents is not None
     found: list[Finding] = []
-    for part in (_notice_leavers, _notice_comers, _notice_reloads, _notice_durations, _notice_use):
+    parts = (
+        _notice_leavers,
+        _notice_rivals,
+        _notice_comers,
+        _notice_reloads,
+        _notice_durations,
+        _notice_use,
+    )
+    for part in parts:
         state, news = part(observation, config, state, now)
         found += news
     return replace(state, looked=_looked(observation, now), at=now), tuple(found)
@@ -93,6 +101,18 @@ def _notice_leavers(observation: Observation, config: Config, state: State, now:
         state = state.note(row.key, name, lost_at=now, lost_to=rival)
         found.append(Finding(kind="model_left", key=row.key, name=name, text=why))
     return state, tuple(found)
+
+
+def _notice_rivals(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Names what came for the room of those that left when nobody could be seen yet."""
+    if state.looked is None:
+        return state, ()
+    rival = _rival(observation, state)
+    for key, known in state.models.items():
+        is_recent = known.lost_at is not None and now - known.lost_at < config.loop.calm
+        if rival and is_recent and not known.lost_to and known.resident_since is None:
+            state = state.note(key, lost_to=rival)
+    return state, ()
 
 
 def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:

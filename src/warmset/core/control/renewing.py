@@ -30,6 +30,11 @@ SAME_SECONDS: Final = 1.0
 """Two values closer than this are the same lease: the wire carries whole seconds."""
 
 
+LAST_MOMENT_SECONDS: Final = 60.0
+"""A pin that is fought over is left its client's value, but not to the end. Our choice: several
+ticks before `PING_MARGIN_SECONDS`."""
+
+
 def rank_leases(observation: Observation, config: Config, state: State, wish: Wish) -> State:
     """Returns the state with the base and the slots of this look."""
     server = merge_server(config.settings.server, observation.settings).keep_alive_seconds
@@ -72,9 +77,10 @@ def _renewal(row: Resident, left: float | None, scene: Scene, *, is_pin: bool) -
     if known.slot is None or left is None or left < PING_MARGIN_SECONDS or known.busy_at == now:
         return None
     lease = lease_seconds(known.slot, state.base)
-    if left == FOREVER and not loop.may_overwrite_infinite:
+    is_clients = known.is_overruled and not is_pin
+    if is_clients or (left == FOREVER and not loop.may_overwrite_infinite):
         return None
-    if known.is_overruled and (not is_pin or is_fought_over(row.key, state, loop)):
+    if is_fought_over(row.key, state, loop) and left > LAST_MOMENT_SECONDS:
         return None
     if known.quiet_until is not None and now < known.quiet_until:
         return None

@@ -44,9 +44,11 @@ def _recent(moments: tuple[float, ...], loop: LoopSettings, now: float) -> tuple
 
 def step_back(state: State, loop: LoopSettings, now: float) -> State:
     """Gives a pause to every model that was restored too often, twice as long each time."""
+    running = state.orders.running
     for key, known in state.models.items():
         is_lost = known.lost_at is not None and known.resident_since is None
-        if len(known.restores) < loop.restores_per_window or not is_lost:
+        is_coming = running is not None and running.order.key == key
+        if len(known.restores) < loop.restores_per_window or not is_lost or is_coming:
             continue
         pause = min(max(loop.back_off, 2 * known.pause), loop.back_off_limit)
         rival = known.lost_to or "a client that cannot be named"

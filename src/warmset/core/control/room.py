@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from warmset.core.control.state import State
-from warmset.core.control.wanted import Wish
+from warmset.core.control.wanted import GPU_GRAINS, Wish
 from warmset.core.model import DeviceId
 from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
@@ -31,6 +31,33 @@ def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
         if isinstance(outcome, Denied):
             return outcome.reason
     return ""
+
+
+def stale_holders(wish: Wish, candidate: Candidate, state: State) -> tuple[Candidate, ...]:
+    """Returns residents of lower rank whose memory of what was free keeps a candidate out.
+
+    Ollama forgets that memory with the runner. Empty if their leaving would not let it in.
+    """
+    outdated = [
+        c
+        for c in wish.candidates
+        if c.is_resident and not c.pin and c.rank < candidate.rank and _is_outdated(c, wish, state)
+    ]
+    keys = {c.key for c in outdated}
+    gone = tuple(
+        replace(c, is_resident=False, located=None) if c.key in keys else c for c in wish.candidates
+    )
+    helps = outdated and not why_not_admitted(replace(wish, candidates=gone), candidate, state)
+    return tuple(sorted(outdated, key=lambda c: c.rank)) if helps else ()
+
+
+def _is_outdated(candidate: Candidate, wish: Wish, state: State) -> bool:
+    low = state.of(candidate.key).empty_low
+    return any(
+        low[gpu.id] < gpu.gpu.free_bytes - gpu.gpu.total_bytes // GPU_GRAINS
+        for gpu in wish.host.gpus
+        if gpu.id in low
+    )
 
 
 def believed_hosts(wish: Wish, state: State) -> tuple[HostCapacity, ...]:

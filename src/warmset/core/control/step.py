@@ -30,7 +30,6 @@ from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
-from warmset.core.planner import ActionKind
 
 SLOWEST_LOOK_TICKS: Final = 6
 """An unreachable server is asked at least so often. Our choice: half a minute at the usual tick."""
@@ -95,6 +94,7 @@ def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decisio
         members=wish.plan.members,
         left_out=wish.plan.left_out,
         conflict=wish.conflict,
+        postponed=wish.postponed,
         findings=findings,
         standing=tuple(state.raised),
         notes=wish.host.notes,
@@ -103,10 +103,8 @@ def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decisio
 
 
 def _note_pressure(state: State, wish: Wish, now: float) -> State:
-    """Keeps since when somebody has to leave with nobody to come in its place."""
-    kinds = {change.kind for change in wish.plan.changes}
-    is_pressed = ActionKind.UNLOAD in kinds and ActionKind.PRELOAD not in kinds
-    if not is_pressed:
+    """Keeps since when the residents hold more than they may."""
+    if not wish.is_pressed:
         return replace(state, pressure_since=None)
     return state if state.pressure_since is not None else replace(state, pressure_since=now)
 

@@ -4,10 +4,8 @@ Two rules are added to the planner's:
 
 - Within one priority, what is resident stays. The operator's priorities and pins move models;
   a mere estimate of worth only fills room.
-- What nobody configured is watched, never fetched, and ranks below all that is.
-
-Pins that could never fit together are an error of the configuration, and then nothing is moved.
-Pins that do not fit *now*, since other programs hold memory, wait in the order of their rank.
+- What nobody configured is watched, never fetched, and ranks below all that is. Unless it may be
+  unloaded, it is part of the furniture: the rest is planned around it.
 """
 
 from __future__ import annotations
@@ -17,7 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.control.config import Config
-from warmset.core.model import DeviceId, ModelKey, Observation, Reading, find_entry
+from warmset.core.control.others import leave_room_to_grow
+from warmset.core.control.pins import absent_pins, full_budgets, plan_pins, without_impossible
+from warmset.core.model import DeviceId, ModelKey, Observation, Reading
 from warmset.core.planner import (
     ActionKind,
     Candidate,
@@ -27,11 +27,8 @@ from warmset.core.planner import (
     Plan,
     build_candidates,
     build_host,
-    plan,
 )
-from warmset.core.planner.explain import why_impossible
-from warmset.core.planner.planning import pins_conflict
-from warmset.core.planner.standing import standing_world
+from warmset.core.planner.standing import is_within, standing_world
 from warmset.core.planner.worlds import World
 from warmset.core.settings import Settings
 
@@ -53,6 +50,7 @@ class Wish:
         managed: keys of what the operator configured.
         ranked: keys of the managed models that have a rank, the first to go first.
         world: what is resident where, as the planner charges it; `None`: not known.
+        is_pressed: whether the residents hold more than may be used, so that somebody has to go.
         conflict: pins that this host could never hold together.
         postponed: pins that do not fit beside what other programs hold now.
         impossible: pins of which nothing can be promised, with the reason.
@@ -65,6 +63,7 @@ class Wish:
     ranked: tuple[ModelKey, ...]
     plan: Plan
     world: World | None
+    is_pressed: bool = False
     conflict: Conflict | None = None
     postponed: Conflict | None = None
     impossible: tuple[str, ...] = ()
@@ -92,6 +91,7 @@ class Question:
     settings: Settings
     managed: frozenset[ModelKey]
     held: frozenset[ModelKey]
+    may_unload_unmanaged: bool
     load_seconds: Mapping[ModelKey, float]
     busy: frozenset[ModelKey] = frozenset()
 
@@ -167,6 +167,7 @@ def _ask(
         settings=config.settings,
         managed=managed,
         held=frozenset(e.key for e in entries if config.is_held(e.names, now)),
+        may_unload_unmanaged=config.loop.may_unload_unmanaged,
         load_seconds={e.key: load_seconds[e.key] for e in entries if e.key in load_seconds},
     )
 
@@ -182,6 +183,7 @@ def _rounded(free: Reading[int], total: int | None, grains: int) -> Reading[int]
 def _answer(question: Question) -> Wish:
     observation, settings = question.observation, question.settings
     host, where = build_host(observation, settings, located=observation.located)
+    host = leave_room_to_grow(host, settings, observation)
     raw = build_candidates(
         observation,
         settings,
@@ -192,19 +194,27 @@ def _answer(question: Question) -> Wish:
     )
     words = tuple(_in_the_operators_words(c, question) for c in raw)
     measured = _as_measured(words, observation.located)
-    candidates, impossible = _without_impossible(host, _favour_residents(measured))
-    made, conflict, postponed = _plan(host, candidates, _budgets(observation, settings))
+    candidates, impossible = without_impossible(host, _favour_residents(measured))
+    fixed = frozenset(
+        c.key
+        for c in candidates
+        if c.is_resident and c.key not in question.managed and not question.may_unload_unmanaged
+    )
+    budgets = full_budgets(observation, settings)
+    made, conflict, postponed = plan_pins(host, candidates, budgets, fixed)
+    world = standing_world(host, [c for c in candidates if c.is_resident])
     return Wish(
         host=host,
         candidates=candidates,
         managed=question.managed,
         ranked=_ranked(words, question.managed, made),
         plan=made,
-        world=standing_world(host, [c for c in candidates if c.is_resident]),
+        world=world,
+        is_pressed=world is not None and not is_within(host, world),
         conflict=conflict,
         postponed=postponed,
         impossible=impossible,
-        absent=_absent_pins(observation, settings),
+        absent=absent_pins(observation, settings),
     )
 
 
@@ -214,7 +224,13 @@ def _ranked(
     """Returns who has a rank: managed, and resident or wanted; the first to go first."""
     inside = {member.key for member in made.members}
     ranked = (c for c in candidates if c.key in managed and (c.is_resident or c.key in inside))
-    return tuple(c.key for c in sorted(ranked, key=lambda c: c.rank))
+    return tuple(c.key for c in sorted(ranked, key=_coarse_rank))
+
+
+def _coarse_rank(candidate: Candidate) -> tuple[bool, int, int, str]:
+    """Returns the rank with worth in doublings: a measured load time alone re-pings nobody."""
+    worth = (1 + int(candidate.value)).bit_length()
+    return (candidate.pin, candidate.priority, worth, candidate.key)
 
 
 def _in_the_operators_words(candidate: Candidate, question: Question) -> Candidate:
@@ -251,74 +267,4 @@ def _favour_residents(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(
         replace(c, value=c.value + sums[c.priority] + 1.0) if c.is_resident else c
         for c in candidates
-    )
-
-
-def _plan(
-    host: HostCapacity, candidates: tuple[Candidate, ...], budgets: Mapping[DeviceId, int]
-) -> tuple[Plan, Conflict | None, Conflict | None]:
-    """Returns the plan, the pins that never fit, and the pins that do not fit now."""
-    made = plan(candidates, host)
-    first = made.conflict
-    if first is None:
-        return made, None, None
-    never = _never_together(host, candidates, budgets)
-    if never is not None:
-        return made, never, None
-    missing = sorted((c for c in candidates if c.pin and not c.is_resident), key=lambda c: c.rank)
-    while made.conflict is not None and missing:
-        last = missing.pop(0)
-        candidates = tuple(replace(c, pin=False) if c.key == last.key else c for c in candidates)
-        made = plan(candidates, host)
-    return made, None, first
-
-
-def _never_together(
-    host: HostCapacity, candidates: Sequence[Candidate], budgets: Mapping[DeviceId, int]
-) -> Conflict | None:
-    """Returns the pins that conflict even on the empty host, with no other program on it."""
-    if any(gpu.id not in budgets for gpu in host.gpus):
-        return None  # what is not known proves nothing
-    gpus = tuple(
-        replace(
-            gpu,
-            gpu=replace(gpu.gpu, free_bytes=gpu.gpu.total_bytes),
-            usable_bytes=budgets[gpu.id],
-        )
-        for gpu in host.gpus
-    )
-    pins = [replace(c, is_resident=False, is_busy=False, located=None) for c in candidates if c.pin]
-    return pins_conflict(replace(host, gpus=gpus, strangers=0), pins)
-
-
-def _budgets(observation: Observation, settings: Settings) -> dict[DeviceId, int]:
-    """Returns device -> bytes that models may take when nothing else is there."""
-    budget = settings.budget
-    return {
-        d.id: budget.budget_bytes(d.id, d.index, d.total_bytes.value, pci_id=d.pci_id)
-        for d in observation.devices
-        if d.total_bytes.value is not None
-    }
-
-
-def _without_impossible(
-    host: HostCapacity, candidates: Sequence[Candidate]
-) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Takes the pin from models of which nothing can be promised, and says why."""
-    kept, reasons = [], []
-    for candidate in candidates:
-        reason = why_impossible(host, candidate) if candidate.pin else None
-        if reason is not None and not candidate.is_resident:
-            reasons.append(f"{candidate.name}: {reason}")
-            kept.append(replace(candidate, pin=False))
-        else:
-            kept.append(candidate)
-    return tuple(kept), tuple(reasons)
-
-
-def _absent_pins(observation: Observation, settings: Settings) -> tuple[str, ...]:
-    return tuple(
-        policy.name
-        for policy in settings.models.values()
-        if policy.pin and find_entry(observation.entries, policy.name) is None
     )

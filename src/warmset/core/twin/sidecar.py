@@ -43,6 +43,7 @@ class Log:
     decisions: list[Decision] = field(default_factory=list)
     findings: list[tuple[float, Finding]] = field(default_factory=list)
     reads: int = 0
+    cancels: list[Cancel] = field(default_factory=list)
 
     def count(self, kind: type[Command], since: float = 0.0) -> int:
         """Returns how many commands of a kind were sent since a moment."""
@@ -213,6 +214,7 @@ class Sidecar:
         self._later(Done(number=command.number, at=now))
 
     def _cancel(self, command: Cancel) -> None:
+        self.log.cancels.append(command)
         if self._open is not None and self._open[0] == command.number:
             self.host.cancel(self._open[1])
             self._open = None

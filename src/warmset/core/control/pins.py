@@ -1,0 +1,152 @@
+"""Pins that do not fit: for ever, for now, or as far as anybody can tell.
+
+Pins that could never fit together are an error of the configuration, and then nothing is moved.
+Pins that do not fit now, since other programs hold memory, wait in the order of their rank; a
+pin that is resident stays, whatever the budget says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
+from warmset.core.planner import ActionKind, Candidate, Conflict, HostCapacity, Plan, plan
+from warmset.core.planner.explain import why_impossible
+from warmset.core.planner.planning import pins_conflict
+from warmset.core.settings import Settings
+
+
+def plan_pins(
+    host: HostCapacity,
+    candidates: tuple[Candidate, ...],
+    budgets: Mapping[DeviceId, int],
+    fixed: frozenset[ModelKey] = frozenset(),
+) -> tuple[Plan, Conflict | None, Conflict | None]:
+    """Returns the plan, the pins that never fit, and the pins that do not fit now.
+
+    Args:
+        host: as it is.
+        candidates: with the operator's pins.
+        budgets: device -> what models may take when nothing else is there.
+        fixed: residents that are planned around, since nobody may send them away.
+    """
+    around = tuple(replace(c, pin=True) if c.key in fixed else c for c in candidates)
+    made = plan(around, host)
+    first = made.conflict
+    if first is None:
+        return _unpinned(spare_the_higher(made, around, host), fixed), None, None
+    never = _never_together(host, candidates, budgets)
+    if never is not None:
+        return made, never, None
+    missing = sorted((c for c in around if c.pin and not c.is_resident), key=lambda c: c.rank)
+    while made.conflict is not None and missing:
+        last = missing.pop(0)
+        around = tuple(replace(c, pin=False) if c.key == last.key else c for c in around)
+        made = plan(around, host)
+    if made.conflict is not None:
+        host = _with_room_for(host, [c for c in around if c.pin])
+        made = plan(around, host)
+    return _unpinned(spare_the_higher(made, around, host), fixed), None, first
+
+
+def _unpinned(made: Plan, fixed: frozenset[ModelKey]) -> Plan:
+    """Says of those that were planned around that nobody pinned them."""
+    members = tuple(replace(m, pin=False) if m.key in fixed else m for m in made.members)
+    return replace(made, members=members)
+
+
+def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCapacity) -> Plan:
+    """Returns a plan that loads no model anew for the sake of lower ranks, never a pin at all.
+
+    The planner would take a resident out and put it back elsewhere so that one more fits. That
+    costs those who use it; so who would come in that way stays outside, the lowest rank first.
+    """
+    by_key = {c.key: c for c in candidates}
+    outside: frozenset[ModelKey] = frozenset()
+    while made.conflict is None:
+        loads = {c.key for c in made.actions if c.kind is ActionKind.PRELOAD}
+        moved = [
+            by_key[c.key] for c in made.changes if c.key in loads and by_key[c.key].is_resident
+        ]
+        missing = [by_key[key] for key in loads if not by_key[key].is_resident]
+        best = max((c.rank for c in missing), default=None)
+        if best is None or not any(c.pin or c.rank > best for c in moved):
+            break
+        optional = [c for c in missing if not c.pin]
+        if not optional:
+            break
+        outside |= {min(optional, key=lambda c: c.rank).key}
+        candidates = tuple(
+            replace(c, is_preloadable=False) if c.key in outside else c for c in candidates
+        )
+        made = plan(candidates, host)
+    return _explained(made, outside)
+
+
+def _explained(made: Plan, outside: frozenset[ModelKey]) -> Plan:
+    reason = "a model of higher rank would have to be loaded anew to make room for it"
+    left_out = tuple(replace(o, reason=reason) if o.key in outside else o for o in made.left_out)
+    return replace(made, left_out=left_out)
+
+
+def _with_room_for(host: HostCapacity, residents: Sequence[Candidate]) -> HostCapacity:
+    """Returns the host with as much usable as these residents hold: pins do not give way."""
+    gpus = []
+    for gpu in host.gpus:
+        held = sum((c.located or {}).get(gpu.id, 0) for c in residents)
+        usable = None if gpu.usable_bytes is None else max(gpu.usable_bytes, held)
+        gpus.append(replace(gpu, usable_bytes=usable))
+    return replace(host, gpus=tuple(gpus))
+
+
+def _never_together(
+    host: HostCapacity, candidates: Sequence[Candidate], budgets: Mapping[DeviceId, int]
+) -> Conflict | None:
+    """Returns the pins that conflict even on the empty host, with no other program on it."""
+    if any(gpu.id not in budgets for gpu in host.gpus):
+        return None  # what is not known proves nothing
+    gpus = tuple(
+        replace(
+            gpu,
+            gpu=replace(gpu.gpu, free_bytes=gpu.gpu.total_bytes),
+            usable_bytes=budgets[gpu.id],
+        )
+        for gpu in host.gpus
+    )
+    pins = [replace(c, is_resident=False, is_busy=False, located=None) for c in candidates if c.pin]
+    return pins_conflict(replace(host, gpus=gpus, strangers=0), pins)
+
+
+def full_budgets(observation: Observation, settings: Settings) -> dict[DeviceId, int]:
+    """Returns device -> bytes that models may take when nothing else is there."""
+    budget = settings.budget
+    return {
+        d.id: budget.budget_bytes(d.id, d.index, d.total_bytes.value, pci_id=d.pci_id)
+        for d in observation.devices
+        if d.total_bytes.value is not None
+    }
+
+
+def without_impossible(
+    host: HostCapacity, candidates: Sequence[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Takes the pin from models of which nothing can be promised, and says why."""
+    kept, reasons = [], []
+    for candidate in candidates:
+        reason = why_impossible(host, candidate) if candidate.pin else None
+        if reason is not None and not candidate.is_resident:
+            reasons.append(f"{candidate.name}: {reason}")
+            kept.append(replace(candidate, pin=False))
+        else:
+            kept.append(candidate)
+    return tuple(kept), tuple(reasons)
+
+
+def absent_pins(observation: Observation, settings: Settings) -> tuple[str, ...]:
+    """Returns the names of pinned models that are not installed."""
+    return tuple(
+        policy.name
+        for policy in settings.models.values()
+        if policy.pin and find_entry(observation.entries, policy.name) is None
+    )
