@@ -1,1 +1,27 @@
-"""When models are asked for: gaps, rates, periods."""
+"""When models are asked for: gaps, sessions, periods, who follows whom."""
+
+from __future__ import annotations
+
+from warmset.core.demand.activity import ActivityClock
+from warmset.core.demand.coactivity import CoActivity, Follows
+from warmset.core.demand.gaps import GapLaw, Outlook, Pool
+from warmset.core.demand.grid import Grid
+from warmset.core.demand.periods import Period, find_period
+from warmset.core.demand.seen import GapLaws
+from warmset.core.demand.sessions import Session, find_sessions, single_share
+
+__all__ = [
+    "ActivityClock",
+    "CoActivity",
+    "Follows",
+    "GapLaw",
+    "GapLaws",
+    "Grid",
+    "Outlook",
+    "Period",
+    "Pool",
+    "Session",
+    "find_period",
+    "find_sessions",
+    "single_share",
+]

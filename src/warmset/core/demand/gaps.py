@@ -9,6 +9,7 @@ quicker or slower than the others in the bins around.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import exp, log1p
 from typing import Final, NamedTuple
 
@@ -30,8 +31,8 @@ Source: Kass and Wasserman, unit information prior (1995).
 PRIOR_EVENTS: Final = 2.0
 """Events that say `as quick as the others` before a model's own pace counts more."""
 
-UNSEEN: Final = 0.05
-"""Events in one model's worth of trials where no model has any: an old gap seldom ends at once."""
+UNSEEN: Final = 0.01
+"""Events in one model's worth of trials where no model has any: small, but not never."""
 
 _LEAST = 1e-12  # survival never quite ends: keeps ratios of tails defined
 
@@ -53,23 +54,35 @@ class Outlook(NamedTuple):
 class Pool:
     """What all models together say: for each bin the mean share of gaps that end there.
 
-    A model counts in proportion to `n / (n + PRIOR_GAPS)`, so one busy model is not the law.
+    A model counts in proportion to `n / (n + PRIOR_GAPS)`, so one busy model is not the law. Gaps
+    that are still open count as well: left out, models that never come back would look quick.
     """
 
-    __slots__ = ("ended", "floor", "grid", "reached", "widths")
+    __slots__ = ("ended", "floor", "grid", "open", "reached", "widths")
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.widths = grid.widths()
         self.ended = [0.0] * grid.count
         self.reached = [0.0] * grid.count
+        self.open = [0.0] * grid.count
         thin = 2.0 / grid.fine_per_octave
         self.floor = [UNSEEN if j < grid.split else UNSEEN * thin for j in range(grid.count)]
 
     def hazards(self) -> list[float]:
         """Returns the cumulative hazard of each bin, -log(1 - share)."""
-        rows = zip(self.ended, self.floor, self.reached, strict=True)
-        return [-log1p(-min(0.999, max(1e-9, (e + f) / (r + 1.0)))) for e, f, r in rows]
+        rows = zip(self.ended, self.floor, self.reached, self.open, strict=True)
+        return [-log1p(-min(0.999, max(1e-9, (e + f) / (r + o + 1.0)))) for e, f, r, o in rows]
+
+    def note_open(self, ages_seconds: Iterable[float]) -> None:
+        """Takes the present idle ages of all models: each bin they outlived is a trial."""
+        outlived = [0.0] * self.grid.count
+        for age in ages_seconds:
+            outlived[self.grid.bin_of(age)] += 1.0 / (1.0 + PRIOR_GAPS)
+        run = 0.0
+        for j in range(self.grid.count - 1, -1, -1):
+            self.open[j] = run
+            run += outlived[j]
 
 
 class GapLaw:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Final, NamedTuple
 
-from warmset.core.demand.gaps import GapLaw, Pool
-from warmset.core.demand.grid import Grid
+from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.base import Decision, Held, ModelCost, View
 from warmset.core.policy.victims import Candidate, best_victims
 from warmset.core.units import HOUR, MINUTE
@@ -42,8 +41,11 @@ NEAR_SECONDS: Final = 100.0
 LONGEST_SLEEP_SECONDS: Final = HOUR
 """A candidate is looked at again after this, whatever its law says: the rent moves."""
 
-LOOK_SECONDS: Final = 15.0
-"""Least time between two looks: a load takes seconds, and every look costs work."""
+LOOK_SECONDS: Final = 5.0
+"""Least time between two looks, as long as a tick of the daemon: every look costs work."""
+
+AGAIN_SECONDS: Final = 15.0
+"""While something is nearly worth it, look again after this: a few loads' time."""
 
 RENT_VICTIMS: Final = 20.0
 """As in `worth`."""
@@ -68,9 +70,7 @@ class Lookahead:
 
     def __init__(self, models: Mapping[str, ModelCost]) -> None:
         self.models = models
-        self.pool = Pool(Grid(FINE_PER_OCTAVE))
-        self.laws: dict[str, GapLaw] = {}
-        self.last: dict[str, float] = {}
+        self.laws = GapLaws(FINE_PER_OCTAVE)
         self.gone: dict[str, float] = {}
         self.asleep: dict[str, float] = {}  # model -> no use looking before
         self.pending: dict[str, float] = {}  # preloads not used yet -> the chance they had
@@ -80,12 +80,7 @@ class Lookahead:
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends, and that a preload was of use."""
-        law = self.laws.get(model)
-        if law is None:
-            self.laws[model] = GapLaw(self.pool)
-        else:
-            law.add(now - self.last[model])
-        self.last[model] = now
+        self.laws.requested(now, model)
         self.asleep.pop(model, None)
         self._settle(model, 1.0)
 
@@ -93,9 +88,8 @@ class Lookahead:
         """Learns from the victims of a waiting load what room is worth."""
         for victim in victims:
             held = view.residents[victim]
-            law = self.laws.get(victim)
-            if law is not None:
-                outlook = law.outlook(view.now - self.last[victim], 0.0)
+            if victim in self.laws:
+                outlook = self.laws.outlook(view.now, victim, 0.0)
                 rate = outlook.hit_rate * held.load_seconds / held.bytes
                 self.rent += (rate - self.rent) / RENT_VICTIMS if self.rent else rate
             self._let_go(view.now, victim)
@@ -111,27 +105,27 @@ class Lookahead:
             if victims is not None:
                 return self._fetch(view, promise, victims)
         soonest = min(self.asleep.values(), default=view.now + LONGEST_SLEEP_SECONDS)
-        again = view.now + MINUTE if promises else soonest
+        again = view.now + AGAIN_SECONDS if promises else soonest
         return Decision(wake_at=max(again, view.now + LOOK_SECONDS))
 
     def _promises(self, view: View) -> list[Promise]:
         """Returns what is worth fetching, the best first; puts the others to sleep."""
         precision = min(1.0, self.kept / self.promised)
         found: list[Promise] = []
-        for name, law in self.laws.items():
+        for name in self.laws.models():
             model = self.models[name]
             if name in view.residents or view.now < self.asleep.get(name, -inf):
                 continue
             if not model.may_preload or view.now < self.gone.get(name, -inf) + LATCH_SECONDS:
                 continue
-            age, rent = view.now - self.last[name], self.rent * model.bytes / model.load_seconds
-            outlook = law.outlook(age, rent)
+            rent = self.rent * model.bytes / model.load_seconds
+            outlook = self.laws.outlook(view.now, name, rent)
             saved = outlook.gain + NEAR_SECONDS * outlook.hit_rate
             if outlook.gain * precision > LOAD_PRICE:
                 seconds = model.load_seconds * (saved * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
             else:
-                pays_at = self.last[name] + law.promising_age(age, rent)
+                pays_at = self.laws.promising_at(view.now, name, rent)
                 self.asleep[name] = min(pays_at, view.now + LONGEST_SLEEP_SECONDS)
         return sorted(found, key=lambda p: (-p.saved_seconds, p.model.id))
 
@@ -157,11 +151,10 @@ class Lookahead:
 
     def _loss(self, now: float, held: Held) -> float:
         """Returns the load seconds that evicting a resident costs."""
-        law = self.laws.get(held.id)
-        if law is None:
+        if held.id not in self.laws:
             return 0.0
         rent = self.rent * held.bytes / held.load_seconds
-        outlook = law.outlook(now - self.last[held.id], rent)
+        outlook = self.laws.outlook(now, held.id, rent)
         return held.load_seconds * (outlook.gain + NEAR_SECONDS * outlook.hit_rate)
 
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
@@ -173,7 +166,7 @@ class Lookahead:
         return Decision(
             evict=victims,
             preload=(name,),
-            wake_at=view.now + MINUTE,
+            wake_at=view.now + AGAIN_SECONDS,
             reasons=(f"{name}: {promise.chance:.0%} to be asked for soon; preload{displaced}",),
         )
 

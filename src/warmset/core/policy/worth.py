@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from warmset.core.demand.activity import ActivityClock
-from warmset.core.demand.gaps import GapLaw, Pool
-from warmset.core.demand.grid import Grid
+from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.ahead import Lookahead
 from warmset.core.policy.base import Decision, Event, Held, ModelCost, View
 from warmset.core.policy.victims import Candidate, best_victims
@@ -38,10 +37,12 @@ class Worth:
 
     Args:
         preload: whether models may be loaded before anybody asks.
+        near_seconds: see `NEAR_SECONDS`; an argument so that a benchmark can vary it.
     """
 
-    def __init__(self, *, preload: bool = True) -> None:
+    def __init__(self, *, preload: bool = True, near_seconds: float = NEAR_SECONDS) -> None:
         self.preload = preload
+        self.near_seconds = near_seconds
         ahead = (Event.IDLE, Event.LOADED, Event.WAKE) if preload else ()
         self.events: tuple[Event, ...] = (*ahead, Event.SPACE)
 
@@ -50,21 +51,13 @@ class Worth:
         self.models = models
         self.budget_bytes = budget_bytes
         self.clock = ActivityClock()
-        self.pool = Pool(Grid(FINE_PER_OCTAVE))
-        self.laws: dict[str, GapLaw] = {}
-        self.last: dict[str, float] = {}
+        self.laws = GapLaws(FINE_PER_OCTAVE)
         self.rent = 0.0  # load seconds per byte and second
         self.ahead = Lookahead(models) if self.preload else None
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends."""
-        at = self.clock.requested(now, model)
-        law = self.laws.get(model)
-        if law is None:
-            self.laws[model] = GapLaw(self.pool)
-        else:
-            law.add(at - self.last[model])
-        self.last[model] = at
+        self.laws.requested(self.clock.requested(now, model), model)
         if self.ahead is not None:
             self.ahead.requested(now, model)
 
@@ -86,12 +79,11 @@ class Worth:
 
     def _worth(self, now: float, held: Held) -> tuple[float, float]:
         """Returns the load seconds lost with a resident, and what it earns per byte and second."""
-        law = self.laws.get(held.id)
-        if law is None:  # preloaded, never asked for
+        if held.id not in self.laws:  # resident, but nobody was seen to ask for it
             return 0.0, 0.0
-        age = self.clock.read(now) - self.last[held.id]
-        outlook = law.outlook(age, self.rent * held.bytes / held.load_seconds)
-        lost = held.load_seconds * (outlook.gain + NEAR_SECONDS * outlook.hit_rate)
+        rent = self.rent * held.bytes / held.load_seconds
+        outlook = self.laws.outlook(self.clock.read(now), held.id, rent)
+        lost = held.load_seconds * (outlook.gain + self.near_seconds * outlook.hit_rate)
         return lost, held.load_seconds * outlook.hit_rate / held.bytes
 
     def _learn_rent(self, earned: Iterable[float]) -> None:

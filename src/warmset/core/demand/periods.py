@@ -1,0 +1,109 @@
+"""Timers: models that are asked for every so many minutes.
+
+A timer's uses sit on a grid. The period is searched among the gaps themselves and judged by how
+well all uses sit on its grid, with the strength that chance alone would give as the yardstick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import atan2, cos, exp, hypot, log, pi, sin
+from statistics import median
+from typing import Final
+
+LEAST_USES: Final = 6
+"""Five gaps: with fewer, one coincidence in twenty looks like a timer."""
+
+RECENT_USES: Final = 64
+"""Uses looked at: a timer that was changed is forgotten after as many."""
+
+SAME_SHARE: Final = 0.2
+"""Gaps this near to the middle one are taken for one period with its jitter."""
+
+BY_CHANCE: Final = 1e-4
+"""Highest probability at which a grid may still be chance.
+
+Source: with some ten periods tried for each of a hundred models, one false timer in ten hosts.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A timer.
+
+    Attributes:
+        anchor: an instant on the grid, near the last use.
+        jitter_seconds: how far uses lie off the grid, root mean square.
+        strength: 1.0 all uses exactly on the grid, 0.0 none.
+    """
+
+    seconds: float
+    anchor: float
+    jitter_seconds: float
+    strength: float
+
+    def next_after(self, now: float) -> float:
+        """Returns the first instant of the grid after `now`."""
+        steps = (now - self.anchor) // self.seconds + 1
+        return self.anchor + steps * self.seconds
+
+
+def find_period(times: Sequence[float]) -> Period | None:
+    """Returns the timer behind a list of request times, or `None` if they look like chance.
+
+    Uses in one burst count once: only the first after each longer gap is taken.
+
+    Source: Rayleigh's test of a phase, `P(R > r) ~ exp(-n r^2)`; Mardia, Directional statistics.
+    """
+    starts = _starts(sorted(times)[-RECENT_USES * 4 :])[-RECENT_USES:]
+    if len(starts) < LEAST_USES:
+        return None
+    gaps = [b - a for a, b in pairwise(starts)]
+    middle = median(gaps)
+    near = [g for g in gaps if abs(g - middle) <= SAME_SHARE * middle]
+    tried = [sum(near) / len(near), middle, median(near)]
+    best = max((_fit(starts, p) for p in tried), key=lambda p: p.strength)
+    free = len(starts) - 1  # the period was taken from the data
+    surprise = free * best.strength**2
+    return best if exp(-surprise) * len(tried) < BY_CHANCE else None
+
+
+def _starts(times: Sequence[float]) -> list[float]:
+    """Returns the first use of each burst; bursts are cut where gaps are long for this model."""
+    gaps = sorted(b - a for a, b in pairwise(times) if b > a)
+    if not gaps:
+        return list(times[:1])
+    # the widest jump between neighbouring gaps, in proportion, parts bursts from waits
+    jumps = [(log(b / a), a) for a, b in pairwise(gaps)]
+    size, below = max(jumps, default=(0.0, 0.0))
+    cut = below if size > log(4.0) else 0.0
+    starts = [times[0]]
+    for before, at in pairwise(times):
+        if at - before > cut:
+            starts.append(at)
+    return starts
+
+
+def _fit(starts: Sequence[float], period: float) -> Period:
+    """Returns how well the uses sit on the grid of one period; refines it by the drift of phase."""
+    origin = starts[-1]
+    for _ in range(2):
+        steps = [round((at - origin) / period) for at in starts]
+        mean_step = sum(steps) / len(steps)
+        mean_at = sum(starts) / len(starts)
+        spread = sum((s - mean_step) ** 2 for s in steps)
+        if spread == 0:
+            break
+        rows = zip(steps, starts, strict=True)
+        period = sum((s - mean_step) * (at - mean_at) for s, at in rows) / spread
+        if period <= 0:
+            return Period(seconds=1.0, anchor=origin, jitter_seconds=0.0, strength=0.0)
+    phases = [2 * pi * ((at - origin) / period % 1.0) for at in starts]
+    x, y = sum(map(cos, phases)) / len(phases), sum(map(sin, phases)) / len(phases)
+    strength = min(1.0, hypot(x, y))
+    anchor = origin + atan2(y, x) / (2 * pi) * period
+    offs = [at - anchor - period * round((at - anchor) / period) for at in starts]
+    jitter = (sum(o * o for o in offs) / len(offs)) ** 0.5
+    return Period(seconds=period, anchor=anchor, jitter_seconds=jitter, strength=strength)

@@ -1,0 +1,59 @@
+"""The gap laws of all models of a host, on one clock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from warmset.core.demand.gaps import GapLaw, Outlook, Pool
+from warmset.core.demand.grid import Grid
+
+OPEN_EVERY: Final = 50
+"""Requests between two looks at the gaps that are still open: they change slowly."""
+
+
+class GapLaws:
+    """Learns from requests; answers for any model at any time.
+
+    Args:
+        fine_per_octave: bins in a doubling of age, see `Grid`.
+    """
+
+    def __init__(self, fine_per_octave: int) -> None:
+        self._pool = Pool(Grid(fine_per_octave))
+        self._laws: dict[str, GapLaw] = {}
+        self._last: dict[str, float] = {}
+        self._until_open = 0
+
+    def __contains__(self, model: str) -> bool:
+        """Whether the model was ever asked for."""
+        return model in self._laws
+
+    def models(self) -> tuple[str, ...]:
+        """Returns the models that were asked for, first seen first."""
+        return tuple(self._laws)
+
+    def requested(self, now: float, model: str) -> None:
+        """Learns the gap that this request ends."""
+        law = self._laws.get(model)
+        if law is None:
+            self._laws[model] = GapLaw(self._pool)
+        else:
+            law.add(now - self._last[model])
+        self._last[model] = now
+        self._until_open -= 1
+        if self._until_open < 0:
+            self._pool.note_open(now - at for at in self._last.values())
+            self._until_open = OPEN_EVERY
+
+    def outlook(self, now: float, model: str, rent: float) -> Outlook:
+        """Returns what holding the model promises; see `GapLaw.outlook`."""
+        return self._laws[model].outlook(now - self._last[model], rent)
+
+    def promising_at(self, now: float, model: str, rent: float) -> float:
+        """Returns when holding the model may pay next, after its present bin of age."""
+        last = self._last[model]
+        return last + self._laws[model].promising_age(now - last, rent)
+
+    def chance_within(self, now: float, model: str, seconds: float) -> float:
+        """Returns the chance that the model is asked for in the next `seconds`."""
+        return self._laws[model].chance_within(now - self._last[model], seconds)

@@ -1,0 +1,160 @@
+"""Warmset's own policy: what it keeps, what it fetches, and what it leaves alone."""
+
+import math
+
+import pytest
+
+from warmset.core.policy import Event, Held, ModelCost, View
+from warmset.core.policy.worth import Worth
+
+GB = 1_000_000_000
+PERIOD = 900.0
+
+
+def cost(name, gb=4, **facts):
+    return ModelCost(id=name, bytes=gb * GB, load_seconds=8.0, **facts)
+
+
+def held(model, **facts):
+    base = {"loaded_at": 0.0, "last_used": 0.0}
+    return Held(id=model.id, bytes=model.bytes, load_seconds=model.load_seconds, **base | facts)
+
+
+def view(now, residents, *, free=0, event=Event.WAKE, **facts):
+    rows = {h.id: h for h in residents}
+    return View(now=now, event=event, budget_bytes=8 * GB, free_bytes=free, residents=rows, **facts)
+
+
+def taught(*, timer=None, preload=True):
+    """A policy that knows `timer` (every 900 s), `chat` (seconds apart), `rare` (twice a day)."""
+    models = {"timer": timer or cost("timer"), "chat": cost("chat"), "rare": cost("rare")}
+    policy = Worth(preload=preload)
+    policy.start(models, 8 * GB)
+    events = [(i * PERIOD, "timer") for i in range(60)]
+    events += [(i * 4000.0 + k * 15, "chat") for i in range(13) for k in range(20)]
+    events += [(100.0, "rare"), (40000.0, "rare")]
+    for at, model in sorted(events):
+        policy.requested(at, model)
+    return policy, models
+
+
+LAST = 59 * PERIOD
+
+
+def looks(policy, residents, *, free=0, start=LAST + 30, until=LAST + PERIOD, **facts):
+    """Asks whenever the policy wants to be asked; returns the first preload and its time."""
+    now = start
+    while now < until:
+        decision = policy.decide(view(now, residents, free=free, **facts))
+        if decision and decision.preload:
+            return now, decision
+        now = max(now + 5.0, (decision and decision.wake_at) or 0.0)
+    return None, None
+
+
+def only_the_timer(policy):
+    """Lets no other model be fetched, and gives memory a rent that 400 s use up."""
+    policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
+    policy.ahead.rent = 8.0 / (4 * GB) / 400.0
+
+
+def test_a_timer_is_fetched_shortly_before_it_is_due():
+    """Where memory has its price, it comes late in its period, not right after use."""
+    policy, _ = taught()
+    only_the_timer(policy)
+    at, decision = looks(policy, [], free=4 * GB)
+    assert decision.preload == ("timer",)
+    assert decision.evict == ()
+    assert LAST + PERIOD / 2 < at < LAST + PERIOD
+
+
+def test_room_that_nobody_wants_is_filled_at_once():
+    """While no eviction has given memory a price, free room takes what has a chance of use."""
+    policy, _ = taught()
+    at, decision = looks(policy, [], free=4 * GB)
+    assert decision.preload
+    assert at < LAST + 60
+
+
+def test_a_preload_displaces_the_model_that_is_worth_less():
+    """The due timer takes the room of a model used twice a day, with the reason given."""
+    policy, models = taught()
+    policy.ahead.gone["chat"] = math.inf
+    _, decision = looks(policy, [held(models["rare"], last_used=40000.0)])
+    assert decision.preload == ("timer",)
+    assert decision.evict == ("rare",)
+    assert "timer" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"loading": "chat"}, {"queued": ("chat",)}], ids=["loading", "queued"]
+)
+def test_nothing_is_fetched_while_the_loader_is_wanted(facts):
+    """A busy loader, or somebody who waits for it, comes first."""
+    policy, _ = taught()
+    assert looks(policy, [], free=8 * GB, **facts) == (None, None)
+
+
+@pytest.mark.parametrize("facts", [{"in_use": True}, {"pinned": True}, {"priority": 100}])
+def test_a_preload_respects_use_pins_and_priorities(facts):
+    """What is busy, pinned or of a higher priority is not displaced by a preload."""
+    policy, models = taught()
+    policy.ahead.gone["chat"] = math.inf
+    resident = held(models["rare"], last_used=40000.0, **facts)
+    assert looks(policy, [resident]) == (None, None)
+
+
+def test_the_operators_word_against_preloads_is_obeyed():
+    """A model with `preload = false` is kept when asked for, never fetched."""
+    policy, _ = taught(timer=cost("timer", may_preload=False))
+    policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
+    assert looks(policy, [], free=8 * GB) == (None, None)
+
+
+def test_what_was_just_evicted_is_not_fetched_back():
+    """Within the latch after its eviction a model stays away, however promising."""
+    policy, models = taught()
+    due = LAST + PERIOD - 40
+    rows = [held(models["timer"], last_used=LAST)]
+    policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
+    gone = policy.decide(view(due, rows, event=Event.SPACE, short_bytes=GB, subject="rare"))
+    assert gone.evict == ("timer",)
+    assert looks(policy, [], free=4 * GB, start=due + 1, until=due + 59) == (None, None)
+
+
+def test_a_resident_just_used_is_not_displaced_by_a_preload():
+    """Min residency holds a fresh resident even against a better candidate."""
+    policy, models = taught()
+    policy.ahead.gone["chat"] = math.inf
+    now = LAST + PERIOD - 30
+    fresh = held(models["rare"], loaded_at=now - 8, last_used=now - 2)
+    decision = policy.decide(view(now, [fresh]))
+    assert decision is None or not decision.preload
+
+
+def test_promises_that_come_to_nothing_make_it_cautious():
+    """After many preloads without a use the same candidate is not fetched any more."""
+    policy, _ = taught()
+    policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
+    policy.ahead.promised, policy.ahead.kept = 50.0, 1.0
+    assert looks(policy, [], free=4 * GB) == (None, None)
+
+
+def test_without_preloads_it_is_asked_only_for_room():
+    """The demand form has one event and never fetches."""
+    policy, models = taught(preload=False)
+    assert policy.events == (Event.SPACE,)
+    assert policy.decide(view(LAST, [held(models["rare"])], free=GB)) is None
+
+
+def test_the_idle_chat_outlives_the_model_of_twice_a_day():
+    """For room, the model with the least to lose goes, not the one used least lately."""
+    policy, models = taught()
+    last_chat = 12 * 4000.0 + 19 * 15
+    rows = [held(models["chat"], last_used=last_chat), held(models["rare"], last_used=LAST - 600)]
+    policy.requested(last_chat, "chat")
+    decision = policy.decide(
+        view(last_chat + 20, rows, event=Event.SPACE, short_bytes=GB, subject="timer")
+    )
+    assert decision.evict == ("rare",)
+    assert "rare" in decision.reasons[0]
