@@ -253,6 +253,19 @@ def test_vectors_can_be_packed() -> None:
     assert [len(base64.b64decode(row["embedding"])) for row in data] == [32, 32]
 
 
+@pytest.mark.parametrize(("wanted", "length"), [(3, 3), (0, 8), (8, 8), (99, 8)])
+def test_vectors_are_cut_to_the_wanted_dimensions_and_have_length_one(
+    wanted: int, length: int
+) -> None:
+    """`dimensions` keeps the first ones, scaled anew, on both interfaces; more than all is all."""
+    body = {"model": "embed", "input": "x", "dimensions": wanted}
+    native = body_of(send(new_api(), "POST", "/api/embed", body))["embeddings"][0]
+    openai = body_of(send(new_api(), "POST", "/v1/embeddings", body))["data"][0]["embedding"]
+    assert native == openai
+    assert len(native) == length
+    assert sum(x * x for x in native) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -5,11 +5,13 @@ Source: Ollama v0.33 `server/routes.go: EmbedHandler, EmbeddingsHandler`; transc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from warmset.core.twin.api.answer import Answer, Refuse
 from warmset.core.twin.api.gojson import Fields, nanoseconds
 from warmset.core.twin.api.inference import find_model, refuse_remote
 from warmset.core.twin.api.session import Ask, Session, Times
-from warmset.core.twin.api.speech import Pace, Speech, embed
+from warmset.core.twin.api.speech import Pace, Speech, embed, unit
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.library import InstalledModel
 
@@ -18,6 +20,7 @@ def embed_texts(host: TwinHost, pace: Pace, fields: Fields, path: str, answer: A
     """Answers `/api/embed`."""
     empty = (404, f"model '{fields.text('model')}' not found")
     ask = _ask(host, fields, path, empty, value=fields.raw("input"))
+    ask = replace(ask, dimensions=fields.integer("dimensions") or 0)
     Session(host=host, pace=pace, ask=ask, answer=answer, finish=_end).begin()
 
 
@@ -72,7 +75,9 @@ def _find(host: TwinHost, name: str, *, empty: tuple[int, str]) -> InstalledMode
 
 def _vectors(ask: Ask) -> list[list[float]]:
     length = ask.model.weights.fact("embedding_length")
-    return [embed(text, length if isinstance(length, int) else 1) for text in ask.texts or ()]
+    whole = [embed(text, length if isinstance(length, int) else 1) for text in ask.texts or ()]
+    kept = ask.dimensions
+    return [unit(v[:kept]) if 0 < kept < len(v) else v for v in whole]
 
 
 def _end(ask: Ask, speech: Speech | None, answer: Answer, times: Times) -> None:

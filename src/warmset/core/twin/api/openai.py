@@ -241,7 +241,11 @@ def native_embedding(fields: Fields) -> dict[str, object]:
     value = fields.raw("input")
     if value is None or value == []:
         raise Refuse(400, "invalid input")
-    return {"model": fields.text("model"), "input": [""] if value == "" else value}
+    return {
+        "model": fields.text("model"),
+        "input": [""] if value == "" else value,
+        "dimensions": fields.integer("dimensions"),
+    }
 
 
 def is_packed(fields: Fields) -> bool:

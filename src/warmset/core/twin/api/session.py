@@ -32,6 +32,7 @@ class Ask:
         name: as the client wrote it; answers repeat it.
         prompt: all text that the model reads; empty for a preload.
         texts: to embed, for the embedding calls.
+        dimensions: of each vector that are wanted; 0 = all.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Ask:
     prompt: str = ""
     is_preload: bool = False
     texts: tuple[str, ...] | None = None
+    dimensions: int = 0
     limit: int | None = None
     arrived_at: float = 0.0
 

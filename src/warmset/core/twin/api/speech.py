@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -94,6 +95,10 @@ def count_tokens(text: str) -> int:
 def embed(text: str, length: int) -> list[float]:
     """Returns a vector of length 1 that depends on the text alone."""
     source = random.Random(digest_of("embedding", text))
-    vector = [source.uniform(-1.0, 1.0) for _ in range(max(length, 1))]
+    return unit([source.uniform(-1.0, 1.0) for _ in range(max(length, 1))])
+
+
+def unit(vector: Sequence[float]) -> list[float]:
+    """Returns the vector scaled to length 1."""
     norm = sum(x * x for x in vector) ** 0.5 or 1.0
     return [round(x / norm, 9) for x in vector]
