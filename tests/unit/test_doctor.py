@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,16 @@ from warmset.adapters.permissions import find_closed, find_device_files
 from warmset.core.host.processes import PidSpace, ProcessView
 from warmset.core.host.readings import GpuReading, GpuSurvey, Severity, Trouble
 from warmset.core.host.survey import HostSurvey, plain_memory, survey_of_elsewhere
-from warmset.core.model import Device, DeviceId, Entry, Reading, Resident, ServerSettings, unknown
+from warmset.core.model import (
+    Device,
+    DeviceId,
+    Entry,
+    Quality,
+    Reading,
+    Resident,
+    ServerSettings,
+    unknown,
+)
 from warmset.core.ollama.generation import generation_of
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import GIB
@@ -324,3 +334,74 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert (bad.health, bool(bad.hint)) == (Health.WARN, True)
     (none,) = examine_files({"CACHE_DIRECTORY": "not/absolute"})
     assert none.health is Health.WARN
+
+
+def test_a_device_file_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group is unknown then; a group without a name keeps its number."""
+    from warmset.adapters import permissions
+
+    monkeypatch.setattr(permissions, "find_device_files", lambda _root: (tmp_path / "gone",))
+    assert [closed.group for closed in find_closed(tmp_path)] == ["unknown"]
+    assert permissions._group_name(2**31 - 7) == str(2**31 - 7)
+
+
+def test_clashes_and_gaps_of_software(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that hides nvidia-ml-py is a warning, a missing one a failure."""
+    from importlib import metadata
+
+    from warmset.shell.doctor_install import examine_software
+
+    known = metadata.version
+
+    def version(name: str) -> str:
+        if name == "psutil":
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(
+        metadata, "packages_distributions", lambda: {"pynvml": ["nvidia-ml-py", "pynvml"]}
+    )
+    probes = {probe.name: probe for probe in examine_software()}
+    assert probes["psutil"].health is Health.FAIL
+    assert probes["pynvml"].health is Health.WARN
+    assert "pip uninstall pynvml" in probes["pynvml"].hint
+
+
+def test_memory_in_the_doctors_words() -> None:
+    """RAM that cannot be read is a failure; pressure a warning; a limit is told with its bytes."""
+    machine = survey()
+    pressed = Trouble(code="memory-pressure", message="tasks wait", hint="see psi")
+    limited = replace(
+        machine.memory,
+        is_limited=True,
+        limit_bytes=Reading(value=8 * GIB, source="cgroup"),
+        troubles=(pressed, Trouble(code="limit-unknown", message="said elsewhere")),
+    )
+    probes = ask(Server(), replace(machine, memory=limited))
+    assert probes["cgroup limit"].detail == "8.0 GiB on the server"
+    assert probes["pressure"].health is Health.WARN
+    lost: Reading[int] = unknown("psutil", "RAM cannot be read")
+    blind = ask(Server(), replace(machine, memory=plain_memory(lost, lost, reason="-")))
+    assert blind["RAM"].health is Health.FAIL
+    assert blind["cgroup limit"].health is Health.UNKNOWN
+
+
+def test_estimates_and_hidden_processes_are_told() -> None:
+    """A card's estimate says so; a table that hides arguments is a probe with its hint."""
+    machine = survey()
+    (driver,) = machine.gpus
+    (card,) = driver.devices
+    guess = Reading(value=GIB, source="drm", quality=Quality.ESTIMATE, reason="lower bound")
+    rough = replace(card, device=replace(card.device, free_bytes=guess))
+    hidden = Trouble(code="arguments-hidden", message="may not be read", hint="run as root")
+    probes = ask(
+        Server(),
+        replace(
+            machine,
+            gpus=(replace(driver, devices=(rough,)),),
+            processes=replace(machine.processes, troubles=(hidden,)),
+        ),
+    )
+    assert "(estimate: lower bound)" in probes["card (GPU-1)"].detail
+    assert probes["process table"].hint == "run as root"

@@ -471,3 +471,25 @@ def test_import_of_the_table_loads_no_psutil() -> None:
 def test_command_is_a_value() -> None:
     """Two equal lines are equal commands."""
     assert parse_command(["ollama", "serve"]) == Command(role=Role.SERVER, program="ollama")
+
+
+def test_processes_that_a_driver_names_later_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known view gets the new PIDs by name; ended ones stay out; nothing else is read again."""
+    from warmset.adapters import procs
+
+    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
+    table = ProcessTable()
+    first = table.read()
+    assert os.getpid() not in first.processes
+    named = table.name(first, [os.getpid(), 2**22 + 12345, -1])
+    assert set(named.processes) == {*first.processes, os.getpid()}
+    assert named.processes[os.getpid()].command.role is Role.FOREIGN
+    assert table.name(named, [os.getpid()]).processes == named.processes
+
+
+def test_a_drivers_pids_are_not_looked_up_in_another_space() -> None:
+    """In a container, and where the table cannot be read, the view stays as it is."""
+    inner = ProcessView(pid_space=PidSpace.INNER)
+    assert ProcessTable().name(inner, [os.getpid()]) is inner
+    closed = ProcessView(pid_space=PidSpace.HOST, is_readable=False)
+    assert ProcessTable().name(closed, [os.getpid()]) is closed
