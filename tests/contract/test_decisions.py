@@ -37,6 +37,7 @@ def _damaged(tmp_path: Path, name: str, change: str, into: str) -> Path:
         ("context.json", '"default_num_ctx":262144', '"default_num_ctx":4096'),
         ("batch.json", '"num_batch_after":128', '"num_batch_after":512'),
         ("scenarios.json", '"outcome":"waiting"', '"outcome":"ok"'),
+        ("scenarios.json", '"op":"system_free"', '"op":"teleport"'),
         ("scenarios-real.json", '"vram_by_gpu_seen":{}', '"vram_by_gpu_seen":{"CUDA:1":1}'),
     ],
 )

@@ -174,14 +174,17 @@ class ScenarioRun:
                 self._cards.set_foreign(gpu.device, step.get("mib", 0) * MIB)
             case "system_free":
                 self._system_free = step.get("mib", 0) * MIB
-            case "freeze" | "thaw" as op if isinstance(self._discovery, DriverDiscovery):
-                getattr(self._discovery, op)()
+            case "freeze" | "thaw" as op:
+                if isinstance(self._discovery, DriverDiscovery):  # real mode has nothing to freeze
+                    getattr(self._discovery, op)()
             case "unload":
                 self._scheduler.unload(self._models[step["model"]].key)
             case "runtime_oom":
                 self._scheduler.runtime_oom()
             case "sleep":
                 self._timeline.advance(self._timeline.now + step["ms"] / 1000)
+            case unknown:
+                raise ValueError(f"no such step: {unknown}")
 
     def _request(self, step: Row, auto_release: Sequence[str]) -> dict[str, Any]:
         model = self._models[step["model"]]
