@@ -8,6 +8,7 @@ from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.config import LoopSettings
+from warmset.core.control.levers import Choice
 from warmset.core.control.restraint import CYCLES, is_fought_over
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
@@ -39,6 +40,26 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
         *_about_keep_alives(scene.observation, scene.state, scene.loop),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
+
+
+def about_blocked_pins(choice: Choice) -> Iterator[Alarm]:
+    """Yields the pins that Ollama's rule keeps out while nobody may be sent away for them.
+
+    A runner remembers what was free when it came. If that of a pin keeps another pin out, only the
+    operator can help: pins are not unloaded.
+    """
+    if choice.order is not None or choice.is_room_coming:
+        return
+    for candidate in choice.blocked:
+        if candidate.pin:
+            why = next((w.reason for w in choice.waits if w.key == candidate.key), "")
+            text = (
+                f"{candidate.name} is pinned and cannot be loaded: {why}. "
+                "To unload one of the others once would help"
+            )
+            code = f"pin_blocked {candidate.key}"
+            keys = (candidate.key,)
+            yield Alarm(code=code, severity=Severity.ERROR, text=text, keys=keys)
 
 
 def _is_known(alarm: Alarm, state: State) -> bool:

@@ -28,12 +28,15 @@ from warmset.core.units import format_seconds
 class Choice:
     """What is done with the differences: at most one order, and what is waited for.
 
-    `blocked`: wanted models that have no room yet.
+    Attributes:
+        blocked: wanted models that have no room yet.
+        is_room_coming: whether somebody in the way is to leave, only not at this moment.
     """
 
     order: Preload | Unload | None = None
     waits: tuple[Wait, ...] = ()
     blocked: tuple[Candidate, ...] = ()
+    is_room_coming: bool = False
 
 
 def list_changes(scene: Scene) -> tuple[Change, ...]:
@@ -69,13 +72,15 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         wait = Wait(key=None, name="", reason=reason, until=calm)
         return Choice(waits=(wait, *_other_waits(changes, scene)))
     choice = _choose_load(loads, scene)
-    waits = (*choice.waits, *_other_waits(changes, scene))
-    if choice.order is not None:
-        return replace(choice, waits=waits)
-    if not choice.blocked and not _is_pressed(scene):
-        return replace(choice, waits=waits)
-    unload = _choose_unload([*leaves, *_outdated(choice.blocked, leaves, scene)], scene)
-    return replace(unload, waits=(*waits, *unload.waits), blocked=choice.blocked)
+    others = _other_waits(changes, scene)
+    is_needed = choice.order is not None or bool(choice.blocked) or _is_pressed(scene)
+    leaves = [*leaves, *_outdated(choice.blocked, leaves, scene)] if is_needed else []
+    unload = _choose_unload(leaves, scene)
+    if unload.order is not None:  # room first: a runner remembers what was there when it came
+        choice = replace(choice, order=unload.order)
+    is_room_coming = bool(others) or bool(unload.waits)
+    waits = (*choice.waits, *others, *unload.waits)
+    return replace(choice, waits=waits, is_room_coming=is_room_coming)
 
 
 def _outdated(

@@ -6,15 +6,16 @@ All that the loop learns of the world is learnt here. Nothing is decided.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config, LoopSettings
 from warmset.core.control.durations import Bounds, bounds_of_move
-from warmset.core.control.outcomes import forget_leases, note_race
+from warmset.core.control.outcomes import forget_leases, note_race, pause
 from warmset.core.control.state import Looked, State
-from warmset.core.control.vanished import early_leavers, row_id
+from warmset.core.control.vanished import RowId, early_leavers, row_id
 from warmset.core.host.evidence import Look, find_use
 from warmset.core.model import FOREVER, DeviceId, ModelKey, Observation, Resident
 from warmset.core.units import format_bytes, format_seconds
@@ -71,7 +72,6 @@ def _pids(observation: Observation) -> dict[ModelKey, int]:
 
 def _notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Sorts those who left into ours, expired and pushed out."""
-    del config
     rows = observation.residents or ()
     before = state.looked.residents if state.looked else ()
     listed = {row_id(row) for row in rows}
@@ -92,6 +92,7 @@ def _notice_leavers(observation: Observation, config: Config, state: State, now:
         if row in early and own is not None:
             rival, why = own.name, f"pushed out by our own preload of {own.name}"
             found.append(_mishap(row, why))
+            state = pause(state.note(row.key, name), row.key, config.loop, now, why)
         elif row in early:
             rival = _rival(observation, state)
             why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
@@ -163,14 +164,14 @@ def _notice_comers(observation: Observation, config: Config, state: State, now: 
             continue
         known = state.of(row.key, row.name)
         is_ours = _is_own_load(state, row.key)
-        empty = _empty_free(observation)
+        free = _free_before(row, observation, before)
         since = known.resident_since if is_ours and known.resident_since is not None else now
         state = state.note(
             row.key,
             row.name,
             resident_since=since,
-            empty_high=empty,
-            empty_low=empty if is_ours else _without(empty, state.freed),
+            free_high=free,
+            free_low=free if is_ours else _without(free, state.freed),
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
@@ -183,10 +184,8 @@ def _notice_comers(observation: Observation, config: Config, state: State, now: 
     return _missing_preloads(observation, state, found, now)
 
 
-def _without(
-    empty: Mapping[DeviceId, int], freed: Mapping[DeviceId, int]
-) -> Mapping[DeviceId, int]:
-    return {device: count - freed.get(device, 0) for device, count in empty.items()}
+def _without(free: Mapping[DeviceId, int], freed: Mapping[DeviceId, int]) -> Mapping[DeviceId, int]:
+    return {device: count - freed.get(device, 0) for device, count in free.items()}
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:
@@ -237,14 +236,27 @@ def _verified(row: Resident, observation: Observation) -> Finding:
     )
 
 
-def _empty_free(observation: Observation) -> Mapping[DeviceId, int]:
-    """Returns device -> bytes that would be free of models now."""
-    empty = {}
-    for device in observation.devices:
-        if device.free_bytes.value is not None:
-            held = sum(place.get(device.id, 0) for place in observation.located.values())
-            empty[device.id] = device.free_bytes.value + held
-    return empty
+def _free_before(
+    row: Resident, observation: Observation, known: AbstractSet[RowId]
+) -> Mapping[DeviceId, int]:
+    """Returns device -> bytes that were free before the model was loaded.
+
+    Models that came since the same look and started later were not there yet.
+    """
+    started = {runner.key: runner.started_at for runner in observation.runners or ()}
+    own_start = started.get(row.key, 0.0)
+    later = [
+        other.key
+        for other in observation.residents or ()
+        if row_id(other) not in known and started.get(other.key, 0.0) >= own_start
+    ]
+    parts = [observation.located.get(key, {}) for key in {row.key, *later} if key is not None]
+    held = _sum_up(*parts)
+    return {
+        device.id: device.free_bytes.value + held.get(device.id, 0)
+        for device in observation.devices
+        if device.free_bytes.value is not None
+    }
 
 
 def _notice_reloads(observation: Observation, config: Config, state: State, now: float) -> Result:

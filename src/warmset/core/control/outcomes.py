@@ -14,7 +14,7 @@ from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Running, State
 from warmset.core.control.vanished import early_leavers
-from warmset.core.model import FOREVER
+from warmset.core.model import FOREVER, ModelKey
 from warmset.core.ollama.victim import is_out_of_memory
 from warmset.core.units import format_seconds
 
@@ -141,7 +141,7 @@ def after_failure(
         text = f"{running.stage} called off after {format_seconds(seconds)}"
         kind = "load_aborted" if running.stage == "preload" else "order_aborted"
         if running.stage == "preload" and not state.orders.is_stopping:
-            state = pause(state, order, config.loop, now, text)
+            state = pause(state, order.key, config.loop, now, text)
         return state, (finding(kind, order, text, seconds=seconds),)
     if running.stage in ("read", "check"):
         return state, (finding("ping_left_out", order, "what is resident is not known"),)
@@ -161,16 +161,15 @@ def after_failure(
     if isinstance(event, TimedOut) or is_out_of_memory(error):
         state = forget_leases(state)
         state = replace(state, load_seen_at=now, load_why=text)
-    return pause(state, order, config.loop, now, text), (found,)
+    return pause(state, order.key, config.loop, now, text), (found,)
 
 
-def pause(state: State, order: Order, loop: LoopSettings, now: float, reason: str) -> State:
+def pause(state: State, key: ModelKey, loop: LoopSettings, now: float, reason: str) -> State:
     """Gives a model a pause, twice as long as the last one."""
-    known = state.of(order.key, order.name)
+    known = state.of(key)
     seconds = min(max(loop.cool_down, 2 * known.pause), loop.back_off_limit)
     return state.note(
-        order.key,
-        order.name,
+        key,
         failures=known.failures + 1,
         pause=seconds,
         quiet_until=now + seconds,

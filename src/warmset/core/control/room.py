@@ -1,36 +1,67 @@
 """Whether Ollama would load a model now without an eviction, under every belief it may hold.
 
-The planner follows Ollama's rules from what the driver shows now. But a runner answers with what
-was free when *it* was loaded: what other programs took or gave back since then, Ollama does not
-see. Where we saw a resident come, that older figure is asked too, at its lowest and its highest.
+The planner follows Ollama's rules as if it had loaded everything itself. But a runner goes on
+counting with what was free when *it* was loaded: whatever came or went since, models and other
+programs alike, it does not see. So what was seen when each resident came is asked too, at its
+lowest and its highest, and each resident in turn as the one that Ollama asks first.
 
 Source: ollama-behaviour 4.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from warmset.core.control.state import State
 from warmset.core.control.wanted import GPU_GRAINS, Wish
 from warmset.core.model import DeviceId
+from warmset.core.ollama.belief import RunnerView, looked_up
 from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
 from warmset.core.planner.standing import standing_world
+from warmset.core.planner.worlds import Loaded, World
 
 
 def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
     """Returns why a preload might evict somebody or not fit; empty if it can do neither."""
-    residents = [c for c in wish.candidates if c.is_resident]
-    for host in believed_hosts(wish, state):
-        world = standing_world(host, residents)
-        if world is None:
-            return "where the residents' bytes are is not known"
-        outcome = try_load(host, world, candidate)
+    world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
+    if world is None:
+        return "where the residents' bytes are is not known"
+    for believed in _believed_worlds(wish.host, world, state):
+        outcome = try_load(wish.host, believed, candidate)
         if isinstance(outcome, Denied):
             return outcome.reason
     return ""
+
+
+def _believed_worlds(host: HostCapacity, world: World, state: State) -> Iterator[World]:
+    """Yields the residents with the memories that they may have, each asked first once."""
+    yield world
+    memories = [
+        (state.of(loaded.candidate.key).free_low, state.of(loaded.candidate.key).free_high)
+        for loaded in world
+    ]
+    for end in (0, 1):
+        remembering = tuple(
+            _remember(host, loaded, both[end]) for loaded, both in zip(world, memories, strict=True)
+        )
+        for last in range(len(remembering)):
+            yield (*remembering[:last], *remembering[last + 1 :], remembering[last])
+
+
+def _remember(host: HostCapacity, loaded: Loaded, free: Mapping[DeviceId, int]) -> Loaded:
+    """Returns a resident that counts with what was free before it was loaded, if that is known."""
+    as_found, rightly = loaded.views
+    gpus = [host.find(device) for device in rightly.gpus]
+    if not gpus or any(gpu.id not in free for gpu in gpus):
+        return loaded
+    counts = [max(0, free[gpu.id]) for gpu in gpus]
+    views: tuple[RunnerView, RunnerView] = (
+        replace(as_found, free_at_load=looked_up([gpus[0].gpu], counts[:1])),
+        replace(rightly, free_at_load=dict(zip(rightly.gpus, counts, strict=True))),
+    )
+    return replace(loaded, views=views)
 
 
 def stale_holders(wish: Wish, candidate: Candidate, state: State) -> tuple[Candidate, ...]:
@@ -52,39 +83,19 @@ def stale_holders(wish: Wish, candidate: Candidate, state: State) -> tuple[Candi
 
 
 def _is_outdated(candidate: Candidate, wish: Wish, state: State) -> bool:
-    low = state.of(candidate.key).empty_low
+    """Whether a resident reports less as free than there is."""
+    low = state.of(candidate.key).free_low
+    held = dict.fromkeys(low, 0)
+    for other in wish.candidates:
+        for device, count in (other.located or {}).items():
+            held[device] = held.get(device, 0) + count
+    own = candidate.located or {}
     return any(
-        low[gpu.id] < gpu.gpu.free_bytes - gpu.gpu.total_bytes // GPU_GRAINS
+        low[gpu.id] - own.get(gpu.id, 0)
+        < gpu.gpu.free_bytes - held[gpu.id] - gpu.gpu.total_bytes // GPU_GRAINS
         for gpu in wish.host.gpus
         if gpu.id in low
     )
-
-
-def believed_hosts(wish: Wish, state: State) -> tuple[HostCapacity, ...]:
-    """Returns the host as it is, and as Ollama may believe it to be."""
-    seen: dict[DeviceId, list[int]] = {}
-    for candidate in wish.candidates:
-        if candidate.is_resident:
-            known = state.of(candidate.key)
-            for ends in (known.empty_low, known.empty_high):
-                for device, count in ends.items():
-                    seen.setdefault(device, []).append(count)
-    hosts = [wish.host]
-    choices: Sequence[Callable[[Sequence[int]], int]] = (min, max)
-    for choose in choices:
-        gpus = tuple(
-            replace(
-                gpu,
-                gpu=replace(
-                    gpu.gpu, free_bytes=choose((gpu.gpu.free_bytes, *seen.get(gpu.id, ())))
-                ),
-            )
-            for gpu in wish.host.gpus
-        )
-        host = replace(wish.host, gpus=gpus)
-        if host not in hosts:
-            hosts.append(host)
-    return tuple(hosts)
 
 
 def is_harmless(wish: Wish, candidate: Candidate, others: Sequence[Candidate]) -> bool:

@@ -43,8 +43,8 @@ class Remembered:
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
         restores, overwrites, cycles: moments within the fight window.
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
-        empty_low, empty_high: device -> bytes free of models when it was loaded, at least and at
-            most; Ollama may believe so still.
+        free_low, free_high: device -> bytes that were free before it was loaded, at least and at
+            most; Ollama goes on counting with that as long as its runner lives.
         load_seconds: of its last load by warmset.
     """
 
@@ -69,8 +69,8 @@ class Remembered:
     pause: float = 0.0
     quiet_until: float | None = None
     quiet_reason: str = ""
-    empty_low: Mapping[DeviceId, int] = field(default_factory=dict)
-    empty_high: Mapping[DeviceId, int] = field(default_factory=dict)
+    free_low: Mapping[DeviceId, int] = field(default_factory=dict)
+    free_high: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
 
 

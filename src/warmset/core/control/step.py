@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Decision, Finding, Severity, Wait
-from warmset.core.control.alarms import find_alarms, raise_alarms
+from warmset.core.control.alarms import about_blocked_pins, find_alarms, raise_alarms
 from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.idle import find_busy
@@ -75,9 +75,6 @@ def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decisio
     wish = scene.wish
     changes = () if wish.conflict is not None else list_changes(scene)
     silent = why_silent(scene.state, scene.loop, scene.now)
-    alarms = find_alarms(scene, is_silent=bool(silent))
-    state, new = raise_alarms(scene.state, alarms, scene.now)
-    scene = replace(scene, state=state)
     renewals = () if silent else find_renewals(scene)
     if silent:
         choice = Choice(waits=(Wait(key=None, name="", reason=silent),))
@@ -86,6 +83,8 @@ def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decisio
         choice = Choice(waits=(Wait(key=None, name="", reason=reason),))
     else:
         choice = choose_lever(changes, scene)
+    alarms = (*find_alarms(scene, is_silent=bool(silent)), *about_blocked_pins(choice))
+    state, new = raise_alarms(scene.state, alarms, scene.now)
     order = () if choice.order is None else (choice.order,)
     decision = Decision(
         at=scene.now,
