@@ -79,16 +79,18 @@ class FootprintPhysics:
         )
         ratio = self._deviation(order.model.key)
         taken = tuple(int((share.vram_bytes or 0) * ratio) for share in footprint.devices)
-        taken += (0,) * (len(order.gpus) - len(taken))
+        context = tuple(share.overhead_bytes for share in footprint.devices)
+        unused = (0,) * (len(order.gpus) - len(taken))
         free = [order.free_bytes[gpu.device] for gpu in order.gpus]
         if any(n > f for n, f in zip(taken, free, strict=False)):
             return LoadResult(seconds=self._start_seconds, error=OUT_OF_MEMORY)
-        shown = sum(taken) - footprint.overhead_bytes if taken else 0
-        total = shown if footprint.is_fully_on_gpu else shown + (footprint.ram_bytes or 0)
+        logged = tuple(max(t - c, 0) for t, c in zip(taken, context, strict=True)) + unused
+        ram = 0 if footprint.is_fully_on_gpu else footprint.ram_bytes or 0
         return LoadResult(
             seconds=self.load_seconds(file.file_bytes),
-            by_position=taken,
-            total_bytes=max(total, 0),
+            by_position=taken + unused,
+            logged=logged,
+            total_bytes=sum(logged) + ram,
         )
 
     def _deviation(self, key: str) -> float:

@@ -102,12 +102,20 @@ class LoadResult:
 
     Attributes:
         seconds: until it is ready, or until it fails.
-        by_position: bytes per GPU of the order.
+        by_position: bytes per GPU of the order, as the driver counts them.
+        logged: bytes per GPU as the runner's log tells Ollama; empty: the same. The driver's
+            context of the process is missing there.
         total_bytes: as `/api/ps` will show it, GPUs included.
         error: text of the failure; empty for success.
     """
 
     seconds: float
     by_position: tuple[int, ...] = ()
+    logged: tuple[int, ...] = ()
     total_bytes: int = 0
     error: str = ""
+
+    @property
+    def seen_by_ollama(self) -> tuple[int, ...]:
+        """Bytes per GPU that Ollama knows of: `size_vram` is their sum."""
+        return self.logged or self.by_position
