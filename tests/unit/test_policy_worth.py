@@ -65,7 +65,7 @@ def test_a_timer_is_fetched_shortly_before_it_is_due():
     at, decision = looks(policy, [], free=4 * GB)
     assert decision.preload == ("timer",)
     assert decision.evict == ()
-    assert LAST + PERIOD / 2 < at < LAST + PERIOD
+    assert LAST + PERIOD * 5 / 6 < at < LAST + PERIOD
 
 
 def test_room_that_nobody_wants_is_filled_at_once():

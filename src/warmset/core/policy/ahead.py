@@ -104,7 +104,8 @@ class Lookahead:
             victims = self._victims(view, promise)
             if victims is not None:
                 return self._fetch(view, promise, victims)
-        soonest = min(self.asleep.values(), default=view.now + LONGEST_SLEEP_SECONDS)
+        later = (at for at in self.asleep.values() if at > view.now)
+        soonest = min(later, default=view.now + LONGEST_SLEEP_SECONDS)
         again = view.now + AGAIN_SECONDS if promises else soonest
         return Decision(wake_at=max(again, view.now + LOOK_SECONDS))
 
@@ -121,13 +122,24 @@ class Lookahead:
             rent = self.rent * model.bytes / model.load_seconds
             outlook = self.laws.outlook(view.now, name, rent)
             saved = outlook.gain + NEAR_SECONDS * outlook.hit_rate
-            if outlook.gain * precision > LOAD_PRICE:
+            if outlook.gain * precision <= LOAD_PRICE:
+                pays_at = self.laws.promising_at(view.now, name, rent)
+                pays_at = max(pays_at, view.now + LOOK_SECONDS)  # the edge of a bin may be `now`
+                self.asleep[name] = min(pays_at, view.now + LONGEST_SLEEP_SECONDS)
+            elif self._is_early(view.now, model, rent):
+                self.asleep[name] = view.now + AGAIN_SECONDS
+            else:
                 seconds = model.load_seconds * (saved * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
-            else:
-                pays_at = self.laws.promising_at(view.now, name, rent)
-                self.asleep[name] = min(pays_at, view.now + LONGEST_SLEEP_SECONDS)
         return sorted(found, key=lambda p: (-p.saved_seconds, p.model.id))
+
+    def _is_early(self, now: float, model: ModelCost, rent: float) -> bool:
+        """Whether the room costs more, until a later fetch would be ready, than it promises.
+
+        Then waiting loses nothing: the marginal rule of just in time.
+        """
+        lead = model.load_seconds + 2 * AGAIN_SECONDS
+        return self.laws.chance_within(now, model.id, lead) < rent * lead
 
     def _victims(self, view: View, promise: Promise) -> tuple[str, ...] | None:
         """Returns who makes room for a promise, or `None` if it is not worth it."""

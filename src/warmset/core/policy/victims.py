@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Final
 
 from warmset.errors import FactsError
@@ -92,16 +92,33 @@ def cheapest_cover(
     if sum(sizes) < short:
         return None
     indices = [i for i in range(len(sizes)) if sizes[i] > 0]
+    # float division of huge whole numbers may overflow; the bytes are the safe denominator
+    indices.sort(key=lambda i: (weights[i] * 2**64 // sizes[i], i))
+    ceiling = _ceiling(indices, sizes, weights, short)
+    indices = [i for i in indices if weights[i] <= ceiling]
     taken: list[int] = []
     if len(indices) > EXACT_RESIDENTS:
-        # float division of huge whole numbers may overflow; the bytes are the safe denominator
-        indices.sort(key=lambda i: (weights[i] * 2**64 // sizes[i], i))
         at = _break(indices, sizes, short)
         first = max(0, min(at - EXACT_RESIDENTS // 2, len(indices) - EXACT_RESIDENTS))
         taken, indices = indices[:first], indices[first : first + EXACT_RESIDENTS]
         short -= sum(sizes[i] for i in taken)
+    indices.sort()
     best = _search([(sizes[i], weights[i]) for i in indices], short)
     return tuple(sorted(taken + [indices[k] for k in best]))
+
+
+def _ceiling(
+    order: Sequence[int], sizes: Sequence[int], weights: Sequence[float], short: int
+) -> float:
+    """Returns the weight of a good cover: nothing heavier than it is in the best one."""
+    head = list(order[: _break(order, sizes, short) + 1])
+    spare = sum(sizes[i] for i in head) - short
+    for i in sorted(head, key=lambda i: (-weights[i], i)):
+        if sizes[i] <= spare:
+            spare -= sizes[i]
+            head.remove(i)
+    alone = (weights[i] for i in order if sizes[i] >= short)
+    return min(sum(weights[i] for i in head), min(alone, default=inf))
 
 
 def _break(order: Sequence[int], sizes: Sequence[int], short: int) -> int:
