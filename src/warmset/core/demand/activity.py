@@ -16,7 +16,7 @@ WINDOW_SECONDS: Final = 15 * MINUTE
 """How far back `now` reaches when the demand is measured.
 
 Source: at a few requests for other models a minute that is tens of events; the score on the
-traces moves by less than 0.5 % from 5 minutes to an hour.
+traces moves by less than 1 % from 5 minutes to an hour.
 """
 
 SLOWEST: Final = 0.1

@@ -19,7 +19,7 @@ MEMORY: Final = 30.0
 """Gaps that an answer remembers (its weights sum to this).
 
 Source: the share of 30 trials is known to 0.09 at worst, finer than the choice between two models
-needs; the score on the traces moves by less than 0.5 % between 15 and 200.
+needs; the score on the traces moves by less than 1 % between 15 and 200.
 """
 
 PRIOR_GAPS: Final = 1.0

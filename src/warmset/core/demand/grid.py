@@ -21,7 +21,7 @@ LAST_SECONDS: Final = 3.0e6
 KERNEL_OCTAVES: Final = 0.72
 """How far one bin tells about its neighbours: half its weight reaches half an octave.
 
-Source: 0.5 = exp(-0.5 / 0.72); the score on the traces moves by less than 0.5 % from a quarter of
+Source: 0.5 = exp(-0.5 / 0.72); the score on the traces moves by less than 1 % from a quarter of
 an octave to two.
 """
 

@@ -25,7 +25,7 @@ NEAR_SECONDS: Final = 100.0
 
 A resident whose rent just equals its promise is worth nothing by the balance, yet evicting it
 costs its hit rate for about this long. Source: the longest load on common hardware (45 GB at
-0.5 GB/s is 90 s); the score on the traces moves by less than 0.5 % between 30 and 300.
+0.5 GB/s is 90 s); the score on the traces moves by less than 1 % between 30 and 300.
 """
 
 RENT_VICTIMS: Final = 20.0
