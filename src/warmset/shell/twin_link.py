@@ -84,6 +84,7 @@ def connect_twin(text: str, settings: Settings) -> Connection:
         is_local=True,
         survey=lambda: survey_twin(twin.host),
         wait=twin.wait,
+        skip=twin.skip,
         notes=(
             (
                 f"{twin.host.spec.name} is a twin: nothing here is real; its users' demand was "
@@ -134,4 +135,8 @@ class LiveTwin:
     def wait(self, seconds: float) -> None:
         """Lets as much time pass in the twin as passes here."""
         time.sleep(seconds)
+        self.skip(seconds)
+
+    def skip(self, seconds: float) -> None:
+        """Lets time pass in the twin alone."""
         self.host.timeline.advance(self.host.timeline.now + seconds)

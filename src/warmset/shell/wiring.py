@@ -38,6 +38,7 @@ class Connection:
         is_local: whether the machine surveyed is the server's.
         survey: reads the server's machine; all that cannot be seen from here is unknown.
         wait: lets time pass until the next look; in a twin, its own time too.
+        skip: lets time pass for the host; a twin does not make us wait for it.
         notes: what the operator should know about the connection itself.
     """
 
@@ -46,6 +47,7 @@ class Connection:
     is_local: bool
     survey: Callable[[], HostSurvey]
     wait: Callable[[float], None] = time.sleep
+    skip: Callable[[float], None] = time.sleep
     notes: tuple[str, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
 

@@ -32,16 +32,18 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def open_for_writing(path: Path, *, max_bytes: int) -> Opened:
+def open_for_writing(path: Path, *, max_bytes: int, may_mend: bool) -> Opened:
     """Returns the journal, a new one in place of one that cannot be read, or one in memory."""
     try:
         return _connect(path, max_bytes), ""
     except sqlite3.DatabaseError as error:
-        if is_damage(error):
+        if is_damage(error) and may_mend:
             return begin_anew(path, str(error), max_bytes=max_bytes)
         return _in_memory(path, str(error))
     except TraceError as error:
-        return begin_anew(path, error.message, max_bytes=max_bytes)
+        if may_mend:
+            return begin_anew(path, error.message, max_bytes=max_bytes)
+        return _in_memory(path, error.message)
     except OSError as error:
         return _in_memory(path, error.strerror or str(error))
 

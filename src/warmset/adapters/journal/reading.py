@@ -33,8 +33,9 @@ class Pages:
         with _readable():
             found = self._db.execute(
                 "SELECT id, at, decision, kind, key, name, severity, text, basis FROM events"
-                " WHERE at >= ? AND (? = '' OR key = ? OR name = ?) ORDER BY id DESC LIMIT ?",
-                (since, key or name, key, name, limit),
+                " WHERE at >= :since AND (:key || :name = '' OR (key != '' AND key = :key)"
+                " OR (name != '' AND name = :name COLLATE NOCASE)) ORDER BY id DESC LIMIT :limit",
+                {"since": since, "key": key, "name": name, "limit": limit},
             ).fetchall()
             return tuple(_event(row) for row in reversed(found))
 

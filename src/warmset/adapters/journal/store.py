@@ -56,15 +56,21 @@ class Journal(Pages):
     Args:
         folder: the host's state folder.
         limits: what it may hold.
+        may_mend: whether a damaged journal may be set aside: for who holds the host's lock.
     """
 
-    def __init__(self, folder: Path, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, limits: Limits | None = None, may_mend: bool = True
+    ) -> None:
         self.path = folder / FILE_NAME
         self.limits = limits or Limits()
         self.lost = 0  # records that could not be written
         self._since_prune = 0
         self._last: tuple[int, str] | None = None
-        database, self._trouble = open_for_writing(self.path, max_bytes=self.limits.bytes)
+        self._may_mend = may_mend
+        database, self._trouble = open_for_writing(
+            self.path, max_bytes=self.limits.bytes, may_mend=may_mend
+        )
         super().__init__(database)
 
     def take_trouble(self) -> str:
@@ -196,7 +202,7 @@ class Journal(Pages):
 
     def _mend(self, error: sqlite3.DatabaseError) -> bool:
         """Returns whether another try may help, after doing what it takes."""
-        if is_damage(error):
+        if is_damage(error) and self._may_mend:
             self._db.close()
             self._db, self._trouble = begin_anew(self.path, str(error), max_bytes=self.limits.bytes)
             return True

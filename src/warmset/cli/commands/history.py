@@ -12,6 +12,7 @@ from warmset.cli.options import OutputOption, options_of, settings_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
+    from warmset.adapters.journal import EventRow, LoadRow
     from warmset.shell.pages import Story
 
 COLUMNS = (
@@ -95,32 +96,36 @@ def describe(story: Story) -> dict[str, object]:
             "verb": story.holder.verb,
             "config": story.holder.config or None,
         },
-        "events": [
-            {
-                "id": event.id,
-                "at": event.at,
-                "decision": event.decision,
-                "kind": event.kind,
-                "severity": event.severity,
-                "key": event.key or None,
-                "name": event.name or None,
-                "text": event.text,
-                "basis": dict(event.basis),
-            }
-            for event in story.events
-        ],
-        "loads": [
-            {
-                "at": load.at,
-                "key": load.key,
-                "name": load.name,
-                "outcome": load.outcome,
-                "predicted_bytes": load.predicted_bytes,
-                "upper_bytes": load.upper_bytes,
-                "actual_bytes": load.actual_bytes,
-                "predicted_seconds": load.predicted_seconds,
-                "actual_seconds": load.actual_seconds,
-            }
-            for load in story.loads
-        ],
+        "events": [event_document(event) for event in story.events],
+        "loads": [load_document(load) for load in story.loads],
+    }
+
+
+def event_document(event: EventRow) -> dict[str, object]:
+    """Returns one event as it stands in JSON."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "decision": event.decision,
+        "kind": event.kind,
+        "severity": event.severity,
+        "key": event.key or None,
+        "name": event.name or None,
+        "text": event.text,
+        "basis": dict(event.basis),
+    }
+
+
+def load_document(load: LoadRow) -> dict[str, object]:
+    """Returns one load as it stands in JSON. Units: bytes, seconds."""
+    return {
+        "at": load.at,
+        "key": load.key,
+        "name": load.name,
+        "outcome": load.outcome,
+        "predicted_bytes": load.predicted_bytes,
+        "upper_bytes": load.upper_bytes,
+        "actual_bytes": load.actual_bytes,
+        "predicted_seconds": load.predicted_seconds,
+        "actual_seconds": load.actual_seconds,
     }

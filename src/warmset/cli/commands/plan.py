@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,7 @@ from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
     from warmset.core.planner.result import Member, Plan
+    from warmset.core.settings import Settings
     from warmset.shell.decide import Decision
 
 SET_COLUMNS = (
@@ -41,15 +44,19 @@ def command(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 7 when changes are pending.")
     ] = False,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Save the plan for `apply --plan FILE`.")
+    ] = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which models fit together, and what would be done. Changes nothing."""
-    from warmset.shell.decide import decide
-    from warmset.shell.observe import look
+    from warmset.shell.decide import decide, locate
+    from warmset.shell.observe import look_closely
 
     options = options_of(ctx)
     settings = settings_of(ctx)
-    decision = decide(look(settings), settings)
+    close = look_closely(settings)
+    decision = decide(close.observation, settings, located=locate(close))
     plan = decision.plan
     if output is Output.JSON:
         emit(describe(decision))
@@ -61,8 +68,25 @@ def command(
             say(f"note: {note}", quiet=options.quiet)
     if plan.conflict is not None:
         raise typer.Exit(ExitCode.REFUSED)
+    if not decision.host.knows_residents:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+    if out:
+        _save(settings, out, quiet=options.quiet)
     if detailed_exitcode and plan.changes:
         raise typer.Exit(ExitCode.CHANGES)
+
+
+def _save(settings: Settings, out: str, *, quiet: bool) -> None:
+    """Saves what `apply` would do: the configured models only, by the loop's own step."""
+    from warmset.shell.one_pass import prepare
+    from warmset.shell.saved_plan import plan_of, save_plan
+
+    with prepare(settings, os.environ, may_write=False) as prepared:
+        observation, decision = prepared.work.preview()
+        saved = plan_of(observation, prepared.config(), decision)
+        save_plan(Path(out), saved, made_at=observation.at)
+    steps = ", ".join(f"{change.kind.value} {change.name}" for change in decision.changes)
+    say(f"saved {saved.digest[:12]} to {out}: {steps or 'nothing to do'}", quiet=quiet)
 
 
 def _print(decision: Decision, *, wide: bool, no_color: bool) -> None:
@@ -81,7 +105,9 @@ def _print(decision: Decision, *, wide: bool, no_color: bool) -> None:
         for model in plan.left_out:
             print(f"  {model.name}: {model.reason}")
     print()
-    if not plan.changes:
+    if not decision.host.knows_residents:
+        print("No steps: what is resident is not known.")
+    elif not plan.changes:
         print("Nothing to do: what is resident is what is wanted.")
     else:
         steps = [
@@ -94,7 +120,9 @@ def _print(decision: Decision, *, wide: bool, no_color: bool) -> None:
 
 
 def _summary(plan: Plan) -> str:
-    proof = "the best set under these rules" if plan.is_proved else f"gap {plan.gap:.1%}"
+    if not plan.members:
+        return "The warm set is empty."
+    proof = "the best set under these rules" if plan.is_proved else "not proved to be the best"
     if not plan.fragile:
         return f"The set is self-restoring ({proof})."
     names = ", ".join(restore.name for restore in plan.fragile)
@@ -116,10 +144,19 @@ def _member_row(member: Member, decision: Decision) -> Mapping[str, object]:
         "need": format_bytes(sum(member.point.values()) or member.ram_bytes),
         "upper": format_bytes(sum(member.upper.values()) or member.ram_bytes),
         "forecast": format_bytes(_forecast(member, decision)),
-        "state": "resident" if member.is_resident else "to load",
+        "state": _state(member, decision),
         "value": f"{member.value:.0f}",
         "if_lost": if_lost,
     }
+
+
+def _state(member: Member, decision: Decision) -> str:
+    if not decision.host.knows_residents:
+        return "unknown"
+    if not member.is_resident:
+        return "to load"
+    is_reload = any(a.key == member.key for a in decision.plan.changes)
+    return "to reload" if is_reload else "resident"
 
 
 def _where(member: Member, decision: Decision) -> str:
@@ -146,6 +183,7 @@ def describe(decision: Decision) -> Mapping[str, object]:
         "verdict": plan.verdict.value,
         "is_self_restoring": plan.is_self_restoring,
         "is_proved": plan.is_proved,
+        "knows_residents": decision.host.knows_residents,
         "gap": plan.gap,
         "devices": [
             {
