@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +144,14 @@ def test_leases_are_given_back_if_asked_to(rig: Rig) -> None:
     assert daemon.stop() < 2.0
     assert rig.residents() == BOTH
     assert rig.longest_left_seconds() < 301
+
+
+def test_a_server_that_never_answers_does_not_keep_it(rig: Rig) -> None:
+    """While a look hangs on a server that accepts and says nothing, SIGTERM ends it in time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        rig.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        daemon = rig.serve()
+        daemon.wait_for("started")
+        time.sleep(0.5)
+        assert daemon.stop() < 2.0
+    assert daemon.popen.returncode == 0

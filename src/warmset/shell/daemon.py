@@ -29,7 +29,7 @@ from warmset.shell.said import Said
 from warmset.shell.signals import Word
 from warmset.shell.wiring import Connection
 
-PATIENCE_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 0.7
 """At the end, for the open command to report that it was called off; two seconds are promised."""
 
 TWIN_NAP_SECONDS: Final = 0.25

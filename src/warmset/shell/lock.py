@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -67,8 +68,20 @@ class HostLock:
         self.release()
 
 
-def take_lock(folder: Path, holder: Holder, *, wait_seconds: float = 0.0) -> HostLock:
+def take_lock(
+    folder: Path,
+    holder: Holder,
+    *,
+    wait_seconds: float = 0.0,
+    may_wait: Callable[[], bool] = lambda: True,
+) -> HostLock:
     """Returns the lock of a host, once a holder that is about to end has ended.
+
+    Args:
+        folder: the host's state folder.
+        holder: who asks.
+        wait_seconds: for a holder to end.
+        may_wait: false ends the waiting at once.
 
     Raises:
         Refused: somebody else holds it; names who and since when.
@@ -84,7 +97,7 @@ def take_lock(folder: Path, holder: Holder, *, wait_seconds: float = 0.0) -> Hos
             hint="set WARMSET_STATE to a folder that this user may write",
         ) from error
     while not _try_lock(handle):
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or not may_wait():
             os.close(handle)
             raise _refusal(folder)
         time.sleep(_POLL_SECONDS)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,6 +31,9 @@ from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
 
 SUCCESSOR_SECONDS: Final = 3.0
 """A successor waits so long for the lock: longer than a predecessor may take to end."""
+
+LAST_RESORT_SECONDS: Final = 1.8
+"""After a word to stop the process ends, whatever its threads wait for or compute."""
 
 RELEASE_SECONDS: Final = 0.7
 """For giving leases back at the end, out of the two seconds that are promised."""
@@ -70,6 +73,7 @@ def serve(order: ServeOrder) -> None:
         connection = connect(settings, environ=order.environ)
         stack.callback(connection.close)
         service = Service(order, settings, connection)
+        stack.enter_context(service.hearing_signals())
         state = State()
         if not order.is_observe:
             state = service.take_over(stack)
@@ -79,16 +83,29 @@ def serve(order: ServeOrder) -> None:
 class Words:
     """The operator's words as they stand: the file when it was last read, orders as they are."""
 
-    def __init__(self, order: ServeOrder, settings: Settings, connection: Connection) -> None:
+    def __init__(
+        self,
+        order: ServeOrder,
+        settings: Settings,
+        connection: Connection,
+        warn: Callable[[str, str], None],
+    ) -> None:
         self._order = order
         self._settings = settings
+        self._warn = warn
+        self._told = ""
         self.orders: OrdersFile | None = None
         if not settings.url.startswith(TWIN_SCHEME):
             self.orders = OrdersFile(state_folder(order.environ, connection.server.url))
 
     def said(self) -> Said:
         """Returns all that is wanted now."""
-        orders = self.orders.read() if self.orders is not None else Orders()
+        orders = Orders()
+        if self.orders is not None:
+            orders = self.orders.read()
+            if self.orders.trouble and self.orders.trouble != self._told:
+                self._warn("orders_trouble", self.orders.trouble)
+            self._told = self.orders.trouble
         return Said(settings=self._settings, loop=self._order.loop, orders=orders)
 
     def reload(self) -> None:
@@ -119,11 +136,16 @@ class Service:
         self._order = order
         self._settings = settings
         self._connection = connection
-        self._words = Words(order, settings, connection)
+        self._words = Words(order, settings, connection, self._warn)
         self._log = EventLog(connection.clock.now, least=order.log_least)
         self._clock = SteadyClock(connection.clock)
         self._recorder: Recorder | None = None
         self._is_twin = settings.url.startswith(TWIN_SCHEME)
+        self._inbox: SimpleQueue[object] = SimpleQueue()
+
+    def hearing_signals(self) -> AbstractContextManager[None]:
+        """Signals are words in the inbox inside this block."""
+        return signals_to(self._inbox, on_stop=self._begin_countdown)
 
     def take_over(self, stack: ExitStack) -> State:
         """Takes the lock and what an earlier process left; `stack` gives both back."""
@@ -134,15 +156,14 @@ class Service:
             verb="serve",
             config=str(Path(self._settings.path).resolve()) if self._settings.path else "",
         )
-        stack.enter_context(take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS))
+        lock = take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS, may_wait=self._inbox.empty)
+        stack.enter_context(lock)
         journal = Journal(folder)
         stack.callback(journal.close)
         self._recorder = Recorder(journal)
         state, remark = self._recorder.restore()
         self._warn("journal_trouble", journal.take_trouble())
         self._warn("state_remark", remark)
-        if self._words.orders is not None:
-            self._warn("orders_trouble", self._words.orders.trouble)
         self._log.write(
             "started",
             pid=holder.pid,
@@ -156,7 +177,7 @@ class Service:
 
     def run(self, state: State) -> None:
         """Runs the daemon until it is told to stop."""
-        inbox: SimpleQueue[object] = SimpleQueue()
+        inbox = self._inbox
         config = self._words.said().config(wall=self._connection.clock.now(), now=self._clock.now())
         loop = Loop(config, state, is_read_only=self._order.is_observe)
         performer = Performer(self._open_server, self._clock, inbox.put)
@@ -172,18 +193,32 @@ class Service:
             clock=self._clock,
             is_twin=self._is_twin,
         )
-        with signals_to(inbox):
-            try:
-                daemon.run(is_once=self._order.is_once)
-                if self._order.on_stop == "release" and self._recorder is not None:
-                    self._release(performer, loop)
-            finally:
-                performer.close()
-                hang_up = getattr(self._connection.server, "hang_up", None)
-                if callable(hang_up):
-                    hang_up()  # a look that waits for a slow server must not keep us
-                self._event("stopped", "warmset serve ended")
-                self._log.write("stopped")
+        try:
+            daemon.run(is_once=self._order.is_once)
+            if self._order.on_stop == "release" and self._recorder is not None:
+                self._release(performer, loop)
+        finally:
+            performer.close()
+            hang_up = getattr(self._connection.server, "hang_up", None)
+            if callable(hang_up):
+                hang_up()  # a look that waits for a slow server must not keep us
+            self._event("stopped", "warmset serve ended")
+            self._log.write("stopped")
+
+    def _begin_countdown(self) -> None:
+        """Ends the process in time even if a thread hangs in a driver, or a plan takes long.
+
+        Nothing is lost by it: the journal is whole at any moment, and the kernel closes every
+        connection, which is how Ollama learns that a load is not wanted any more.
+        """
+
+        def end() -> None:
+            self._log.write("stopped_late", "warning", seconds=LAST_RESORT_SECONDS)
+            os._exit(0)
+
+        timer = threading.Timer(LAST_RESORT_SECONDS, end)
+        timer.daemon = True
+        timer.start()
 
     def _open_server(self) -> ModelServer:
         """Orders go by a connection of their own, which may be hung up on."""

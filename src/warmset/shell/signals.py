@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from queue import SimpleQueue
@@ -28,15 +28,27 @@ _WORDS: Final = {
 
 
 @contextmanager
-def signals_to(inbox: SimpleQueue[object]) -> Iterator[None]:
+def signals_to(
+    inbox: SimpleQueue[object], *, on_stop: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Turns signals into words in the inbox, until the block ends. Main thread only.
+
+    Args:
+        inbox: of the loop.
+        on_stop: called as well at the first word to stop, inside the handler.
 
     `SimpleQueue.put` is reentrant, which a handler needs: it may interrupt a `put` or a `get`.
     Source: Python library reference, `queue.SimpleQueue`.
     """
+    is_stopping = False
 
     def hear(number: int, _frame: FrameType | None) -> None:
-        inbox.put(_WORDS[signal.Signals(number).name])
+        nonlocal is_stopping
+        word = _WORDS[signal.Signals(number).name]
+        inbox.put(word)
+        if word is Word.STOP and not is_stopping:
+            is_stopping = True
+            on_stop()
 
     known = [getattr(signal, name) for name in _WORDS if hasattr(signal, name)]
     before = {number: signal.signal(number, hear) for number in known}
