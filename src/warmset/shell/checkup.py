@@ -80,8 +80,10 @@ def _models(seen: Observation, settings: Settings) -> Iterator[Finding]:
             and normalise_name(name) in settings.models
         ]
         detail = f"shares its weights with {', '.join(others)}" if others else "installed"
+        if not entry.facts:
+            detail += f"; its metadata is not known: {entry.basis}"
         yield Finding(
-            result=Result.WARN if others else Result.OK,
+            result=Result.WARN if others or not entry.facts else Result.OK,
             subject=f'model "{policy.name}"',
             detail=detail,
         )

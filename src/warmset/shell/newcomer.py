@@ -22,6 +22,12 @@ def require_entry(observation: Observation, name: str) -> Entry:
     found = find_entry(observation.entries, name)
     if found is not None:
         return found
+    if normalise_name(name) in CATALOGUE:
+        raise UnknownModel(
+            f'"{name}" is not installed on {observation.server_url}',
+            hint=f"It is a well-known model: try `warmset add {name} --dry-run`.",
+            context={"model": name},
+        )
     names = [_compared(n) for entry in observation.entries for n in entry.names]
     close = difflib.get_close_matches(_compared(name), names, n=3, cutoff=0.5)
     raise UnknownModel(

@@ -7,6 +7,7 @@ at all is an error, since nothing can be said of a host without it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from warmset.core.host.picture import Picture, draw_picture
 from warmset.core.host.ram import available_after_models
 from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import Sight, Vantage
-from warmset.core.model import Entry, Observation, Resident
+from warmset.core.model import Device, DeviceId, Entry, Observation, Resident, unknown
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, Unreachable
 from warmset.shell.wiring import Connection, connect
@@ -77,6 +78,7 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
             leaving=survey.leaving,
             is_same_machine=sight.vantage is not Vantage.UNCONFIRMED,
         )
+        devices = _devices(connection, survey, residents)
         observation = Observation(
             at=at,
             server_url=connection.server.url,
@@ -84,15 +86,40 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
             version=_version(version),
             entries=entries,
             residents=residents,
-            devices=tuple(reading.device for reading in survey.readings),
+            devices=devices,
             memory=replace(
                 survey.memory.memory,
                 available_bytes=available_after_models(survey.memory.memory, picture),
             ),
             settings=merge_server(settings.server, survey.settings),
-            notes=(*connection.notes, *notes, *_sight_notes(sight), *_device_notes(survey)),
+            notes=(
+                *connection.notes,
+                *notes,
+                *_sight_notes(sight),
+                *_device_notes(survey, devices),
+            ),
         )
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
+
+
+def _devices(
+    connection: Connection, survey: HostSurvey, residents: tuple[Resident, ...] | None
+) -> tuple[Device, ...]:
+    """Returns the server's GPUs; one of unknown size where it has some that cannot be read here."""
+    devices = tuple(reading.device for reading in survey.readings)
+    uses_gpu = any(resident.size_vram_bytes for resident in residents or ())
+    if devices or (connection.is_local and not uses_gpu):
+        return devices
+    reason = "the server's GPUs cannot be read from here"
+    return (
+        Device(
+            id=DeviceId("unseen"),
+            name="GPUs of the server",
+            library="unknown",
+            total_bytes=unknown("none", reason),
+            free_bytes=unknown("none", reason),
+        ),
+    )
 
 
 def is_server_seen(survey: HostSurvey, residents: tuple[Resident, ...] | None) -> bool:
@@ -108,9 +135,18 @@ def look(settings: Settings) -> Observation:
     Raises:
         WarmsetError: the host cannot be reached, or its address is wrong.
     """
+    return look_closely(settings).observation
+
+
+def look_closely(settings: Settings) -> Seen:
+    """Returns what the host says now, and whose bytes are where.
+
+    Raises:
+        WarmsetError: the host cannot be reached, or its address is wrong.
+    """
     connection = connect(settings, environ=os.environ)
     try:
-        return observe(connection, settings)
+        return see(connection, settings)
     finally:
         connection.close()
 
@@ -143,10 +179,9 @@ def _sight_notes(sight: Sight) -> tuple[str, ...]:
     return (sight.reason,)
 
 
-def _device_notes(survey: HostSurvey) -> tuple[str, ...]:
+def _device_notes(survey: HostSurvey, devices: Sequence[Device]) -> tuple[str, ...]:
     if not survey.is_own_address:
         return ("the server is another machine: its GPUs and RAM cannot be read from here",)
-    devices = [reading.device for reading in survey.readings]
     if not devices:
         return ("no GPU found: models run on the CPU",)
     unread = (d for d in devices if d.total_bytes.value is None or d.free_bytes.value is None)

@@ -36,13 +36,13 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror or error}",
-            hint="name a readable TOML file with --config",
+            hint="name a TOML file that can be read",
             context={"path": str(path)},
         ) from error
     if len(raw) > MAX_BYTES:
         raise ConfigError(
             f"{path}: larger than {MAX_BYTES >> 20} MiB, so this is no configuration file",
-            hint="name a TOML file with --config",
+            hint="name a TOML file",
             context={"path": str(path)},
         )
     try:

@@ -26,7 +26,7 @@ def command(
         bool, typer.Option("--dry-run", help="Only report; warmset never pulls a model.")
     ] = False,
     context: Annotated[int | None, typer.Option("--context", "--ctx", min=1)] = None,
-    parallel: Annotated[int | None, typer.Option("--parallel", min=1, max=1024)] = None,
+    parallel: Annotated[int | None, typer.Option("--parallel", min=1, max=256)] = None,
     priority: Annotated[int | None, typer.Option("--priority", min=0, max=1000)] = None,
     requests_per_day: Annotated[
         float | None, typer.Option("--requests-per-day", min=0.0, help="Expected demand.")
@@ -39,9 +39,9 @@ def command(
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import dry_run as try_out
     from warmset.errors import Refused
-    from warmset.shell.decide import decide
+    from warmset.shell.decide import decide, locate
     from warmset.shell.newcomer import find_newcomer, with_policy
-    from warmset.shell.observe import look
+    from warmset.shell.observe import look_closely
 
     if not dry_run:
         raise Refused(
@@ -49,7 +49,8 @@ def command(
             hint=f"warmset add {model} --dry-run reports what it would change.",
         )
     settings = settings_of(ctx)
-    seen = look(settings)
+    close = look_closely(settings)
+    seen = close.observation
     entry = find_newcomer(seen, model)
     settings = with_policy(
         settings,
@@ -61,7 +62,7 @@ def command(
     )
     if all(e.key != entry.key for e in seen.entries):
         seen = replace(seen, entries=(*seen.entries, entry))
-    decision = decide(seen, settings)
+    decision = decide(seen, settings, located=locate(close))
     newcomer = next(c for c in decision.candidates if c.key == entry.key)
     outcome = try_out(newcomer, decision.candidates, decision.host)
     if output is Output.JSON:

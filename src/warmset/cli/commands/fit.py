@@ -32,23 +32,24 @@ def command(
         int | None, typer.Option("--context", "--ctx", min=1, help="Context of each, in tokens.")
     ] = None,
     parallel: Annotated[
-        int | None, typer.Option("--parallel", min=1, max=1024, help="Slots of each.")
+        int | None, typer.Option("--parallel", min=1, max=256, help="Slots of each.")
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell whether models fit together, beside the pinned ones, and where they would be."""
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import fit
-    from warmset.shell.decide import decide
+    from warmset.shell.decide import decide, locate
     from warmset.shell.newcomer import require_entry, with_policy
-    from warmset.shell.observe import look
+    from warmset.shell.observe import look_closely
 
     settings = settings_of(ctx)
-    seen = look(settings)
+    close = look_closely(settings)
+    seen = close.observation
     entries = [require_entry(seen, name) for name in models]
     for entry in entries:
         settings = with_policy(settings, entry.name, context=context, parallel=parallel)
-    decision = decide(seen, settings)
+    decision = decide(seen, settings, located=locate(close))
     outcome = fit([entry.key for entry in entries], decision.candidates, decision.host)
     if output is Output.JSON:
         emit(describe(outcome))

@@ -21,7 +21,7 @@ from warmset.core.ollama.options import load_shape
 from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
 from warmset.core.planner.candidates import Candidate, Need, Spread, expected_saving
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
-from warmset.core.planner.locate import Located, locate_residents
+from warmset.core.planner.locate import Located, is_readable, locate_residents
 from warmset.core.settings import ModelPolicy, Settings, merge_server
 from warmset.core.units import MIB
 from warmset.errors import FactsError
@@ -139,7 +139,7 @@ def build_candidates(
         load_seconds: as measured on this host.
     """
     timed = load_seconds or {}
-    residents = {r.key: r for r in observation.residents or () if r.key is not None}
+    residents = {r.key: r for r in observation.residents or () if r.key in where.by_model}
     return tuple(
         build_candidate(
             entry,
@@ -183,10 +183,13 @@ def build_candidate(
         entry=entry, shape=shape, parallel=parallel, host=host, footprint=footprint, engine=engine
     )
     on_one, spread, on_cpu, unknown = measure.needs()
-    if on_one is None and resident is not None and located and len(located) == 1:
-        held = sum(located.values())
-        on_one = Need(point_bytes=held, upper_bytes=held)
-        unknown = ""
+    if resident is not None and located and len(located) == 1:
+        if not is_readable(entry):
+            held = sum(located.values())
+            on_one, unknown = Need(point_bytes=held, upper_bytes=held), ""
+        elif on_one is not None and not _is_as_wanted(resident, shape):
+            # Its clients will have it loaded anew: what it holds today is not what it will need.
+            located = dict.fromkeys(located, on_one.upper_bytes)
     return Candidate(
         key=entry.key,
         name=entry.name,
@@ -208,6 +211,13 @@ def build_candidate(
         is_busy=is_busy,
         located=located if resident is not None else None,
     )
+
+
+def _is_as_wanted(resident: Resident, shape: LoadShape | None) -> bool:
+    """Whether a resident has the context that its clients get."""
+    if shape is None or resident.context is None:
+        return True
+    return effective_context(shape.options.num_ctx, shape.trained_context) == resident.context
 
 
 def shape_of(

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warmset.core.model import DeviceId, ModelKey, Observation, Resident
+from warmset.core.footprint.shape import read_shape
+from warmset.core.model import DeviceId, Entry, ModelKey, Observation, Resident
+from warmset.core.ollama.types import WeightsFile
 from warmset.core.planner.candidates import split_in_proportion
+from warmset.errors import FactsError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,8 @@ class Located:
     Attributes:
         by_model: model -> device -> bytes; an empty inner mapping: in RAM.
         on_device: device -> bytes of models that the planner may move.
-        strangers: residents that no installed entry stands for; their bytes count as foreign.
+        strangers: residents that the planner cannot weigh, since no installed entry stands for
+            them or its metadata cannot be read; they are left alone, their bytes are foreign.
     """
 
     by_model: Mapping[ModelKey, Mapping[DeviceId, int]]
@@ -38,6 +42,7 @@ def locate_residents(
     what is unexplained on any GPU lies over all of them.
     """
     known = {entry.key for entry in observation.entries}
+    readable = {entry.key for entry in observation.entries if is_readable(entry)}
     residents = observation.residents or ()
     unexplained = _taken(observation)
     by_model: dict[ModelKey, Mapping[DeviceId, int]] = {}
@@ -56,6 +61,8 @@ def locate_residents(
         _explain(unexplained, by_model[key])
         if by_model[key] and len(unexplained) > 1:
             notes.append(f"the GPU of {resident.name} is inferred from what is taken on each")
+    # What lies on one GPU can be weighed by the bytes it holds, the rest only by its metadata.
+    by_model = {k: place for k, place in by_model.items() if k in readable or len(place) == 1}
     on_device: dict[DeviceId, int] = {}
     for place in by_model.values():
         for device, count in place.items():
@@ -63,9 +70,20 @@ def locate_residents(
     return Located(
         by_model=by_model,
         on_device=on_device,
-        strangers=len(residents) - len(ours),
+        strangers=len(residents) - len(by_model),
         notes=tuple(notes),
     )
+
+
+def is_readable(entry: Entry) -> bool:
+    """Returns whether an entry's metadata is enough to weigh it in any shape."""
+    if WeightsFile.of_entry(entry) is None:
+        return False
+    try:
+        read_shape(entry.facts)
+    except FactsError:
+        return False
+    return True
 
 
 def _explain(unexplained: dict[DeviceId, int], place: Mapping[DeviceId, int]) -> None:

@@ -122,8 +122,13 @@ def _refusal(
     gpus = sum(gpu.usable_bytes or 0 for gpu in host.known)
     if whole > ram + gpus:
         return Verdict.REFUSED, conflict.reason
-    spilled = format_bytes(max(0, whole - gpus))
-    return Verdict.SPILLS, f"{conflict.reason}; about {spilled} of it would lie in RAM"
+    need = max(whole, candidate.on_one.upper_bytes if candidate.on_one else 0)
+    return (
+        Verdict.SPILLS,
+        f"{conflict.reason}; about {format_bytes(need - gpus)} of it would lie in RAM"
+        if need > gpus
+        else f"{conflict.reason}; Ollama would leave a part of it in RAM",
+    )
 
 
 def _place_text(host: HostCapacity, member: Member) -> str:

@@ -25,7 +25,7 @@ from warmset.core.twin.discovery import Discovery, DriverDiscovery, RunnerDiscov
 from warmset.core.twin.events import Event, Failed, Granted, LoadEnded, Unloaded
 from warmset.core.twin.loading import SystemMemory
 from warmset.core.twin.runner import LoadOrder, LoadResult, Request, TwinModel
-from warmset.core.twin.scheduler import Scheduler
+from warmset.core.twin.scheduler import QUEUE_FULL, Scheduler
 from warmset.core.units import MIB
 from warmset.shell.conformance.tables import read_gpu
 
@@ -144,7 +144,7 @@ class ScenarioRun:
                 f"{self._scenario['name']} step {number}: {key}: recorded {_short(recorded[key])},"
                 f" computed {_short(value)}"
                 for key, value in computed.items()
-                if key in recorded and not _same(_plain_results(recorded[key]), value)
+                if key in recorded and not _agrees(key, recorded[key], value)
             ]
             if found:
                 yield from found
@@ -398,6 +398,12 @@ def _plain_results(recorded: object) -> object:
     ]
 
 
+def _agrees(key: str, recorded: object, computed: object) -> bool:
+    if key == "error":
+        return _same_error(recorded, computed)
+    return _same(_plain_results(recorded), computed)
+
+
 def _same(recorded: object, computed: object) -> bool:
     """Compares what both name; unloads marked `order: any` in any order."""
     if isinstance(recorded, list) and isinstance(computed, list):
@@ -409,12 +415,20 @@ def _same(recorded: object, computed: object) -> bool:
         return all(_same(r, c) for r, c in zip(recorded, computed, strict=True))
     if isinstance(recorded, Mapping) and isinstance(computed, Mapping):
         return recorded.keys() == computed.keys() and all(
-            _same(recorded[key], computed[key]) for key in recorded
+            _same_error(recorded[key], computed[key])
+            if key == "error"
+            else _same(recorded[key], computed[key])
+            for key in recorded
         )
-    if isinstance(recorded, str) and isinstance(computed, str) and recorded != computed:
-        both_errors = "llama-server" in recorded and "llama-server" in computed
-        return both_errors and is_out_of_memory(recorded) == is_out_of_memory(computed)
     return bool(recorded == computed)
+
+
+def _same_error(recorded: object, computed: object) -> bool:
+    """Compares what the scheduler makes of an error: its own words, lack of memory, another."""
+    texts = (str(recorded), str(computed))
+    if QUEUE_FULL in texts:
+        return texts[0] == texts[1]
+    return is_out_of_memory(texts[0]) == is_out_of_memory(texts[1])
 
 
 def _unordered(rows: list[Any]) -> list[str]:
