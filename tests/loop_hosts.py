@@ -25,10 +25,13 @@ MEDIUM, SMALL, GIANT = "qwen2.5:14b", "llama3.2:3b", "qwen2.5:32b"
 
 def config(loop: LoopSettings | None = None, **models: object) -> Config:
     """`CODER=dict(pin=True)`-like words under the names above."""
-    names = {key: globals()[key] for key in models}
+    return words({globals()[key]: said for key, said in models.items()}, loop)
+
+
+def words(models: dict[str, dict], loop: LoopSettings | None = None) -> Config:
+    """What an operator says of models, by name."""
     policies = {
-        normalise_name(names[key]): ModelPolicy(name=names[key], **words)
-        for key, words in models.items()
+        normalise_name(name): ModelPolicy(name=name, **said) for name, said in models.items()
     }
     return Config(settings=Settings(models=policies), loop=loop or LoopSettings())
 

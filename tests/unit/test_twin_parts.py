@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from loop_hosts import words
 
 from warmset.core.model import FOREVER
 from warmset.core.ollama.belief import RunnerView
@@ -15,10 +16,9 @@ from warmset.core.twin.catalogue import CATALOGUE, known_model
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.demand import Arrival
 from warmset.core.twin.discovery import DriverDiscovery, RunnerDiscovery
-from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import HOSTS, named_host, physics_of
 from warmset.core.twin.physics import OUT_OF_MEMORY, FootprintPhysics
-from warmset.core.twin.replay import Answer, Keeper, Part, Score, replay
+from warmset.core.twin.replay import Answer, Part, Score, replay
 from warmset.core.twin.runner import LoadOrder, TwinModel
 from warmset.core.units import GIB, MIB
 from warmset.errors import ConfigError
@@ -238,7 +238,7 @@ def test_nobodys_demand_costs_nothing() -> None:
     assert replay(named_host("cpu"), physics_of(named_host("cpu")), []) == Score()
 
 
-def test_the_keeper_preloads_what_is_wanted_and_pings_embedders_without_options() -> None:
+def test_the_sidecar_preloads_what_is_wanted_and_pings_embedders_without_options() -> None:
     """Wanted models come up in a calm host and are renewed after a client's short value."""
     spec = named_host("workstation")
     embedder, chat = "nomic-embed-text:latest", "llama3.1:8b"
@@ -247,52 +247,39 @@ def test_the_keeper_preloads_what_is_wanted_and_pings_embedders_without_options(
         Arrival(at=700.0, model=chat, seconds=1.0, keep_alive=60.0),
         Arrival(at=2000.0, model=embedder, seconds=1.0),
     ]
-    score = replay(spec, physics_of(spec), arrivals, Keeper([embedder, chat], [chat, embedder]))
+    score = replay(
+        spec, physics_of(spec), arrivals, words({embedder: {"pin": True}, chat: {"pin": True}})
+    )
     assert (score.preloads, score.loads, score.evictions) == (2, 2, 0)
     assert score.pings >= 2
     assert not any(answer.is_cold for answer in score.answers)
 
 
-def test_the_keeper_leaves_a_clients_for_ever_alone() -> None:
-    """What somebody else keeps longer than the lease is not pinged."""
+def test_the_sidecar_leaves_a_clients_for_ever_alone() -> None:
+    """What somebody else keeps for ever is not pinged."""
     spec = named_host("cpu")
     chat = "llama3.2:3b"
     arrivals = [Arrival(at=1.0, model=chat, seconds=1.0, keep_alive=FOREVER)]
-    score = replay(spec, physics_of(spec), arrivals, Keeper([chat], []))
+    score = replay(spec, physics_of(spec), arrivals, words({chat: {"preload": False}}))
     assert (score.pings, score.preloads, score.evictions) == (0, 0, 0)
 
 
-def test_the_keepers_ping_of_a_small_embedder_does_not_reload_it() -> None:
+def test_the_sidecars_ping_of_a_small_embedder_does_not_reload_it() -> None:
     """An embedder with fewer than 2048 cells is pinged without a context."""
     spec = named_host("cpu")
     small = tuple(replace(m, parameters={"num_ctx": 512}) for m in spec.models if not m.completes)
     spec = replace(spec, models=small)
     arrivals = [Arrival(at=1.0, model=small[0].name, seconds=1.0, keep_alive=60.0)]
-    score = replay(spec, physics_of(spec), arrivals, Keeper([small[0].name], []))
+    score = replay(spec, physics_of(spec), arrivals, words({small[0].name: {"preload": False}}))
     assert score.pings >= 1
     assert score.loads == 1
 
 
-def test_the_keeper_waits_for_a_server_that_is_down_and_brings_its_models_back() -> None:
-    """Nothing is sent meanwhile; after a calm minute the warm set is loaded again."""
-    spec = named_host("workstation")
-    chat = "llama3.1:8b"
-    host, score = TwinHost(spec, physics_of(spec)), Score()
-    Keeper([chat], [chat]).run(host, score, until=1000.0)
-    host.timeline.advance(100.0)
-    host.restart(down_seconds=30.0)
-    host.timeline.advance(129.0)
-    assert (host.is_up, score.preloads) == (False, 1)
-    host.timeline.advance(400.0)
-    assert score.preloads == 2
-    assert [row.model.name for row in host.residents()] == [chat]
-
-
-def test_the_keeper_never_preloads_beyond_the_count_limit() -> None:
+def test_the_sidecar_never_preloads_beyond_the_count_limit() -> None:
     """Where Ollama would evict for the count, a wanted model stays out."""
     spec = replace(
         named_host("workstation"), env=ServerEnv(max_loaded_models=1, context_length=8192)
     )
     names = ["llama3.1:8b", "nomic-embed-text:latest"]
-    score = replay(spec, physics_of(spec), [], Keeper(names, names))
+    score = replay(spec, physics_of(spec), [], words({name: {} for name in names}))
     assert (score.preloads, score.evictions) == (1, 0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from warmset.core.control.config import Config
+from warmset.core.model import normalise_name
+from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.twin.demand import generate_demand
 from warmset.core.twin.host import HostSpec
 from warmset.core.twin.hosts import named_host, physics_of
-from warmset.core.twin.replay import Keeper, Score, replay
+from warmset.core.twin.replay import Score, replay
 
 PINNED_ROLES = 3
 """The first models of a host are its coder, its chat and its indexer: what people wait for."""
@@ -51,5 +54,14 @@ def compare(host: str, pattern: str, *, hours: float, seed: int) -> Comparison:
         seed=seed,
         pinned=pinned,
         stock=replay(spec, physics_of(spec), arrivals),
-        ranked=replay(spec, physics_of(spec), arrivals, Keeper(pinned[::-1], pinned)),
+        ranked=replay(spec, physics_of(spec), arrivals, _words(pinned)),
     )
+
+
+def _words(pinned: tuple[str, ...]) -> Config:
+    """Returns what an operator would write: these are pinned, the first is worth most."""
+    models = {
+        normalise_name(name): ModelPolicy(name=name, pin=True, priority=100 - 10 * place)
+        for place, name in enumerate(pinned)
+    }
+    return Config(settings=Settings(models=models))

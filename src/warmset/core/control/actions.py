@@ -124,6 +124,8 @@ class Decision:
         postponed: pins that do not fit beside what else is there now.
         findings: what happened since the step before.
         standing: codes of the alarms that hold now, new or not.
+        is_provisional: a load may be under way, so nothing was planned; `changes` and `members` are
+            those of no host.
         trouble: why nothing can be decided; empty otherwise.
 
     Invariants:
@@ -141,6 +143,7 @@ class Decision:
     findings: tuple[Finding, ...] = ()
     standing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_provisional: bool = False
     trouble: str = ""
 
     @property
@@ -157,4 +160,5 @@ class Decision:
     def is_converged(self) -> bool:
         """Whether what is resident is what is wanted, and known to be."""
         pins = (self.conflict, self.postponed)
-        return not self.trouble and not self.changes and pins == (None, None)
+        is_known = not self.trouble and not self.is_provisional
+        return is_known and not self.changes and pins == (None, None)

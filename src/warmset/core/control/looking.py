@@ -73,6 +73,10 @@ def _pids(observation: Observation) -> dict[ModelKey, int]:
 def _notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Sorts those who left into ours, expired and pushed out."""
     rows = observation.residents or ()
+    is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
+    freed_at = state.freed_at
+    if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
+        state = replace(state, freed={}, freed_at=None)
     before = state.looked.residents if state.looked else ()
     listed = {row_id(row) for row in rows}
     ours = frozenset(leaving.key for leaving in state.leaving)
@@ -82,7 +86,8 @@ def _notice_leavers(observation: Observation, config: Config, state: State, now:
         if row.key is None or row_id(row) in listed:
             continue
         name = row.name
-        state = replace(state, freed=_sum_up(state.freed, _held(state, row.key)))
+        freed = _sum_up(state.freed, _held(state, row.key))
+        state = replace(state, freed=freed, freed_at=now)
         state = state.note(
             row.key, name, resident_since=None, lease=None, foreign=None, is_overruled=False
         )
@@ -178,7 +183,7 @@ def _notice_comers(observation: Observation, config: Config, state: State, now: 
             found.append(_verified(row, observation))
         elif not is_first:
             why = f"somebody loaded {row.name}"
-            state = replace(state, load_seen_at=now, load_why=why, freed={})
+            state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
             text = "loaded by a client"
             found.append(Finding(kind="model_came", key=row.key, name=row.name, text=text))
     return _missing_preloads(observation, state, found, now)

@@ -28,6 +28,7 @@ class Loop:
     Attributes:
         wake_at: when the driver shall look at the latest; 0: at once.
         decision: the last one, `None` before the first look.
+        planned: the last one that planned something, for who wants to see the warm set.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Loop:
         self.is_read_only = is_read_only
         self.wake_at = 0.0
         self.decision: Decision | None = None
+        self.planned: Decision | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -47,6 +49,8 @@ class Loop:
     def look(self, observation: Observation, now: float) -> tuple[Command, ...]:
         """Takes in a look and decides; returns the commands to carry out."""
         self.state, self.decision, self.wake_at = step(observation, self.config, self.state, now)
+        if not self.decision.is_provisional and not self.decision.trouble:
+            self.planned = self.decision
         if self.is_read_only:
             return ()
         return self._take(begin(self.state, self.decision, self.config, now))[0]

@@ -119,4 +119,4 @@ def why_not_unload(
 
 def is_fought_over(key: ModelKey, state: State, loop: LoopSettings) -> bool:
     """Returns whether clients overwrite a model's lease again and again."""
-    return len(state.of(key).overwrites) > loop.restores_per_window
+    return len(state.of(key).overwrites) > loop.reasserts_per_window

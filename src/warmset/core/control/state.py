@@ -146,15 +146,16 @@ class State:
         clock_offset: wall clock minus `now`; a jump of it is a clock that was set.
         load_seen_at: the last sign of a load that was not ours, or of a request for one.
         load_why: what it was.
-        freed: device -> bytes that left since somebody's model came: when a load began, the driver
-            may not have shown them as free.
+        freed: device -> bytes that left a short while ago: when a load began since, the driver may
+            not have shown them as free. `freed_at`: when the last of them left.
         pressure_since: since when other programs' memory leaves too little.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
         raised: codes of the alarms that stand -> since when.
         races: pings that reloaded or resurrected something.
         pings_quiet_until: no ping before.
-        planned: the last plan, so that an unchanged host is not planned for again; not written.
+        planned: the last plans, so that a host that looks as before is not planned for again; not
+            written.
         unreachable: steps in a row without an answer.
     """
 
@@ -169,6 +170,7 @@ class State:
     load_seen_at: float | None = None
     load_why: str = ""
     freed: Mapping[DeviceId, int] = field(default_factory=dict)
+    freed_at: float | None = None
     pressure_since: float | None = None
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS
@@ -177,7 +179,7 @@ class State:
     pings_quiet_until: float | None = None
     unreachable: int = 0
     orders: Orders = field(default_factory=Orders)
-    planned: Planned | None = field(default=None, compare=False, repr=False, metadata=UNWRITTEN)
+    planned: tuple[Planned, ...] = field(default=(), compare=False, repr=False, metadata=UNWRITTEN)
 
     def of(self, key: ModelKey, name: str = "") -> Remembered:
         """Returns what is remembered of a model; of an unknown one nothing but its name."""

@@ -54,6 +54,7 @@ def step(
     """
     if observation.residents is None or observation.trouble:
         return _unknown(observation, config, state, now)
+    is_first = state.at == 0.0
     state, breaks = notice(observation, config, state, now)
     state, news = take_in(observation, config, replace(state, unreachable=0), now)
     state, gone = confirm_departures(observation, state, now)
@@ -61,20 +62,39 @@ def step(
     if foreign:
         state = replace(state, load_seen_at=now, load_why=foreign)
     state = step_back(forget_old(state, config.loop, now), config.loop, now)
+    silent = why_silent(state, config.loop, now)
+    if silent and not is_first:
+        return _hold_still(config, state, silent, (*breaks, *news, *gone), now)
     busy = find_busy(state, observation, now)
     timed = {k: m.load_seconds for k, m in state.models.items() if m.load_seconds is not None}
     planned = make_wish(observation, config, timed, now, busy, planned=state.planned)
-    wish, state = planned.wish, replace(state, planned=planned)
+    wish, state = planned[0].wish, replace(state, planned=planned)
     state = rank_leases(observation, config, state, wish)
     state = _note_pressure(state, wish, now)
     scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)
-    return _decide(scene, (*breaks, *news, *gone))
+    return _decide(scene, silent, (*breaks, *news, *gone))
 
 
-def _decide(scene: Scene, findings: tuple[Finding, ...]) -> tuple[State, Decision, float]:
+def _hold_still(
+    config: Config, state: State, silent: str, findings: tuple[Finding, ...], now: float
+) -> tuple[State, Decision, float]:
+    """Decides nothing while a load may be under way: what is seen then is not what will be."""
+    decision = Decision(
+        at=now,
+        actions=(Wait(key=None, name="", reason=silent),),
+        findings=findings,
+        standing=tuple(state.raised),
+        is_provisional=True,
+    )
+    is_ours = bool(state.leaving)
+    return state, decision, now + (SOON_SECONDS if is_ours else config.loop.tick)
+
+
+def _decide(
+    scene: Scene, silent: str, findings: tuple[Finding, ...]
+) -> tuple[State, Decision, float]:
     wish = scene.wish
     changes = () if wish.conflict is not None else list_changes(scene)
-    silent = why_silent(scene.state, scene.loop, scene.now)
     renewals = () if silent else find_renewals(scene)
     if silent:
         choice = Choice(waits=(Wait(key=None, name="", reason=silent),))

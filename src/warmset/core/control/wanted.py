@@ -28,12 +28,16 @@ from warmset.core.planner import (
     build_candidates,
     build_host,
 )
+from warmset.core.planner.candidates import expected_saving
 from warmset.core.planner.standing import is_within, standing_world
 from warmset.core.planner.worlds import World
 from warmset.core.settings import Settings
 
 UNMANAGED_PRIORITY: Final = -1
 """Below every priority that can be configured."""
+
+ANSWERS_KEPT: Final = 12
+"""Hosts go back and forth between a few states. Our choice: each costs a few kilobytes."""
 
 GPU_GRAINS: Final = 512
 RAM_GRAINS: Final = 64
@@ -111,9 +115,9 @@ def make_wish(
     now: float,
     busy: frozenset[ModelKey] = frozenset(),
     *,
-    planned: Planned | None = None,
-) -> Planned:
-    """Returns what shall be resident on this host, with the question that it answers.
+    planned: tuple[Planned, ...] = (),
+) -> tuple[Planned, ...]:
+    """Returns what shall be resident on this host, first of some answers worth keeping.
 
     Args:
         observation: one look.
@@ -121,17 +125,17 @@ def make_wish(
         load_seconds: as measured here.
         now: the step's time, for holds.
         busy: residents with signs of requests in flight; they matter only if somebody has to go.
-        planned: an earlier answer, used if the question is the same.
+        planned: earlier answers, used where the question is the same.
     """
     question = _ask(observation, config, load_seconds, now)
     for in_use in (frozenset[ModelKey](), busy):
         question = replace(question, busy=in_use)
-        if planned is None or planned.question != question:
-            planned = Planned(question=question, wish=_answer(question))
-        leaves = {c.key for c in planned.wish.plan.actions if c.kind is not ActionKind.KEEP}
+        same = next((p for p in planned if p.question == question), None)
+        answer = same or Planned(question=question, wish=_answer(question))
+        planned = (answer, *(p for p in planned if p is not answer))[:ANSWERS_KEPT]
+        leaves = {c.key for c in answer.wish.plan.actions if c.kind is not ActionKind.KEEP}
         if not leaves & busy:
-            return planned
-    assert planned is not None
+            break
     return planned
 
 
@@ -207,7 +211,7 @@ def _answer(question: Question) -> Wish:
         host=host,
         candidates=candidates,
         managed=question.managed,
-        ranked=_ranked(words, question.managed, made),
+        ranked=_ranked(words, question, made),
         plan=made,
         world=world,
         is_pressed=world is not None and not is_within(host, world),
@@ -219,18 +223,25 @@ def _answer(question: Question) -> Wish:
 
 
 def _ranked(
-    candidates: Sequence[Candidate], managed: frozenset[ModelKey], made: Plan
+    candidates: Sequence[Candidate], question: Question, made: Plan
 ) -> tuple[ModelKey, ...]:
-    """Returns who has a rank: managed, and resident or wanted; the first to go first."""
+    """Returns who has a rank: managed, and resident or wanted; the first to go first.
+
+    Worth counts here by file and stated demand only: a load time that was just measured is no
+    reason to ping anybody.
+    """
     inside = {member.key for member in made.members}
-    ranked = (c for c in candidates if c.key in managed and (c.is_resident or c.key in inside))
-    return tuple(c.key for c in sorted(ranked, key=_coarse_rank))
+    ranked = [
+        c for c in candidates if c.key in question.managed and (c.is_resident or c.key in inside)
+    ]
 
+    def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
+        rate = question.settings.policy_for(candidate.names).requests_per_day
+        size = None if candidate.file is None else candidate.file.file_bytes
+        worth, _ = expected_saving(size, load_seconds=None, requests_per_day=rate)
+        return (candidate.pin, candidate.priority, worth, candidate.key)
 
-def _coarse_rank(candidate: Candidate) -> tuple[bool, int, int, str]:
-    """Returns the rank with worth in doublings: a measured load time alone re-pings nobody."""
-    worth = (1 + int(candidate.value)).bit_length()
-    return (candidate.pin, candidate.priority, worth, candidate.key)
+    return tuple(c.key for c in sorted(ranked, key=rank))
 
 
 def _in_the_operators_words(candidate: Candidate, question: Question) -> Candidate:

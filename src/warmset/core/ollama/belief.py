@@ -84,7 +84,12 @@ def refresh_free(
             break
     if len(answered) < len(by_device):
         free.update({d: f for d, f in driver_free.items() if d in free})
-    return tuple(replace(gpu, free_bytes=free[gpu.device]) for gpu in gpus)
+    return tuple(_with_free(gpu, free[gpu.device]) for gpu in gpus)
+
+
+def _with_free(gpu: Gpu, free_bytes: int) -> Gpu:
+    """Copies only what changes: planners ask for beliefs by the ten thousand."""
+    return gpu if gpu.free_bytes == free_bytes else replace(gpu, free_bytes=free_bytes)
 
 
 def subtract_known(gpus: Sequence[Gpu], runners: Iterable[RunnerView]) -> tuple[Gpu, ...]:
@@ -94,5 +99,5 @@ def subtract_known(gpus: Sequence[Gpu], runners: Iterable[RunnerView]) -> tuple[
     for gpu in gpus:
         known = sum(runner.bytes_by_gpu.get(gpu.device, 0) for runner in runners)
         free = min(gpu.free_bytes, max(gpu.total_bytes - known, 0))
-        result.append(replace(gpu, free_bytes=free))
+        result.append(_with_free(gpu, free))
     return tuple(result)

@@ -1,26 +1,21 @@
-"""Demand on a twin host, with and without somebody who keeps ranks: what users waited for."""
+"""Demand on a twin host, with and without warmset beside it: what users waited for."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from warmset.core.control.keep import Held, Preload, Renew, keep
-from warmset.core.control.leases import assign_slots
-from warmset.core.model import FOREVER, ModelKey
-from warmset.core.ollama.admission import forecast_load, max_loaded
-from warmset.core.ollama.context import slots
+from warmset.core.control.config import Config
+from warmset.core.control.loop import Loop
+from warmset.core.control.orders import SendPing, SendPreload, SendUnload
 from warmset.core.twin.demand import Arrival
 from warmset.core.twin.events import Event, LoadStarted, Unloaded
 from warmset.core.twin.host import Grant, HostSpec, News, Refusal, TwinHost
 from warmset.core.twin.physics import Physics
-from warmset.core.twin.runner import Runner
+from warmset.core.twin.sidecar import Sidecar
 
-TICK_SECONDS: Final = 5.0
-CALM_SECONDS: Final = 60.0
-"""Nothing is preloaded for so long after a load was seen: users' loads come in bursts."""
 LINGER_SECONDS: Final = 1800.0
 """A replay goes on for so long after the last arrival, so that late requests can end."""
 
@@ -71,6 +66,7 @@ class Score:
     evictions: int = 0
     pings: int = 0
     preloads: int = 0
+    unloads: int = 0
     answers: list[Answer] = field(default_factory=list)
 
     def of(self, models: Collection[str]) -> Part:
@@ -79,9 +75,15 @@ class Score:
 
 
 def replay(
-    spec: HostSpec, physics: Physics, arrivals: Sequence[Arrival], keeper: Keeper | None = None
+    spec: HostSpec, physics: Physics, arrivals: Sequence[Arrival], said: Config | None = None
 ) -> Score:
-    """Returns what the demand cost: stock Ollama, or with ranks kept by `keeper`."""
+    """Returns what the demand cost: stock Ollama, or with a warmset beside it.
+
+    Args:
+        spec, physics: the host.
+        arrivals: what its users ask for.
+        said: the words of its operator; `None`: there is no warmset.
+    """
     score = Score()
 
     def count(event: Event) -> None:
@@ -92,10 +94,14 @@ def replay(
     start = host.timeline.now
     for arrival in arrivals:
         host.timeline.at(start + arrival.at, partial(_ask, host, arrival, score))
-    end = start + (arrivals[-1].at if arrivals else 0.0) + LINGER_SECONDS
-    if keeper is not None:
-        keeper.run(host, score, until=end)
-    host.timeline.advance(end)
+    sidecar = None if said is None else Sidecar(host, Loop(said), keeps_log=False)
+    if sidecar is not None:
+        sidecar.start()
+    host.timeline.advance(start + (arrivals[-1].at if arrivals else 0.0) + LINGER_SECONDS)
+    if sidecar is not None:
+        score.pings = sidecar.log.count(SendPing)
+        score.preloads = sidecar.log.count(SendPreload)
+        score.unloads = sidecar.log.count(SendUnload)
     return score
 
 
@@ -113,102 +119,3 @@ def _ask(host: TwinHost, arrival: Arrival, score: Score) -> None:
             score.failed += 1
 
     host.use(arrival.model, arrival.seconds, keep_alive=arrival.keep_alive, then=hear)
-
-
-class Keeper:
-    """Keeps ranks on a twin host by the same rule as on a real one (`control.keep`).
-
-    What it looks at is what a local warmset can see: `/api/ps`, the driver's free memory, runner
-    processes (a load in progress, a runner at work).
-
-    Args:
-        ranked: names of the models whose rank is kept, the first to go first.
-        wanted: names of the warm set, in the order in which it shall be loaded.
-    """
-
-    def __init__(self, ranked: Sequence[str], wanted: Sequence[str]) -> None:
-        self._ranked = tuple(ranked)
-        self._wanted = tuple(wanted)
-
-    def run(self, host: TwinHost, score: Score, *, until: float) -> None:
-        """Looks at the host every few seconds, from now on."""
-        names = {self._key(host, name): name for name in self._ranked}
-        slot_of = assign_slots([self._key(host, name) for name in self._ranked], {})
-        wanted = [self._key(host, name) for name in self._wanted]
-
-        calm_since = host.timeline.now
-
-        def tick() -> None:
-            nonlocal calm_since
-            now = host.timeline.now
-            if host.scheduler.loading is not None:
-                calm_since = now
-            if host.is_up:
-                actions = keep(
-                    wanted,
-                    slot_of,
-                    [_held(runner, now) for runner in _runners(host)],
-                    is_load_pending=host.scheduler.loading is not None,
-                    admits=lambda key: (
-                        now - calm_since >= CALM_SECONDS and _admits(host, names[key])
-                    ),
-                )
-                for action in actions:
-                    self._send(host, score, names[action.key], action)
-            if host.timeline.now + TICK_SECONDS <= until:
-                host.timeline.after(TICK_SECONDS, tick)
-
-        tick()
-
-    @staticmethod
-    def _key(host: TwinHost, name: str) -> ModelKey:
-        model = host.library.find(name)
-        assert model is not None, name
-        return ModelKey(model.key)
-
-    @staticmethod
-    def _send(host: TwinHost, score: Score, name: str, action: Renew | Preload) -> None:
-        options: dict[str, object] = {}
-        if isinstance(action, Renew):
-            score.pings += 1
-            runner = host.scheduler.loaded[action.key]
-            context = runner.shape.options.num_ctx
-            # The safe ping of a resident model: its own context, embedders only from 2048 on.
-            if runner.model.completes or context >= 2048:
-                options["num_ctx"] = context
-        else:
-            score.preloads += 1
-        host.use(name, 0.0, keep_alive=action.keep_alive, options=options)
-
-
-def _runners(host: TwinHost) -> tuple[Runner, ...]:
-    return tuple(host.scheduler.loaded.values())
-
-
-def _held(runner: Runner, now: float) -> Held:
-    remaining = None if runner.expires_at is None else runner.expires_at - now
-    if runner.duration == FOREVER:
-        remaining = FOREVER
-    return Held(key=ModelKey(runner.model.key), remaining=remaining, is_busy=runner.refs > 0)
-
-
-def _admits(host: TwinHost, name: str) -> bool:
-    """Whether Ollama lets the model in without an eviction, by the driver's free memory."""
-    model = host.library.find(name)
-    assert model is not None, name
-    gpus = [replace(gpu, free_bytes=host.cards.free(gpu.device)) for gpu in host.spec.gpus]
-    seen = model.as_loaded()
-    loaded = host.scheduler.loaded
-    if len(loaded) >= max_loaded(host.env.max_loaded_models, len(gpus)):
-        return False
-    return forecast_load(
-        seen.file,
-        host.shape(model, {}),
-        gpus,
-        parallel=slots(seen.file, host.env.num_parallel, completes=seen.completes),
-        completes=seen.completes,
-        others_loaded=bool(loaded),
-        spread=host.env.sched_spread,
-        flash_setting=host.env.flash_attention,
-        system_free_bytes=host.system_memory().free_bytes,
-    ).admits
