@@ -87,6 +87,7 @@ class Performer:
         self._server: ModelServer | None = None
         self._entries: Mapping[ModelKey, Entry] = {}
         self._guard = threading.Lock()
+        self._is_busy = False
         self._cancelled = 0  # the number that was called off last
 
     @property
@@ -107,12 +108,19 @@ class Performer:
             if self._server is None:
                 self._server = self._open_server()
             server = self._server
+            self._is_busy = True
         asked_at = self._clock.now()
         self._hear(Started(number=order.number, at=asked_at))
         try:
             event = self._send(server, order, asked_at)
         except Exception as error:  # noqa: BLE001 - the loop must hear of every end
             event = self._failure(order, error)
+        finally:
+            with self._guard:
+                self._is_busy = False
+                is_hung_up = self._server is not server
+        if is_hung_up:
+            _close(server)
         self._hear(event)
 
     def cancel(self, number: int) -> None:
@@ -121,9 +129,12 @@ class Performer:
             self._cancelled = number
             server = self._server
             self._server = None
+            is_idle = not self._is_busy
         hang_up = getattr(server, "hang_up", None)
         if callable(hang_up):  # a twin inside this process answers before anybody could
             hang_up()
+        if is_idle and server is not None:
+            _close(server)
 
     def close(self) -> None:
         """Hangs up on whatever is open; nothing is performed afterwards."""
@@ -171,6 +182,13 @@ class Performer:
             status=status if isinstance(status, int) else None,
             is_final=is_final,
         )
+
+
+def _close(server: ModelServer) -> None:
+    """Closes a connection that nobody waits on any more."""
+    close = getattr(server, "close", None)
+    if callable(close):
+        close()
 
 
 class Worker:
