@@ -31,8 +31,8 @@ class LoopSettings:
         cool_down: before a model that left or was unloaded is preloaded again; pins excepted.
         fight_window: the span in which restorations of one model are counted.
         restores_per_window: restorations of a pin in that span before warmset steps back.
-        reasserts_per_window: replaced leases of a pin that are given back in that span; a ping costs
-            little, so more than restorations.
+        reasserts_per_window: leases of a pin that are given back in that span after a client
+            replaced them; a ping costs little, so more than restorations.
         back_off: the first pause after that, doubled each time, up to `back_off_limit`.
         reloads_per_window: preloads of models that had been resident before, all together.
         pings_per_tick: renewals of one tick; each costs two more reads of `/api/ps`.

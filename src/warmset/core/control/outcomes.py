@@ -14,7 +14,7 @@ from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Running, State
 from warmset.core.control.vanished import early_leavers
-from warmset.core.model import FOREVER, ModelKey
+from warmset.core.model import ModelKey
 from warmset.core.ollama.victim import is_out_of_memory
 from warmset.core.units import format_seconds
 
@@ -152,8 +152,8 @@ def after_failure(
     )
     state = state.note(order.key, order.name, lease=None, leased_at=None)
     if isinstance(event, Failed) and event.is_final:
-        state = state.note(order.key, order.name, quiet_until=FOREVER, quiet_reason=error)
-        return state, (found,)
+        until = now + config.loop.back_off_limit
+        return state.note(order.key, order.name, quiet_until=until, quiet_reason=error), (found,)
     if isinstance(event, Failed) and event.status == 503:
         return replace(state, load_seen_at=now, load_why="Ollama's queue is full"), (found,)
     if isinstance(event, Failed) and event.status is None:

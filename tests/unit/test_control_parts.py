@@ -1,0 +1,296 @@
+"""The loop's parts in plain numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from loop_hosts import CODER, START, config, world
+
+from warmset.core.control.actions import Decision, Preload, Renew
+from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.durations import Bounds, bounds_of_move, raise_base
+from warmset.core.control.executor import begin, hear, stop
+from warmset.core.control.orders import (
+    Aborted,
+    Cancel,
+    Done,
+    Failed,
+    ReadResidents,
+    SendPing,
+    SendPreload,
+    Started,
+    TimedOut,
+)
+from warmset.core.control.plain import PlainError, from_plain, to_plain
+from warmset.core.control.state import Looked, Orders, State, state_from_plain, state_to_plain
+from warmset.core.control.step import step
+from warmset.core.control.vanished import early_leavers
+from warmset.core.model import FOREVER, ModelKey, Resident
+from warmset.core.twin.sidecar_view import observe_twin
+from warmset.errors import TraceError
+
+A, B = ModelKey("sha256:a"), ModelKey("sha256:b")
+CONFIG = Config()
+NOW = 1000.0
+
+
+def row(key: ModelKey = A, expires: float | None = 5000.0, **fields) -> Resident:
+    return Resident(
+        name=f"{key[-1]}:latest",
+        manifest_digest=key[-1],
+        key=key,
+        size_bytes=1,
+        size_vram_bytes=1,
+        context=4096,
+        expires_at=expires,
+        **fields,
+    )
+
+
+RENEW = Renew(key=A, name="a:latest", keep_alive=2280.0, reason="due")
+PRELOAD = Preload(key=B, name="b:latest", keep_alive=2280.0, num_ctx=None, reason="wanted")
+
+
+def looked(*rows: Resident) -> State:
+    return State(at=NOW, looked=Looked(at=NOW, wall_at=NOW, residents=rows))
+
+
+def read(number: int, *rows: Resident, asked: float = NOW, at: float = NOW) -> Done:
+    return Done(number=number, at=at, asked_at=asked, wall_at=at, residents=rows)
+
+
+# -- executor -------------------------------------------------------------------------------
+
+
+def test_a_ping_is_read_before_sent_and_read_after() -> None:
+    """Two reads of the list frame each ping; the lease counts only then."""
+    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    (first,) = turn.commands
+    assert isinstance(first, ReadResidents)
+    turn = hear(turn.state, read(first.number, row()), CONFIG, NOW)
+    (ping,) = turn.commands
+    assert isinstance(ping, SendPing)
+    assert ping.resident == row()
+    turn = hear(turn.state, Done(number=ping.number, at=NOW), CONFIG, NOW)
+    (check,) = turn.commands
+    assert isinstance(check, ReadResidents)
+    assert turn.state.of(A).lease is None
+    turn = hear(turn.state, read(check.number, row(expires=NOW + 2280)), CONFIG, NOW)
+    assert not turn.commands
+    assert turn.state.of(A).lease == 2280.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "why"),
+    [
+        ((), NOW, "left early"),
+        ((row(), row(B)), NOW, "was loaded since"),
+        ((row(),), NOW - 1.0, "old"),
+        ((row(expires=5100.0),), NOW, "in use"),
+        ((row(A, NOW + 5.0),), NOW, "in use"),
+    ],
+)
+def test_a_ping_is_left_out_when_the_list_speaks_against_it(rows, asked, why) -> None:
+    """Early leavers, newcomers, an old list, a use since the look: nothing is sent."""
+    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    turn = hear(turn.state, read(turn.commands[0].number, *rows, asked=asked), CONFIG, NOW)
+    assert not turn.commands
+    (left,) = turn.findings
+    assert left.kind == "ping_left_out"
+    assert why in left.text
+
+
+def test_no_ping_close_to_a_deadline() -> None:
+    """An expiry that is under way is not called off by a ping."""
+    near = row(A, NOW + 9.0)
+    turn = begin(looked(near), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    turn = hear(turn.state, read(turn.commands[0].number, near), CONFIG, NOW)
+    assert not turn.commands
+
+
+def test_a_slow_ping_is_an_accident_and_the_second_one_stops_pings() -> None:
+    """A ping of two seconds loaded something: it is reported, and pings pause after two."""
+    state = looked(row())
+    for turn_number in (1, 2):
+        turn = begin(state, Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+        turn = hear(turn.state, read(turn.commands[0].number, row()), CONFIG, NOW)
+        turn = hear(turn.state, Done(number=turn.commands[0].number, at=NOW), CONFIG, NOW + 3)
+        turn = hear(turn.state, read(turn.commands[0].number, row()), CONFIG, NOW + 3)
+        assert [found.kind for found in turn.findings] == ["ping_raced"]
+        state = turn.state
+        assert (state.pings_quiet_until is not None) is (turn_number == 2)
+
+
+def test_one_command_is_open_at_a_time_and_late_events_change_nothing() -> None:
+    """A decision during a load begins nothing; unknown and doubled events are ignored."""
+    turn = begin(looked(row()), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    (load,) = turn.commands
+    assert isinstance(load, SendPreload)
+    during = begin(turn.state, Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW + 1)
+    assert not during.commands
+    for stray in (Started(number=load.number, at=NOW), Done(number=99, at=NOW)):
+        assert hear(turn.state, stray, CONFIG, NOW).state == turn.state
+    ended = hear(turn.state, Done(number=load.number, at=NOW), CONFIG, NOW + 4)
+    again = hear(ended.state, Done(number=load.number, at=NOW), CONFIG, NOW + 5)
+    assert again.state == ended.state
+    assert ended.state.of(B).load_seconds == 4.0
+    assert ended.look_at == NOW + 4
+
+
+def test_stopping_calls_off_what_is_open_once() -> None:
+    """A second signal cancels nothing twice, and nothing begins afterwards."""
+    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    stopped = stop(turn.state)
+    assert stopped.commands == (Cancel(number=turn.commands[0].number),)
+    assert not stop(stopped.state).commands
+    ended = hear(stopped.state, Aborted(number=turn.commands[0].number, at=NOW), CONFIG, NOW)
+    assert [found.kind for found in ended.findings] == ["load_aborted"]
+    assert not begin(ended.state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW).commands
+
+
+def test_failures_pause_a_model_ever_longer() -> None:
+    """Each failed load doubles the pause, up to an hour."""
+    state, pauses = looked(), []
+    for _ in range(7):
+        turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+        failed = Failed(number=turn.commands[0].number, at=NOW, error="stalled", status=500)
+        state = hear(turn.state, failed, CONFIG, NOW).state
+        pauses.append(state.of(B).quiet_until - NOW)
+    assert pauses == [120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
+
+
+@pytest.mark.parametrize(
+    ("event", "forgets", "pauses"),
+    [
+        (Failed(number=1, at=NOW, error="CUDA error: out of memory", status=500), True, True),
+        (Failed(number=1, at=NOW, error="queue", status=503), False, False),
+        (Failed(number=1, at=NOW, error="connection reset"), False, False),
+        (Failed(number=1, at=NOW, error="not found", status=404, is_final=True), False, True),
+        (TimedOut(number=1, at=NOW), True, True),
+    ],
+)
+def test_what_a_failure_means(event, forgets, pauses) -> None:
+    """Lack of memory takes every lease; a lost connection is no fault of the model."""
+    state = looked(row()).note(A, "a:latest", lease=2280.0)
+    turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    after = hear(turn.state, event, CONFIG, NOW + 2).state
+    assert (after.of(A).lease is None) is forgets
+    assert (after.of(B).quiet_until is not None) is pauses
+
+
+# -- what deadlines tell --------------------------------------------------------------------
+
+
+def test_a_moved_deadline_bounds_the_duration() -> None:
+    """The request ended somewhere between two looks."""
+    bounds = bounds_of_move(row(A, 400.0), row(A, 1300.0), wall_before=995.0, wall_at=1000.0)
+    assert bounds == Bounds(low=300.0, high=305.0)
+    assert bounds.allows(303.0)
+    assert not bounds.allows(2280.0)
+
+
+@pytest.mark.parametrize("expires", [None, 400.0, 999.0])
+def test_a_deadline_that_stands_or_has_passed_tells_nothing(expires) -> None:
+    """Unknown, unmoved, or an old one of a busy model."""
+    assert bounds_of_move(row(A, 400.0), row(A, expires), wall_before=995, wall_at=1000) is None
+
+
+def test_for_ever_is_for_ever() -> None:
+    """An endless keep-alive has endless bounds, and never raises the base."""
+    bounds = bounds_of_move(None, row(A, FOREVER), wall_before=0, wall_at=1)
+    assert bounds == Bounds(low=FOREVER, high=FOREVER)
+    assert raise_base(1800.0, (FOREVER, None), limit=86400.0) == 1800.0
+
+
+def test_the_base_rises_in_steps_to_a_limit_and_never_falls() -> None:
+    """Ten minutes at a time, above the longest finite value, below the limit."""
+    assert raise_base(1800.0, (300.0,), limit=86400.0) == 1800.0
+    assert raise_base(1800.0, (1800.0,), limit=86400.0) == 2400.0
+    assert raise_base(1800.0, (1e6,), limit=86400.0) == 86400.0
+    assert raise_base(7200.0, (300.0,), limit=86400.0) == 7200.0
+
+
+def test_who_left_early_and_who_did_not() -> None:
+    """Ours, the expired and those still there are no sign of anybody's load."""
+    before = (row(A, 5000.0), row(B, 900.0))
+    assert [r.key for r in early_leavers(before, (), wall_at=1000.0)] == [A]
+    assert not early_leavers(before, (row(A, 6000.0),), wall_at=1000.0)
+    assert not early_leavers(before, (), wall_at=1000.0, ours=frozenset({A}))
+
+
+# -- plain values ---------------------------------------------------------------------------
+
+
+def test_plain_values_go_through_json_and_back() -> None:
+    """Infinity, unions and nothing at all survive."""
+    state = replace(
+        looked(row(A, FOREVER)),
+        orders=Orders(queue=(RENEW, PRELOAD), number=7),
+        raised={"x": 1.0},
+        models=looked().note(A, "a", foreign=math.inf, restores=(1.0, 2.0)).models,
+    )
+    assert from_plain(State, json.loads(json.dumps(to_plain(state)))) == state
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        None,
+        {},
+        {"version": 99},
+        {"version": 1, "at": "yesterday"},
+        {"version": 1, "never_heard_of": 1},
+        {"version": 1, "models": []},
+        {"version": 1, "models": {"a": {"slot": 1}}},
+        {"version": 1, "orders": {"queue": [{"type": "Renew"}]}},
+        {"version": 1, "at": True},
+    ],
+)
+def test_a_spoiled_state_is_refused_by_name(spoiled) -> None:
+    """An old, foreign or damaged file never becomes half a state."""
+    with pytest.raises(TraceError):
+        state_from_plain(spoiled)
+
+
+def test_a_plain_value_of_the_wrong_kind_names_its_place() -> None:
+    """The message says where, so that a person can mend it."""
+    with pytest.raises(PlainError, match="LoopSettings.tick"):
+        from_plain(LoopSettings, {"tick": "often"})
+
+
+def test_a_saved_state_has_nothing_open() -> None:
+    """What was in flight died with the process."""
+    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    revived = state_from_plain(json.loads(json.dumps(state_to_plain(turn.state))))
+    assert revived.orders.running is None
+    assert revived.orders.number == turn.state.orders.number
+
+
+# -- breaks ---------------------------------------------------------------------------------
+
+
+def test_a_state_from_the_future_keeps_only_what_cannot_hurt() -> None:
+    """After the clock was set back over a restart, no pause lasts for years."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    state = scene.sidecar.loop.state.note(scene.key(CODER), quiet_until=START + 9e9)
+    observation = observe_twin(scene.host)
+    after, decision, _ = step(observation, scene.sidecar.loop.config, state, START - 1e6)
+    assert "state_from_future" in [found.kind for found in decision.findings]
+    assert after.of(scene.key(CODER)).quiet_until is None
+
+
+def test_a_long_gap_makes_nothing_of_the_difference() -> None:
+    """After a suspended night nobody is said to have been pushed out."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    state = scene.sidecar.loop.state
+    scene.sidecar.kill()
+    scene.run(9 * 3600)
+    assert not scene.resident()
+    now = scene.host.timeline.now
+    _, decision, _ = step(observe_twin(scene.host), scene.sidecar.loop.config, state, now)
+    kinds = [found.kind for found in decision.findings]
+    assert kinds == ["look_gap"]
+    assert [order.name for order in decision.sends] == [CODER]
