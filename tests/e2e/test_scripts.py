@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,30 @@ def test_a_python_without_venv_and_pip_is_told(tmp_path: Path) -> None:
     done = run(folder, "scripts/demo")
     assert done.returncode != 0
     assert "python3-venv" in done.stderr
+
+
+def test_no_network_is_told_as_such(tmp_path: Path) -> None:
+    """An index that cannot be reached is named as the cause, not buried in pip's output."""
+    folder = checkout(tmp_path)
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", "scripts/demo"],
+        cwd=folder,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHON": sys.executable,
+            "HOME": str(folder),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_CACHE_DIR": "1",
+            "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "the package index cannot be reached" in done.stderr
+    assert "check the network" in done.stderr
 
 
 def test_checks_without_an_environment_say_what_to_run(tmp_path: Path) -> None:
