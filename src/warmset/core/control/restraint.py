@@ -22,8 +22,15 @@ rules contradict each other, or the host flutters. Our choice."""
 
 def forget_old(state: State, loop: LoopSettings, now: float) -> State:
     """Returns the state without the counts that no longer count."""
-    models = {key: _forget(known, loop, now) for key, known in state.models.items()}
+    models = {
+        key: _forget(known, loop, now) if _has_counts(known) else known
+        for key, known in state.models.items()
+    }
     return replace(state, models=models, reloads=_recent(state.reloads, loop, now))
+
+
+def _has_counts(known: Remembered) -> bool:
+    return bool(known.restores or known.overwrites or known.cycles or known.pause or known.failures)
 
 
 def _forget(known: Remembered, loop: LoopSettings, now: float) -> Remembered:

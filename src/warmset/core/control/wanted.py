@@ -36,7 +36,7 @@ from warmset.core.settings import Settings
 UNMANAGED_PRIORITY: Final = -1
 """Below every priority that can be configured."""
 
-ANSWERS_KEPT: Final = 12
+ANSWERS_KEPT: Final = 32
 """Hosts go back and forth between a few states. Our choice: each costs a few kilobytes."""
 
 GPU_GRAINS: Final = 512

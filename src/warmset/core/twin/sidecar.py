@@ -25,11 +25,12 @@ from warmset.core.control.orders import (
     SendUnload,
     Started,
 )
+from warmset.core.model import Entry
 from warmset.core.ollama.types import OptionValues
 from warmset.core.twin.clock import Timer
 from warmset.core.twin.host import Crash, Disconnected, Grant, News, Refusal, TwinHost
 from warmset.core.twin.library import InstalledModel
-from warmset.core.twin.sidecar_view import list_residents, observe_twin
+from warmset.core.twin.sidecar_view import list_entries, list_residents, observe_twin
 
 EMBED_BATCH = 2048
 """Below, an embedding model gets no `num_ctx` with a ping. Source: ollama-behaviour 3.6."""
@@ -85,6 +86,7 @@ class Sidecar:
         self._on_look = on_look
         self._timer: Timer | None = None
         self._open: tuple[int, int] | None = None  # the command, and the twin's request
+        self._installed: tuple[tuple[InstalledModel, ...], tuple[Entry, ...]] | None = None
         self._is_running = False
 
     def start(self) -> None:
@@ -123,6 +125,7 @@ class Sidecar:
             clock_ahead=self.clock_ahead,
             sees_processes=self.sees_processes,
             answers_ps=self.answers_ps,
+            entries=self._entries(),
         )
         commands = self.loop.look(observation, now)
         decision = self.loop.decision
@@ -133,6 +136,13 @@ class Sidecar:
         self._on_look(decision)
         self._carry_out(commands)
         self._arm()
+
+    def _entries(self) -> tuple[Entry, ...]:
+        """Returns what is installed, made anew only when the library has changed."""
+        models = self.host.library.models()
+        if self._installed is None or self._installed[0] != models:
+            self._installed = (models, list_entries(self.host))
+        return self._installed[1]
 
     # -- commands ---------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ def observe_twin(
     clock_ahead: float = 0.0,
     sees_processes: bool = True,
     answers_ps: bool = True,
+    entries: tuple[Entry, ...] | None = None,
 ) -> Observation:
     """Returns one look at a twin.
 
@@ -45,16 +46,18 @@ def observe_twin(
         clock_ahead: how far the wall clock was set ahead of the twin's steady time.
         sees_processes: whether process table and driver can be read; else a remote look.
         answers_ps: whether `/api/ps` answers in time.
+        entries: what is installed, from an earlier look at the same library; `None`: look again.
     """
     at = host.timeline.now + clock_ahead
     memory = host.system_memory()
-    entries = list_entries(host) if host.is_up else ()
+    if entries is None:
+        entries = list_entries(host)
     return Observation(
         at=at,
         server_url=f"twin://{host.spec.name}",
         is_local=sees_processes,
         version=host.spec.version if host.is_up else None,
-        entries=entries,
+        entries=entries if host.is_up else (),
         residents=list_residents(host, clock_ahead) if host.is_up and answers_ps else None,
         devices=tuple(_device(host, gpu) for gpu in host.spec.gpus),
         memory=HostMemory(
