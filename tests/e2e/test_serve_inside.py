@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,3 +256,29 @@ def test_a_twin_in_the_process_is_served_too(
     inside.stop()
     assert inside.failure is None
     assert "preloaded" in [line["event"] for line in lines(capsys)]
+
+
+def test_a_decision_that_takes_long_is_broken_off(
+    twin: TwinServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM in the middle of it ends the loop at once, state saved, nothing sent."""
+
+    def ponder(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            sum(range(100))
+        raise AssertionError("it pondered to the end")
+
+    monkeypatch.setattr("warmset.core.control.loop.step", ponder)
+    monkeypatch.setattr(Service, "_begin_countdown", lambda _: None)
+    inside = Inside(tmp_path, twin.url)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        connection = connect(inside.order.load(), environ=inside.environ)
+        stack.callback(connection.close)
+        service = Service(inside.order, inside.order.load(), connection)
+        stack.enter_context(service.hearing_signals())
+        service.run(service.take_over(stack))
+    assert time.monotonic() - began < 2.0
+    assert inside.kinds() == ["started", "stopped"]

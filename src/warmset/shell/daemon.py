@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -34,6 +35,10 @@ PATIENCE_SECONDS: Final = 0.7
 
 TWIN_NAP_SECONDS: Final = 0.25
 """A twin inside this process lives only while it is let: in naps of this length."""
+
+
+class StopDecidingError(Exception):
+    """Thrown into a decision that takes long, when it is not wanted any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,7 @@ class Daemon:
         self._clock = clock
         self._picture: Picture | None = None
         self._is_looking = False
+        self._is_deciding = False
         self._heard = 0  # events since the look began that changed something
         self._said_last = ""
 
@@ -112,8 +118,18 @@ class Daemon:
             if message is Word.STOP:
                 self._log.write("stopping")
                 break
-            self._take(message)
+            with suppress(StopDecidingError):  # the word to stop is in the inbox
+                self._take(message)
         self._end()
+
+    def interrupt(self) -> None:
+        """Ends a decision that is being made; for a signal handler in the loop's own thread.
+
+        A decision is a pure function: what is left of one that was broken off is nothing.
+        """
+        if self._is_deciding:
+            self._is_deciding = False
+            raise StopDecidingError
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -179,12 +195,17 @@ class Daemon:
         self._loop.configure(config)
         self._performer.know(looked.observation.entries or self._performer.known)
         before = self._loop.state
+        self._is_deciding = True
         try:
             commands = self._loop.look(looked.observation, now)
+        except StopDecidingError:
+            raise
         except Exception:
             self._log.write("decision_failed", "error", traceback=traceback.format_exc())
             self._record_failure(looked.observation)
             raise
+        finally:
+            self._is_deciding = False
         decision = self._loop.decision
         assert decision is not None
         self._log_decision()

@@ -142,10 +142,11 @@ class Service:
         self._recorder: Recorder | None = None
         self._is_twin = settings.url.startswith(TWIN_SCHEME)
         self._inbox: SimpleQueue[object] = SimpleQueue()
+        self._daemon: Daemon | None = None
 
     def hearing_signals(self) -> AbstractContextManager[None]:
         """Signals are words in the inbox inside this block."""
-        return signals_to(self._inbox, on_stop=self._begin_countdown)
+        return signals_to(self._inbox, on_stop=self._hear_stop)
 
     def take_over(self, stack: ExitStack) -> State:
         """Takes the lock and what an earlier process left; `stack` gives both back."""
@@ -181,7 +182,7 @@ class Service:
         config = self._words.said().config(wall=self._connection.clock.now(), now=self._clock.now())
         loop = Loop(config, state, is_read_only=self._order.is_observe)
         performer = Performer(self._open_server, self._clock, inbox.put)
-        daemon = Daemon(
+        self._daemon = daemon = Daemon(
             connection=self._connection,
             performer=performer,
             loop=loop,
@@ -204,6 +205,12 @@ class Service:
                 hang_up()  # a look that waits for a slow server must not keep us
             self._event("stopped", "warmset serve ended")
             self._log.write("stopped")
+
+    def _hear_stop(self) -> None:
+        """Runs inside the signal handler."""
+        self._begin_countdown()
+        if self._daemon is not None:
+            self._daemon.interrupt()
 
     def _begin_countdown(self) -> None:
         """Ends the process in time even if a thread hangs in a driver, or a plan takes long.
