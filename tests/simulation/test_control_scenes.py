@@ -425,3 +425,13 @@ def test_a_load_that_takes_too_long_is_given_up() -> None:
     assert scene.findings("load_aborted") == [CODER]
     assert scene.preloads() == [CODER]
     assert any(isinstance(c, Cancel) for c in scene.sidecar.log.cancels)
+
+
+def test_a_dead_runner_is_not_pinged_and_is_named() -> None:
+    """Ollama lists a killed runner until somebody asks for it; a ping would load it anew."""
+    scene = world(config(**TWO_PINS)).run(60)
+    scene.host.kill_runner(scene.key(CODER))
+    scene.run(2000)
+    assert "runner_gone" in scene.alarms()
+    assert CODER not in scene.pings()
+    assert len(scene.loads()) == 2

@@ -9,6 +9,7 @@ from typing import Final
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.config import LoopSettings
 from warmset.core.control.levers import Choice
+from warmset.core.control.renewing import find_dead
 from warmset.core.control.restraint import CYCLES, is_fought_over
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
@@ -38,6 +39,7 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
         *(a for a in _about_pins(scene.wish) if not is_silent or _is_known(a, scene.state)),
         *_about_fights(scene.state, scene.loop, scene.now),
         *_about_keep_alives(scene.observation, scene.state, scene.loop),
+        *_about_the_dead(scene.observation),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
 
@@ -137,6 +139,13 @@ def _about_keep_alives(
                 "long keep-alives: after warmset's end models stay so much longer"
             ),
         )
+
+
+def _about_the_dead(observation: Observation) -> Iterator[Alarm]:
+    for key in sorted(find_dead(observation)):
+        name = next(row.name for row in observation.residents or () if row.key == key)
+        text = f"{name} is listed and its process is gone: its next request has to load it anew"
+        yield Alarm(code=f"runner_gone {key}", severity=Severity.WARNING, text=text, keys=(key,))
 
 
 def _about_the_loop(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:

@@ -18,7 +18,7 @@ from warmset.core.control.restraint import is_fought_over
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
-from warmset.core.model import FOREVER, Observation, Resident
+from warmset.core.model import FOREVER, ModelKey, Observation, Resident
 from warmset.core.planner.result import ActionKind
 from warmset.core.settings import merge_server
 from warmset.core.units import format_seconds
@@ -57,9 +57,10 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     if state.pings_quiet_until is not None and now < state.pings_quiet_until:
         return ()
     going = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
+    dead = find_dead(observation)
     due = []
     for row in observation.residents or ():
-        if row.key is None or row.key not in wish.managed or row.key in going:
+        if row.key is None or row.key not in wish.managed or row.key in going | dead:
             continue
         left = None if row.expires_at is None else row.expires_at - observation.at
         is_pin = wish.candidate(row.key).pin
@@ -68,6 +69,20 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
             due.append((left, renew))
     due.sort(key=lambda pair: pair[0])
     return tuple(renew for _, renew in due[: scene.loop.pings_per_tick])
+
+
+def find_dead(observation: Observation) -> frozenset[ModelKey]:
+    """Returns the residents without a process: a ping would load them anew.
+
+    Ollama lists a runner that was killed until somebody asks for it (transcript 29). Nothing is
+    said where processes, or which model they serve, cannot be read.
+    """
+    runners = observation.runners
+    if runners is None or any(runner.key is None for runner in runners):
+        return frozenset()
+    alive = {runner.key for runner in runners}
+    listed = {row.key for row in observation.residents or () if row.key is not None}
+    return frozenset(listed - alive)
 
 
 def _renewal(row: Resident, left: float | None, scene: Scene, *, is_pin: bool) -> Renew | None:

@@ -11,7 +11,6 @@ from typing import Final
 
 from warmset.core.control.actions import Finding
 from warmset.core.control.config import Config
-from warmset.core.control.looking import forget_runners
 from warmset.core.control.outcomes import forget_leases
 from warmset.core.control.state import State
 from warmset.core.model import Observation
@@ -86,3 +85,17 @@ def _notice_server(observation: Observation, config: Config, state: State, now: 
 
 def _about(kind: str, text: str, **basis: float | str) -> Finding:
     return Finding(kind=kind, key=None, name="", text=text, basis=basis)
+
+
+def forget_runners(state: State) -> State:
+    """Returns the state after every runner is known to be gone: of another server, all is new."""
+    state = forget_leases(state)
+    models = {
+        key: replace(
+            known, resident_since=None, foreign=None, busy_at=None, lost_at=None, preloaded_at=None
+        )
+        for key, known in state.models.items()
+    }
+    return replace(
+        state, models=models, looked=None, leaving=(), load_seen_at=None, load_why="", races=()
+    )

@@ -139,7 +139,7 @@ def _device(host: TwinHost, gpu: Gpu) -> Device:
 
 
 def _runners(host: TwinHost) -> tuple[RunnerSeen, ...]:
-    loaded = {runner.pid: runner for runner in host.scheduler.loaded.values()}
+    loaded = {r.pid: r for r in host.scheduler.loaded.values() if r.is_alive}
     order = host.scheduler.loading
     seen = []
     for pid in sorted({*loaded, *host.cards.holders}):

@@ -1,0 +1,214 @@
+"""Who left since the last look and why, and who came: users' loads told from our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.actions import Finding, Preload, Severity
+from warmset.core.control.config import Config
+from warmset.core.control.outcomes import pause
+from warmset.core.control.state import State
+from warmset.core.control.vanished import RowId, early_leavers, row_id
+from warmset.core.model import DeviceId, ModelKey, Observation, Resident
+from warmset.core.units import format_bytes
+
+Result = tuple[State, tuple[Finding, ...]]
+OWN_LOAD_SECONDS: Final = 1.0
+"""A model listed so long before our preload's answer came is still ours. Our choice."""
+
+
+def notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Sorts those who left into ours, expired and pushed out."""
+    rows = observation.residents or ()
+    is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
+    freed_at = state.freed_at
+    if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
+        state = replace(state, freed={}, freed_at=None)
+    before = state.looked.residents if state.looked else ()
+    listed = {row_id(row) for row in rows}
+    ours = frozenset(leaving.key for leaving in state.leaving)
+    early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
+    found = []
+    for row in before:
+        if row.key is None or row_id(row) in listed:
+            continue
+        name = row.name
+        freed = _sum_up(state.freed, _held(state, row.key))
+        state = replace(state, freed=freed, freed_at=now)
+        state = state.note(
+            row.key, name, resident_since=None, lease=None, foreign=None, is_overruled=False
+        )
+        if row.key in ours:
+            continue
+        own = _open_preload(state)
+        if row in early and own is not None:
+            rival, why = own.name, f"pushed out by our own preload of {own.name}"
+            found.append(_mishap(row, why))
+            state = pause(state.note(row.key, name), row.key, config.loop, now, why)
+        elif row in early:
+            rival = _rival(observation, state)
+            why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
+            state = replace(state, load_seen_at=now, load_why=f"{name} left before its time")
+        else:
+            rival, why = "its keep-alive", "its keep-alive ran out"
+        state = state.note(row.key, name, lost_at=now, lost_to=rival)
+        found.append(Finding(kind="model_left", key=row.key, name=name, text=why))
+    return state, tuple(found)
+
+
+def notice_rivals(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Names what came for the room of those that left when nobody could be seen yet."""
+    if state.looked is None:
+        return state, ()
+    rival = _rival(observation, state)
+    for key, known in state.models.items():
+        is_recent = known.lost_at is not None and now - known.lost_at < config.loop.calm
+        if rival and is_recent and not known.lost_to and known.resident_since is None:
+            state = state.note(key, lost_to=rival)
+    return state, ()
+
+
+def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:
+    return {} if state.looked is None else state.looked.held.get(key, {})
+
+
+def _sum_up(*parts: Mapping[DeviceId, int]) -> dict[DeviceId, int]:
+    total: dict[DeviceId, int] = {}
+    for part in parts:
+        for device, count in part.items():
+            total[device] = total.get(device, 0) + count
+    return total
+
+
+def _open_preload(state: State) -> Preload | None:
+    running = state.orders.running
+    order = None if running is None else running.order
+    return order if isinstance(order, Preload) else None
+
+
+def _mishap(row: Resident, why: str) -> Finding:
+    return Finding(
+        kind="preload_evicted", key=row.key, name=row.name, text=why, severity=Severity.WARNING
+    )
+
+
+def _rival(observation: Observation, state: State) -> str:
+    """Returns the name of what was loaded or is being loaded since the last look, if anything."""
+    names = {entry.key: entry.name for entry in observation.entries}
+    before = {row_id(row) for row in state.looked.residents} if state.looked else set()
+    new = [row.name for row in observation.residents or () if row_id(row) not in before]
+    loading = [
+        names.get(runner.key, runner.key)
+        for runner in observation.runners or ()
+        if runner.phase == "loading" and runner.key is not None
+    ]
+    return ", ".join((*loading, *new))
+
+
+def notice_comers(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Tells models that users loaded from our own preloads, and checks the latter."""
+    del config
+    before = {row_id(row) for row in state.looked.residents} if state.looked else set()
+    is_first = state.looked is None
+    found = []
+    for row in observation.residents or ():
+        if row.key is None or row_id(row) in before:
+            continue
+        known = state.of(row.key, row.name)
+        is_ours = _is_own_load(state, row.key)
+        free = _free_before(row, observation, before)
+        since = known.resident_since if is_ours and known.resident_since is not None else now
+        state = state.note(
+            row.key,
+            row.name,
+            resident_since=since,
+            free_high=free,
+            free_low=free if is_ours else _without(free, state.freed),
+            lost_at=None if not is_ours else known.lost_at,
+        )
+        if is_ours:
+            found.append(_verified(row, observation))
+        elif not is_first:
+            why = f"somebody loaded {row.name}"
+            state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
+            text = "loaded by a client"
+            found.append(Finding(kind="model_came", key=row.key, name=row.name, text=text))
+    return _missing_preloads(observation, state, found, now)
+
+
+def _without(free: Mapping[DeviceId, int], freed: Mapping[DeviceId, int]) -> Mapping[DeviceId, int]:
+    return {device: count - freed.get(device, 0) for device, count in free.items()}
+
+
+def _is_own_load(state: State, key: ModelKey) -> bool:
+    own = _open_preload(state)
+    if own is not None and own.key == key:
+        return True
+    looked_at = state.looked.at if state.looked else state.at
+    preloaded = state.of(key).preloaded_at
+    return preloaded is not None and preloaded >= looked_at - OWN_LOAD_SECONDS
+
+
+def _missing_preloads(
+    observation: Observation, state: State, found: list[Finding], now: float
+) -> Result:
+    """A preload that was answered with success and is not there had no effect."""
+    listed = {row.key for row in observation.residents or ()}
+    for key, known in state.models.items():
+        since = known.preloaded_at
+        if since is None or key in listed or state.looked is None or since < state.looked.at:
+            continue
+        text = "the server said loaded, and it is not resident"
+        state = state.note(key, resident_since=None, lease=None, preloaded_at=None, lost_at=now)
+        found.append(
+            Finding(
+                kind="preload_without_effect",
+                key=key,
+                name=known.name,
+                text=text,
+                severity=Severity.WARNING,
+            )
+        )
+    return state, tuple(found)
+
+
+def _verified(row: Resident, observation: Observation) -> Finding:
+    held = observation.located.get(row.key) if row.key else None
+    count = sum(held.values()) if held else row.size_vram_bytes
+    spilled = (row.size_bytes or 0) - (row.size_vram_bytes or 0)
+    is_spilled = row.size_bytes is not None and spilled > 0 and bool(observation.devices)
+    text = f"resident with {format_bytes(count)} on GPUs"
+    return Finding(
+        kind="preload_spilled" if is_spilled else "preload_verified",
+        key=row.key,
+        name=row.name,
+        text=text + (f", {format_bytes(spilled)} in RAM" if is_spilled else ""),
+        severity=Severity.WARNING if is_spilled else Severity.NOTE,
+        basis={"vram_bytes": count, "spilled_bytes": spilled if is_spilled else 0},
+    )
+
+
+def _free_before(
+    row: Resident, observation: Observation, known: AbstractSet[RowId]
+) -> Mapping[DeviceId, int]:
+    """Returns device -> bytes that were free before the model was loaded.
+
+    Models that came since the same look and started later were not there yet.
+    """
+    started = {runner.key: runner.started_at for runner in observation.runners or ()}
+    own_start = started.get(row.key, 0.0)
+    later = [
+        other.key
+        for other in observation.residents or ()
+        if row_id(other) not in known and started.get(other.key, 0.0) >= own_start
+    ]
+    parts = [observation.located.get(key, {}) for key in {row.key, *later} if key is not None]
+    held = _sum_up(*parts)
+    return {
+        device.id: device.free_bytes.value + held.get(device.id, 0)
+        for device in observation.devices
+        if device.free_bytes.value is not None
+    }

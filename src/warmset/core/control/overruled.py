@@ -1,0 +1,109 @@
+"""What clients changed under our hands: models loaded anew, leases replaced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from warmset.core.control.actions import Finding, Severity
+from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.durations import Bounds, bounds_of_move
+from warmset.core.control.outcomes import note_race
+from warmset.core.control.state import State
+from warmset.core.model import FOREVER, ModelKey, Observation, Resident
+from warmset.core.units import format_seconds
+
+Result = tuple[State, tuple[Finding, ...]]
+
+
+def resident_pids(observation: Observation) -> dict[ModelKey, int]:
+    """Returns the runner process of each resident, as far as seen."""
+    return {
+        runner.key: runner.pid
+        for runner in observation.runners or ()
+        if runner.key is not None and runner.phase == "resident"
+    }
+
+
+def notice_reloads(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """A runner with another PID, or another context, was loaded anew."""
+    looked = state.looked
+    if looked is None:
+        return state, ()
+    before = {row.key: row for row in looked.residents if row.key is not None}
+    pids = resident_pids(observation)
+    found = []
+    for row in observation.residents or ():
+        if row.key is None or row.key not in before:
+            continue
+        pid, last = pids.get(row.key), looked.pids.get(row.key)
+        is_new = pid is not None and last is not None and pid != last
+        if not is_new and row.context == before[row.key].context:
+            continue
+        state = state.note(
+            row.key, row.name, resident_since=now, lease=None, foreign=None, is_overruled=False
+        )
+        touched = state.of(row.key).touched_at
+        if touched is not None and touched > looked.at:
+            state = note_race(state, config.loop, now)
+            kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
+        else:
+            state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
+            kind, text, severity = "model_reloaded", "a client loaded it anew", Severity.NOTE
+        found.append(Finding(kind=kind, key=row.key, name=row.name, text=text, severity=severity))
+    return state, tuple(found)
+
+
+def notice_durations(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Finds the leases that a client overwrote, and the values that clients use."""
+    looked = state.looked
+    before = {row.key: row for row in looked.residents} if looked else {}
+    found = []
+    for row in observation.residents or ():
+        if row.key is None:
+            continue
+        bounds = bounds_of_move(
+            before.get(row.key),
+            row,
+            wall_before=looked.wall_at if looked else observation.at,
+            wall_at=observation.at,
+        )
+        known = state.of(row.key, row.name)
+        if bounds is None or (known.lease is not None and bounds.allows(known.lease)):
+            continue
+        if looked is None and bounds.high < FOREVER:
+            continue  # what is left of a deadline says little: it may be an own lease of before
+        state = _overwritten(state, row, bounds, config.loop, now)
+        if known.lease is not None:
+            text = (
+                f"a client set its keep-alive to about {format_seconds(bounds.high)}; "
+                f"the lease was {format_seconds(known.lease)}"
+            )
+            found.append(
+                Finding(
+                    kind="lease_overwritten",
+                    key=row.key,
+                    name=row.name,
+                    text=text,
+                    basis={"lease": known.lease, "low": bounds.low, "high": bounds.high},
+                )
+            )
+    return state, tuple(found)
+
+
+def _overwritten(
+    state: State, row: Resident, bounds: Bounds, loop: LoopSettings, now: float
+) -> State:
+    assert row.key is not None
+    known = state.of(row.key, row.name)
+    overwrites = tuple(at for at in known.overwrites if now - at < loop.fight_window)
+    if known.lease is not None:
+        overwrites = (*overwrites, now)
+    return state.note(
+        row.key,
+        row.name,
+        lease=None,
+        leased_at=None,
+        foreign=bounds.high,
+        is_overruled=known.is_overruled or known.lease is not None,
+        overwrites=overwrites,
+    )
