@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from serving_rig import SLOW, Rig, rigged
 
@@ -144,6 +146,28 @@ def test_leases_are_given_back_if_asked_to(rig: Rig) -> None:
     assert daemon.stop() < 2.0
     assert rig.residents() == BOTH
     assert rig.longest_left_seconds() < 301
+
+
+def test_users_go_on_while_it_ends(rig: Rig) -> None:
+    """Under load SIGTERM ends it in two seconds, and no request of anybody is cut or refused."""
+    daemon = settled(rig)
+    codes: list[int] = []
+
+    def use() -> None:
+        body = {"model": "llama3.2:3b", "prompt": "hello", "stream": False}
+        for _ in range(4):
+            reply = httpx.post(f"{rig.url}/api/generate", json=body, timeout=30)
+            codes.append(reply.status_code)
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    for user in users:
+        user.start()
+    time.sleep(0.3)
+    assert daemon.stop() < 2.0
+    for user in users:
+        user.join()
+    assert codes == [200] * 12
+    assert rig.residents() == BOTH
 
 
 def test_a_server_that_never_answers_does_not_keep_it(rig: Rig) -> None:

@@ -222,6 +222,26 @@ def find_key(run: Run) -> str:
     return json.loads(run("explain", "qwen2.5:14b", "-o", "json")[1])["key"]
 
 
+def test_warm_never_unloads_what_nobody_configured(run: Run) -> None:
+    """Strangers in the way are no reason to push them out: it is refused, with the numbers."""
+    assert run("warm", "llama3.1:8b")[1] == "llama3.1:8b is resident.\n"
+    code, _, err = run("warm", "qwen2.5:32b", "--make-room")
+    assert (code, "no room for it now" in err) == (6, True)
+
+
+def test_explain_tells_what_a_crowded_out_model_would_need(run: Run, tmp_path: Path) -> None:
+    """The bytes it needs, and that a rank or a pin would help; of unknown models nothing."""
+    (tmp_path / "budgets.toml").write_text(
+        '[model."qwen2.5-coder:7b"]\npin = true\n[model."qwen2.5:32b"]\n'
+    )
+    told = json.loads(run("explain", "qwen2.5:32b", "-o", "json")[1])
+    assert not told["is_wanted"]
+    assert any("needs" in line for line in told["wanted"])
+    assert any("room for it" in line for line in told["would_bring_it_back"])
+    assert "it is pinned" in run("explain", "qwen2.5-coder:7b")[1]
+    assert run("explain", "nothing:1b")[0] == 4
+
+
 def test_history_of_a_host_without_one(run: Run) -> None:
     """Nothing is no error."""
     code, out, err = run("history")
@@ -233,6 +253,8 @@ def test_warm_hands_nothing_impossible_over(run: Run, tmp_path: Path) -> None:
     """What can never fit is refused with numbers; what is resident is fine; --make-room unloads."""
     (tmp_path / "budgets.toml").write_text('[model."llama3.2:3b"]\n[model."nomic-embed-text"]\n')
     assert run("warm", "llama3.2:3b")[1] == "llama3.2:3b is resident.\n"
+    code, _, err = run("warm", "qwen2.5:32b")
+    assert (code, "llama3.2:3b would have to go" in err) == (6, True)
     code, out, err = run("warm", "qwen2.5:32b", "--make-room")
     assert (code, out) == (0, "qwen2.5:32b is resident.\n"), err
     assert "gone" in err
@@ -257,7 +279,11 @@ def test_evict_and_apply_on_a_twin(run: Run, tmp_path: Path) -> None:
     budgets = tmp_path / "budgets.toml"
     budgets.write_text('[model."qwen2.5:14b"]\npin = true\n[model."qwen2.5:32b"]\npin = true\n')
     assert run("apply", "--yes")[0] == 6
+    budgets.write_text('[model."qwen2.5:32b"]\npriority = 90\n')
+    assert "left out: qwen2.5:32b: needs 21.5 GiB" in run("apply", "--yes")[1]
     budgets.write_text('[model."qwen2.5:32b"]\npin = true\n')
+    code, _, err = run("apply")
+    assert code in (6, 8)
     code, _, err = run("apply", "--yes")
     assert (code, "nothing more can be done now" in err) == (8, True)
     code, _, err = run("apply", "--yes", "--timeout", "1s")
