@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from loop_hosts import (
@@ -13,9 +14,11 @@ from loop_hosts import (
     GIANT,
     MEDIUM,
     SMALL,
+    START,
     config,
     gib,
     with_env,
+    words,
     world,
 )
 
@@ -435,3 +438,48 @@ def test_a_dead_runner_is_not_pinged_and_is_named() -> None:
     assert "runner_gone" in scene.alarms()
     assert CODER not in scene.pings()
     assert len(scene.loads()) == 2
+
+
+def test_a_held_model_is_as_good_as_pinned_until_its_time_is_up() -> None:
+    """A hold outranks priorities while it lasts; afterwards the old order returns."""
+    low = {"priority": 10, "preload": False}
+    said = config(CODER={"priority": 90}, CHAT=low)
+    spec = with_env("workstation", max_loaded_models=1)
+    scene = world(replace(said, holds={CHAT: START + 600.0}), spec).run(590)
+    assert scene.resident() == {CHAT}
+    scene.run(1200)
+    assert scene.resident() == {CODER}
+
+
+def test_a_context_is_sent_only_where_clients_send_it_too() -> None:
+    """An explicit context makes every automatic request reload, so the default is silence."""
+    silent = world(config(CODER={"pin": True, "context": 4096})).run(30)
+    spoken = {"pin": True, "context": 4096, "clients_send_context": True}
+    loud = world(config(CODER=spoken)).run(30)
+    contexts = [
+        [c.num_ctx for _, c in scene.sidecar.log.sent if isinstance(c, SendPreload)]
+        for scene in (silent, loud)
+    ]
+    assert contexts == [[None], [4096]]
+
+
+def test_pins_on_two_cards_and_in_ram_arrive_too() -> None:
+    """Placement by Ollama's rule on two GPUs, and a host without any."""
+    for host, names in (("2x24", ["qwen2.5-coder:14b", CHAT, EMBED]), ("cpu", [SMALL, EMBED])):
+        scene = world(words({name: {"pin": True} for name in names}), host).run(300)
+        assert scene.resident() == set(names)
+        assert len(scene.preloads()) == len(names)
+
+
+def test_a_failed_load_is_tried_again_later_and_named() -> None:
+    """A damaged file costs one try, a pause, and an alarm with Ollama's words."""
+    scene = world(config(**TWO_PINS), starts=False)
+    scene.host.library.change_weights(scene.key(CODER), broken="unexpected EOF")
+    scene.sidecar.start()
+    scene.run(100)
+    assert scene.preloads().count(CODER) == 1
+    assert scene.resident() == {CHAT}
+    assert any("unexpected EOF" in text for text in scene.texts("paused"))
+    scene.host.library.change_weights(scene.key(CODER), broken="")
+    scene.run(300)
+    assert scene.resident() == BOTH
