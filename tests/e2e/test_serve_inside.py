@@ -17,7 +17,6 @@ from serving_rig import HOST, SLOW
 from warmset.adapters.config import load_settings
 from warmset.adapters.journal import Orders, OrdersFile, open_for_reading, state_folder
 from warmset.core.control.config import LoopSettings
-from warmset.core.control.state import State
 from warmset.core.twin.api import Api
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.host import TwinHost
@@ -92,7 +91,7 @@ class Inside:
                 connection = connect(settings, environ=self.environ)
                 stack.callback(connection.close)
                 service = Service(self.order, settings, connection)
-                state = State() if self.order.is_observe else service.take_over(stack)
+                state = service.take_over(stack)
                 self.service = service
                 service.run(state)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
@@ -256,6 +255,7 @@ def test_a_twin_in_the_process_is_served_too(
     inside.stop()
     assert inside.failure is None
     assert "preloaded" in [line["event"] for line in lines(capsys)]
+    assert not inside.state.exists()
 
 
 def test_a_decision_that_takes_long_is_broken_off(

@@ -74,10 +74,7 @@ def serve(order: ServeOrder) -> None:
         stack.callback(connection.close)
         service = Service(order, settings, connection)
         stack.enter_context(service.hearing_signals())
-        state = State()
-        if not order.is_observe:
-            state = service.take_over(stack)
-        service.run(state)
+        service.run(service.take_over(stack))
 
 
 class Words:
@@ -149,7 +146,12 @@ class Service:
         return signals_to(self._inbox, on_stop=self._hear_stop)
 
     def take_over(self, stack: ExitStack) -> State:
-        """Takes the lock and what an earlier process left; `stack` gives both back."""
+        """Takes the lock and what an earlier process left; `stack` gives both back.
+
+        Who only observes leaves no trace, and a twin inside this process has no past.
+        """
+        if self._order.is_observe or self._is_twin:
+            return State()
         folder = make_folder(state_folder(self._order.environ, self._connection.server.url))
         holder = Holder(
             pid=os.getpid(),
@@ -196,7 +198,7 @@ class Service:
         )
         try:
             daemon.run(is_once=self._order.is_once)
-            if self._order.on_stop == "release" and self._recorder is not None:
+            if self._order.on_stop == "release" and not self._order.is_observe:
                 self._release(performer, loop)
         finally:
             performer.close()
