@@ -138,6 +138,12 @@ def test_apply_keeps_a_journal_and_the_host_to_itself(
     assert "preload_ordered" in out
     assert run("history", "-o", "name", host=served.url)[1] == "llama3.2:3b\n"
     assert run("history", "--since", "x", host=served.url)[0] == 3
+    whole = json.loads(run("history", "--decision", "1", host=served.url)[1])
+    assert whole["decision"]["members"][0]["name"] == "llama3.2:3b"
+    assert whole["observation"]["residents"]
+    assert whole["config"]["settings"]["models"]["llama3.2:3b"]["pin"]
+    assert len(whole["entries"]) == 4
+    assert run("history", "--decision", "999", host=served.url)[0] == 3
     told = json.loads(run("explain", "llama3.2:3b", "-o", "json", host=served.url)[1])
     assert any("warmset loaded it" in line for line in told["now"])
     assert told["would_bring_it_back"] == []

@@ -76,6 +76,28 @@ def read_story(
         pages.close()
 
 
+def read_decision(environ: Mapping[str, str], url: str, number: int) -> Mapping[str, object]:
+    """Returns one decision with all it was made from, as plain values.
+
+    Raises:
+        TraceError: it is not kept, or the journal cannot be read.
+    """
+    pages = open_for_reading(state_folder(environ, url))
+    row = None
+    if pages is not None:
+        try:
+            row = pages.decision(number)
+        finally:
+            pages.close()
+    if row is None:
+        raise TraceError(
+            f"decision {number} is not in the journal (any more)",
+            hint="`warmset history -o wide` shows the numbers",
+        )
+    times = {"id": row.id, "at": row.at, "until": row.until, "repeats": row.repeats}
+    return {**times, **row.body, **row.parts}
+
+
 def _state(plain: object | None) -> State | None:
     try:
         return None if plain is None else state_from_plain(plain)

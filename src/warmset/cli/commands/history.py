@@ -35,18 +35,25 @@ def command(
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=10_000, help="The last so many.")
     ] = 50,
+    decision: Annotated[
+        int,
+        typer.Option("--decision", metavar="N", min=0, help="One decision whole, always as JSON."),
+    ] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what warmset did and saw on this host, oldest first."""
     from warmset.cli.durations import parse_seconds
     from warmset.core.model import normalise_name
-    from warmset.shell.pages import read_story
+    from warmset.shell.pages import read_decision, read_story
     from warmset.shell.wiring import connect
 
     options = options_of(ctx)
     oldest = time.time() - parse_seconds(since, "--since") if since else 0.0
     connection = connect(settings_of(ctx), environ=os.environ)
     try:
+        if decision:
+            emit(read_decision(os.environ, connection.server.url, decision))
+            return
         story = read_story(
             os.environ,
             connection.server.url,
