@@ -483,3 +483,39 @@ def test_a_failed_load_is_tried_again_later_and_named() -> None:
     scene.host.library.change_weights(scene.key(CODER), broken="")
     scene.run(300)
     assert scene.resident() == BOTH
+
+
+def test_a_client_that_reloads_a_pin_is_seen_and_the_rank_given_back() -> None:
+    """Another context means another runner: its lease is gone, and asserted once all is quiet."""
+    scene = world(config(**TWO_PINS))
+    scene.at(60, lambda host: host.use(CODER, 2.0, options={"num_ctx": 2048})).run(300)
+    assert scene.pings() == [CODER]
+    assert not scene.preloads(since=60)
+    assert scene.duration(CODER) > scene.duration(CHAT) > 1800.0
+
+
+def test_a_reload_between_two_looks_is_told_by_the_process() -> None:
+    """The same row, another PID: a small model was loaded anew while nobody looked."""
+    scene = world(config(LoopSettings(tick=10.0), SMALL={"pin": True})).run(60)
+    ticks = scene.sidecar.log.decisions[-1].at - START
+    scene.at(ticks + 10.5, lambda host: host.use(SMALL, 0.1, options={"num_ctx": 2048})).run(200)
+    assert scene.findings("model_reloaded") == [SMALL]
+    assert scene.pings() == [SMALL]
+
+
+def test_a_server_of_another_version_is_learnt_anew() -> None:
+    """An upgrade seen only by its version forgets what was believed of runners, not of fights."""
+    scene = world(config(**TWO_PINS), sees_processes=False).run(60)
+    scene.host.spec = replace(scene.host.spec, version="0.34.0")
+    scene.run(300)
+    assert scene.findings("server_changed") == [""]
+    assert scene.resident() == BOTH
+    assert sorted(scene.pings()) == sorted(BOTH)
+
+
+def test_lack_of_memory_at_run_time_zeroes_every_lease_and_pins_come_back() -> None:
+    """Ollama lets every model go; after the calm that a vanished model asks for, all return."""
+    scene = world(config(**TWO_PINS))
+    scene.at(100, lambda host: host.scheduler.runtime_oom()).run(300)
+    assert scene.resident() == BOTH
+    assert scene.preloads(since=60) == [CHAT, CODER]

@@ -11,6 +11,7 @@ from loop_hosts import CODER, START, config, world
 
 from warmset.core.control.actions import Decision, Preload, Renew
 from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.departures import confirm_departures
 from warmset.core.control.durations import Bounds, bounds_of_move, raise_base
 from warmset.core.control.executor import begin, hear, stop
 from warmset.core.control.orders import (
@@ -25,14 +26,32 @@ from warmset.core.control.orders import (
     TimedOut,
 )
 from warmset.core.control.plain import PlainError, from_plain, to_plain
-from warmset.core.control.state import Looked, Orders, State, state_from_plain, state_to_plain
+from warmset.core.control.state import (
+    Leaving,
+    Looked,
+    Orders,
+    State,
+    state_from_plain,
+    state_to_plain,
+)
 from warmset.core.control.step import step
 from warmset.core.control.vanished import early_leavers
-from warmset.core.model import FOREVER, ModelKey, Resident
+from warmset.core.model import (
+    FOREVER,
+    Device,
+    DeviceId,
+    HostMemory,
+    ModelKey,
+    Observation,
+    Reading,
+    Resident,
+    unknown,
+)
 from warmset.core.twin.sidecar_view import observe_twin
 from warmset.errors import TraceError
 
 A, B = ModelKey("sha256:a"), ModelKey("sha256:b")
+CARD = DeviceId("CUDA:0")
 CONFIG = Config()
 NOW = 1000.0
 
@@ -294,3 +313,59 @@ def test_a_long_gap_makes_nothing_of_the_difference() -> None:
     kinds = [found.kind for found in decision.findings]
     assert kinds == ["look_gap"]
     assert [order.name for order in decision.sends] == [CODER]
+
+
+# -- departures -----------------------------------------------------------------------------
+
+
+def leaving(since: float, **fields) -> State:
+    one = Leaving(key=A, name="a", held={CARD: 10}, free_before={CARD: 5}, since=since, **fields)
+    return State(at=NOW, leaving=(one,))
+
+
+def seen(*rows: Resident, free: int | None = 5) -> Observation:
+    reading = unknown("driver", "lost") if free is None else Reading(value=free, source="driver")
+    device = Device(
+        id=CARD,
+        name="card",
+        library="CUDA",
+        total_bytes=Reading(value=100, source="driver"),
+        free_bytes=reading,
+    )
+    none = unknown("ram", "not asked")
+    return Observation(
+        at=NOW,
+        server_url="",
+        is_local=True,
+        version=None,
+        entries=(),
+        residents=rows,
+        devices=(device,),
+        memory=HostMemory(total_bytes=none, available_bytes=none),
+    )
+
+
+@pytest.mark.parametrize(
+    ("observation", "since", "kinds", "waits"),
+    [
+        (seen(row()), NOW - 10, [], True),
+        (seen(row()), NOW - 121, ["unload_without_effect"], False),
+        (seen(free=13), NOW - 1, ["unloaded"], False),
+        (seen(free=12), NOW - 1, [], True),
+        (seen(free=None), NOW - 1, [], True),
+    ],
+)
+def test_a_departure_is_confirmed_by_the_list_and_by_the_driver(
+    observation, since, kinds, waits
+) -> None:
+    """Listed: wait, up to a limit. Gone: wait for three quarters of its bytes."""
+    state, found = confirm_departures(observation, leaving(since), NOW)
+    assert [one.kind for one in found] == kinds
+    assert bool(state.leaving) is waits
+
+
+def test_memory_that_never_returns_is_not_waited_for_for_ever() -> None:
+    """Five seconds after the model is gone its bytes are nobody's business any more."""
+    state, found = confirm_departures(seen(), leaving(NOW - 9, gone_at=NOW - 5), NOW)
+    assert not state.leaving
+    assert "not back" in found[0].text
