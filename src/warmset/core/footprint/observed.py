@@ -1,0 +1,113 @@
+"""Loads as they were seen: what was predicted, and what the driver and Ollama showed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from warmset.core.footprint.result import Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadKey:
+    """What decides the bytes of a load on one host.
+
+    Attributes:
+        model: digest of the weights.
+        devices: GPUs by id, in the order of the split; empty where only their number is known.
+    """
+
+    model: str
+    architecture: str
+    context: int
+    slots: int
+    kv_type: str
+    batch: int
+    flash_attention: bool
+    gpus: int
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedLoad:
+    """One load, complete on GPUs, with the parts that were predicted for it.
+
+    Attributes:
+        epoch: engine, driver and estimator; what one taught is only a first guess in another.
+        exact_bytes: weights, cache and state of each GPU; `compute_bytes`, `overhead_bytes`
+            likewise, as predicted without calibration.
+        driver_bytes: of the process on each GPU; empty where the driver told none.
+        ps_bytes: `size_vram` of `/api/ps`.
+
+    Units:
+        `at` is Unix seconds.
+
+    Invariants:
+        The tuples have one entry for each GPU.
+    """
+
+    at: float
+    epoch: str
+    key: LoadKey
+    exact_bytes: tuple[int, ...]
+    compute_bytes: tuple[int, ...]
+    overhead_bytes: tuple[int, ...]
+    driver_bytes: tuple[int, ...] = ()
+    ps_bytes: int | None = None
+
+
+def load_key(
+    footprint: Footprint, *, model: str, architecture: str, devices: Sequence[str] = ()
+) -> LoadKey:
+    """Returns the key of an estimated load."""
+    return LoadKey(
+        model=model,
+        architecture=architecture,
+        context=footprint.context,
+        slots=footprint.slots,
+        kv_type=footprint.kv_type,
+        batch=footprint.batch,
+        flash_attention=footprint.flash_attention,
+        gpus=len(footprint.devices),
+        devices=tuple(devices),
+    )
+
+
+def observe_load(
+    footprint: Footprint,
+    key: LoadKey,
+    *,
+    at: float,
+    epoch: str,
+    driver_bytes: Sequence[int] = (),
+    ps_bytes: int | None = None,
+) -> ObservedLoad | None:
+    """Returns what a load teaches, `None` where it teaches nothing.
+
+    That is a load partly in RAM, since how many layers went there is not told; one whose weights
+    were not known; one on other GPUs than estimated; and one of which nothing was measured.
+
+    Args:
+        footprint: as estimated without calibration.
+        key: of the load.
+        at: Unix seconds.
+        epoch: engine, driver and estimator.
+        driver_bytes: of the process on each GPU, in the order of the split.
+        ps_bytes: `size_vram` of `/api/ps`.
+    """
+    devices = footprint.devices
+    driver = tuple(driver_bytes)
+    if not devices or not footprint.is_fully_on_gpu or footprint.vram_bytes is None:
+        return None
+    if (driver and (len(driver) != len(devices) or min(driver) <= 0)) or not (driver or ps_bytes):
+        return None
+    return ObservedLoad(
+        at=at,
+        epoch=epoch,
+        key=key,
+        exact_bytes=tuple((d.weights_bytes or 0) + d.kv_bytes + d.recurrent_bytes for d in devices),
+        compute_bytes=tuple(d.compute_bytes for d in devices),
+        overhead_bytes=tuple(d.overhead_bytes for d in devices),
+        driver_bytes=driver,
+        ps_bytes=ps_bytes,
+    )
