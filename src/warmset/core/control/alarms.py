@@ -39,7 +39,7 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
         *(a for a in _about_pins(scene.wish) if not is_silent or _is_known(a, scene.state)),
         *_about_fights(scene.state, scene.loop, scene.now),
         *_about_keep_alives(scene.observation, scene.state, scene.loop),
-        *_about_the_dead(scene.observation),
+        *_about_the_dead(scene.observation, scene.state),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
 
@@ -141,8 +141,8 @@ def _about_keep_alives(
         )
 
 
-def _about_the_dead(observation: Observation) -> Iterator[Alarm]:
-    for key in sorted(find_dead(observation)):
+def _about_the_dead(observation: Observation, state: State) -> Iterator[Alarm]:
+    for key in sorted(find_dead(observation, state)):
         name = next(row.name for row in observation.residents or () if row.key == key)
         text = f"{name} is listed and its process is gone: its next request has to load it anew"
         yield Alarm(code=f"runner_gone {key}", severity=Severity.WARNING, text=text, keys=(key,))

@@ -39,7 +39,13 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         freed = _sum_up(state.freed, _held(state, row.key))
         state = replace(state, freed=freed, freed_at=now)
         state = state.note(
-            row.key, name, resident_since=None, lease=None, foreign=None, is_overruled=False
+            row.key,
+            name,
+            pid=None,
+            resident_since=None,
+            lease=None,
+            foreign=None,
+            is_overruled=False,
         )
         if row.key in ours:
             continue

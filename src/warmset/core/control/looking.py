@@ -40,6 +40,9 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
     for part in parts:
         state, news = part(observation, config, state, now)
         found += news
+    for key, pid in resident_pids(observation).items():
+        if state.of(key).pid != pid:
+            state = state.note(key, pid=pid)
     return replace(state, looked=_looked(observation, now), at=now), tuple(found)
 
 

@@ -57,7 +57,7 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     if state.pings_quiet_until is not None and now < state.pings_quiet_until:
         return ()
     going = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
-    dead = find_dead(observation)
+    dead = find_dead(observation, state)
     due = []
     for row in observation.residents or ():
         if row.key is None or row.key not in wish.managed or row.key in going | dead:
@@ -71,18 +71,17 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     return tuple(renew for _, renew in due[: scene.loop.pings_per_tick])
 
 
-def find_dead(observation: Observation) -> frozenset[ModelKey]:
-    """Returns the residents without a process: a ping would load them anew.
+def find_dead(observation: Observation, state: State) -> frozenset[ModelKey]:
+    """Returns the residents whose process was seen and is gone: a ping would load them anew.
 
-    Ollama lists a runner that was killed until somebody asks for it (transcript 29). Nothing is
-    said where processes, or which model they serve, cannot be read.
+    Ollama lists a runner that was killed until somebody asks for it (transcript 29). A process
+    that was never seen proves nothing: it may be hidden.
     """
-    runners = observation.runners
-    if runners is None or any(runner.key is None for runner in runners):
+    if observation.runners is None:
         return frozenset()
-    alive = {runner.key for runner in runners}
+    alive = {runner.key for runner in observation.runners}
     listed = {row.key for row in observation.residents or () if row.key is not None}
-    return frozenset(listed - alive)
+    return frozenset(key for key in listed - alive if state.of(key).pid is not None)
 
 
 def _renewal(row: Resident, left: float | None, scene: Scene, *, is_pin: bool) -> Renew | None:

@@ -92,7 +92,13 @@ def forget_runners(state: State) -> State:
     state = forget_leases(state)
     models = {
         key: replace(
-            known, resident_since=None, foreign=None, busy_at=None, lost_at=None, preloaded_at=None
+            known,
+            pid=None,
+            resident_since=None,
+            foreign=None,
+            busy_at=None,
+            lost_at=None,
+            preloaded_at=None,
         )
         for key, known in state.models.items()
     }

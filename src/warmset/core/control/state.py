@@ -36,6 +36,7 @@ class Remembered:
         leased_at: when.
         foreign: what a client's own keep-alive seems to be.
         is_overruled: a client replaced our lease; only a pin takes it back.
+        pid: of its runner, since it was seen resident.
         resident_since: since when it is seen resident.
         used_at: the last sign of use; `busy_at`: the last sign that it was busy at that moment.
         touched_at: the last order of ours that reached it.
@@ -54,6 +55,7 @@ class Remembered:
     leased_at: float | None = None
     foreign: float | None = None
     is_overruled: bool = False
+    pid: int | None = None
     resident_since: float | None = None
     used_at: float | None = None
     busy_at: float | None = None
