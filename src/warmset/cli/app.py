@@ -41,6 +41,7 @@ VERBS = (
     Verb("plan", "Show which models fit together, and what would be done.", "plan"),
     Verb("fit", "Tell whether models fit together.", "fit"),
     Verb("add", "Report what adding a model would change (--dry-run).", "add"),
+    Verb("footprint", "Show the bytes of a model before it is loaded or downloaded.", "footprint"),
     Verb("check", "Check the configuration against the host.", "check"),
     Verb("doctor", "Examine drivers, permissions, limits and server settings.", "doctor"),
     Verb("apply", "Make the plan true once.", "apply"),

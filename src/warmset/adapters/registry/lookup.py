@@ -110,6 +110,14 @@ def find_model(reference: Reference, web: Web, cache: RegistryCache) -> RemoteMo
     return _with_texts(model, reference, manifest, web)
 
 
+def recall_model(reference: Reference, cache: RegistryCache) -> RemoteModel | None:
+    """Returns what the registry last said of a name, `None` where nothing is remembered."""
+    content = cache.manifest(reference.manifest_url)
+    if content is None:
+        return None
+    return _describe(reference, _read_manifest(content, reference.manifest_url), content, "")
+
+
 def _read_manifest(content: bytes, url: str) -> _Manifest:
     try:
         return _Manifest.model_validate_json(content)

@@ -1,0 +1,361 @@
+"""One model's footprint as a host would make it: facts, load shape, calibration, Ollama's view.
+
+The host is asked first. Without one that answers, the estimate stands on the model alone, and the
+notes say what was assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from warmset.core.footprint import Footprint, estimate_footprint
+from warmset.core.footprint.calibrate import Calibration
+from warmset.core.footprint.observed import load_key
+from warmset.core.footprint.split import FIT_MARGIN_BYTES
+from warmset.core.model import DeviceId, Entry, find_entry
+from warmset.core.ollama.context import TIER_SMALL, effective_context, slots
+from warmset.core.ollama.env import ServerEnv
+from warmset.core.ollama.placement import select_placement
+from warmset.core.ollama.predict import fit_limit
+from warmset.core.ollama.types import WeightsFile
+from warmset.core.planner.build import build_host, shape_of
+from warmset.core.planner.capacity import HostCapacity
+from warmset.core.settings import Settings
+from warmset.core.units import format_bytes
+from warmset.errors import BackendError, FactsError
+from warmset.shell.decide import locate
+from warmset.shell.learn import calibration_of, engine_of
+from warmset.shell.observe import Seen, look_closely
+from warmset.shell.remote import find_remote, is_path, read_path
+
+KV_TYPES: Final = ("f16", "q8_0", "q4_0")
+_STEP: Final = 256
+"""Cells come in such steps. Source: llama.cpp `llama-kv-cache.cpp`, padding of the cache."""
+_SMALLEST_ROW: Final = 2048
+_LARGEST_CONTEXT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the operator asked; `None` means as the host would do it."""
+
+    name: str
+    context: int | None = None
+    parallel: int | None = None
+    kv_type: str | None = None
+    gpus: int | None = None
+    engine: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Bytes that one more model may take beside the current set, on each GPU, most first.
+
+    Attributes:
+        why: what is missing for an answer; empty where there is one.
+    """
+
+    gpus: tuple[int, ...] = ()
+    free: tuple[int, ...] = ()  # as the driver shows it, in the same order
+    ram: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxContext:
+    """The largest context that fits; `None` where none does, or nothing can be said."""
+
+    context: int | None
+    gpus: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A model in the circumstances in which it would be loaded."""
+
+    entry: Entry
+    context: int
+    parallel: int
+    kv_type: str
+    flash: bool | None
+    batch: int | None
+    gpus: int
+    engine: str
+    integrated: bool
+    trained_context: int
+    room: Room
+    residents: tuple[str, ...]  # others that Ollama could evict
+    is_resident: bool
+    devices: tuple[str, ...]
+    calibration: Calibration | None
+    notes: tuple[str, ...]
+
+    def estimate(
+        self, *, context: int | None = None, kv_type: str | None = None, gpus: int | None = None
+    ) -> Footprint:
+        """Returns the calibrated footprint, with some of the circumstances changed.
+
+        Raises:
+            FactsError: a fact that matters is missing.
+        """
+        entry, count = self.entry, self.gpus if gpus is None else gpus
+        cold = estimate_footprint(
+            entry.facts,
+            num_ctx=context or self.context,
+            num_parallel=self.parallel,
+            kv_type=kv_type or self.kv_type,
+            flash_attn=self.flash,
+            gpus=count,
+            batch=self.batch,
+            engine=self.engine,
+            tensors=entry.tensors,
+            file_bytes=entry.file_bytes if entry.file_bytes is not None else entry.size_bytes,
+            projector_bytes=entry.projector_bytes,
+            adapter_bytes=entry.adapter_bytes,
+            integrated=self.integrated,
+        )
+        if self.calibration is None:
+            return cold
+        devices = self.devices if count == len(self.devices) else ()
+        architecture = str(entry.facts.get("general.architecture"))
+        return self.calibration.apply(
+            cold, load_key(cold, model=entry.key, architecture=architecture, devices=devices)
+        )
+
+
+def find_subject(asked: Asked, settings: Settings, environ: Mapping[str, str]) -> Subject:
+    """Returns the model with the circumstances of the host that the settings name.
+
+    Raises:
+        WarmsetError: nothing is known of the model, or the configuration is wrong.
+    """
+    seen, notes = _look(settings)
+    entry = _find_entry(asked, seen, environ)
+    engine = asked.engine or ("ollama" if seen is None else engine_of(seen))
+    if seen is None:
+        return _alone(entry, asked, settings, engine, notes)
+    located = locate(seen)
+    host, _ = build_host(seen.observation, settings, located=located)
+    policy = settings.policy_for(entry.names)
+    policy = replace(policy, context=asked.context or policy.context)
+    rows = {r.key: r for r in seen.observation.residents or () if r.key is not None}
+    resident = rows.get(entry.key)
+    file = WeightsFile.of_entry(entry)
+    if file is None:
+        raise FactsError(
+            f"{entry.name}: the size of its weights file is not known",
+            hint="the file's path, or its name in the registry, tells it",
+            context={"key": "file_bytes"},
+        )
+    shape = shape_of(entry, file, policy, host, resident)
+    wanted = asked.parallel or policy.parallel or host.env.num_parallel
+    own = located.get(entry.key, {})
+    subject = Subject(
+        entry=entry,
+        context=effective_context(shape.options.num_ctx, shape.trained_context),
+        parallel=slots(file, wanted, completes=not entry.is_embedding),
+        kv_type=asked.kv_type or host.env.kv_cache_type or "f16",
+        flash=host.env.flash_attention,
+        batch=None if shape.num_batch_auto else shape.options.num_batch,
+        gpus=0,
+        engine=engine,
+        integrated=bool(host.gpus) and all(gpu.gpu.integrated for gpu in host.gpus),
+        trained_context=file.trained_context,
+        room=_room(seen, settings, own),
+        residents=tuple(r.name for key, r in rows.items() if key != entry.key),
+        is_resident=resident is not None,
+        devices=tuple(device.id for device in seen.observation.devices),
+        calibration=calibration_of(seen, engine, environ),
+        notes=(*notes, *seen.observation.notes),
+    )
+    count = _usual_gpus(subject, host) if asked.gpus is None else asked.gpus
+    return replace(subject, gpus=count)
+
+
+def warn(subject: Subject, footprint: Footprint) -> tuple[str, ...]:
+    """Returns where need and Ollama's forecast part so far that a load would surprise.
+
+    Source: Ollama v0.33 `server/sched.go: load` (80 % of what it believes to be free; here the
+    driver's free memory stands for that); llama.cpp's fit keeps 1 GiB free on each GPU.
+    """
+    forecast, count = footprint.ollama_forecast_bytes, len(footprint.devices)
+    free = subject.room.free[:count]
+    if subject.is_resident or forecast is None or len(free) < count or not count:
+        return ()
+    uppers, points = _sorted_shares(footprint)
+    if not uppers or not points:
+        return ()
+    fits = all(upper <= room for upper, room in zip(uppers, free, strict=True))
+    keeps_margin = all(p + FIT_MARGIN_BYTES <= room for p, room in zip(points, free, strict=True))
+    believes = forecast <= fit_limit(sum(free))
+    told = f"Ollama expects {format_bytes(forecast)}, where {format_bytes(sum(free))} are free"
+    if not believes and fits:
+        limit = f"more than the 80 % it fills, though at most {format_bytes(sum(uppers))} is needed"
+        if subject.residents:
+            return (f"{told}: {limit}; it would evict from {', '.join(subject.residents)}",)
+        return (f"{told}: {limit}; it would spread the model or keep layers in RAM",)
+    if believes and not keeps_margin:
+        need = f"about {format_bytes(footprint.vram_bytes)} is needed and 1 GiB kept free"
+        return (f"{told}, and would load it, but {need}: some layers would stay in RAM",)
+    return ()
+
+
+def tabulate(subject: Subject) -> tuple[tuple[int, dict[str, Footprint | None]], ...]:
+    """Returns the footprints by context and cache type; `None` where the engine refuses."""
+    limit = subject.trained_context or subject.context
+    contexts = {subject.context, limit}
+    size = _SMALLEST_ROW
+    while size <= min(limit, _LARGEST_CONTEXT):
+        contexts.add(size)
+        size *= 2
+    kinds = dict.fromkeys((*KV_TYPES, subject.kv_type))
+    return tuple((c, {kind: _try(subject, c, kind) for kind in kinds}) for c in sorted(contexts))
+
+
+def fits_now(subject: Subject, footprint: Footprint) -> bool | None:
+    """Returns whether the upper bound fits beside the current set; `None` if that is not known."""
+    if subject.room.why:
+        return None
+    if not footprint.devices:
+        ram = subject.room.ram
+        return None if ram is None or footprint.ram_bytes is None else footprint.ram_bytes <= ram
+    uppers, _ = _sorted_shares(footprint)
+    if not uppers or len(subject.room.gpus) < len(uppers):
+        return None
+    return all(upper <= room for upper, room in zip(uppers, subject.room.gpus, strict=False))
+
+
+def find_max_context(subject: Subject) -> MaxContext:
+    """Returns the largest context that fits beside the current set, on as few GPUs as do."""
+    if subject.room.why:
+        return MaxContext(context=None, gpus=subject.gpus, reason=subject.room.why)
+    limit = min(subject.trained_context or _LARGEST_CONTEXT, _LARGEST_CONTEXT)
+    counts = dict.fromkeys((subject.gpus, len(subject.room.gpus)))
+    best = MaxContext(context=None, gpus=subject.gpus, reason="it does not fit at any context")
+    for count in counts:
+        context = _largest(subject, count, limit)
+        if context is not None and context > (best.context or 0):
+            reason = "all it was trained for" if context == limit else "the most that fits"
+            best = MaxContext(context=context, gpus=count, reason=reason)
+    return best
+
+
+def _look(settings: Settings) -> tuple[Seen | None, tuple[str, ...]]:
+    try:
+        return look_closely(settings), ()
+    except BackendError as error:
+        return None, (f"no host to look at: {error.message}",)
+
+
+def _find_entry(asked: Asked, seen: Seen | None, environ: Mapping[str, str]) -> Entry:
+    if is_path(asked.name):
+        return read_path(asked.name)
+    entry = None if seen is None else find_entry(seen.observation.entries, asked.name)
+    if entry is not None and entry.facts:
+        return entry
+    return find_remote(asked.name, environ, offline=asked.offline)
+
+
+def _alone(
+    entry: Entry, asked: Asked, settings: Settings, engine: str, notes: Sequence[str]
+) -> Subject:
+    """Returns the model without a host: Ollama's smallest defaults, one GPU of unknown size."""
+    env = ServerEnv.from_settings(settings.server)
+    policy = settings.policy_for(entry.names)
+    trained = WeightsFile.from_facts(0, entry.facts)
+    said = asked.context or policy.context or entry.modelfile_num_ctx.get(entry.name)
+    context = said or env.context_length or TIER_SMALL
+    assumed = "" if said else f"; a context of {TIER_SMALL} is assumed"
+    wanted = asked.parallel or policy.parallel or env.num_parallel
+    return Subject(
+        entry=entry,
+        context=effective_context(context, trained.trained_context),
+        parallel=slots(trained, wanted, completes=not entry.is_embedding),
+        kv_type=asked.kv_type or env.kv_cache_type or "f16",
+        flash=env.flash_attention,
+        batch=None,
+        gpus=1 if asked.gpus is None else asked.gpus,
+        engine=engine,
+        integrated=False,
+        trained_context=trained.trained_context,
+        room=Room(why="no host to look at, so its free memory is not known"),
+        residents=(),
+        is_resident=False,
+        devices=(),
+        calibration=None,
+        notes=(*notes[:-1], f"{notes[-1]}{assumed}"),
+    )
+
+
+def _usual_gpus(subject: Subject, host: HostCapacity) -> int:
+    """Returns how many GPUs Ollama would give the model on this host while it is empty."""
+    if not host.known:
+        return 1 if host.gpus else 0
+    forecast = subject.estimate(gpus=1).ollama_forecast_bytes or 0
+    gpus = [gpu.gpu for gpu in host.known]
+    spread = bool(host.env.sched_spread)
+    return len(select_placement(gpus, predicted_bytes=forecast, spread=spread).gpus)
+
+
+def _room(seen: Seen, settings: Settings, own: Mapping[DeviceId, int]) -> Room:
+    """Returns what is left on each GPU within budget; the model's own bytes count as free.
+
+    llama.cpp moves layers to RAM rather than leave less than its margin.
+    """
+    observation = seen.observation
+    ram = observation.memory.available_bytes
+    pairs, why = [], ""
+    for device in observation.devices:
+        total, free = device.total_bytes.value, device.free_bytes.value
+        if total is None or free is None:
+            why = f"{device.name}: {device.free_bytes.reason or device.total_bytes.reason}"
+            continue
+        free = min(total, free + own.get(device.id, 0))
+        budget = settings.budget.budget_bytes(device.id, device.index, total, pci_id=device.pci_id)
+        pairs.append((min(free - FIT_MARGIN_BYTES, budget - (total - free)), free))
+    pairs.sort(reverse=True)
+    if not observation.devices and ram.value is None:
+        why = f"RAM: {ram.reason}"
+    return Room(
+        gpus=tuple(max(room, 0) for room, _ in pairs),
+        free=tuple(free for _, free in pairs),
+        ram=ram.value,
+        why="" if pairs or not observation.devices else why,
+    )
+
+
+def _largest(subject: Subject, gpus: int, limit: int) -> int | None:
+    def fits(steps: int) -> bool:
+        try:
+            found = subject.estimate(context=min(steps * _STEP, limit), gpus=gpus)
+        except FactsError:
+            return False
+        return bool(fits_now(subject, found))
+
+    low, high = 0, -(-limit // _STEP)
+    if fits(high):
+        return limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * _STEP or None
+
+
+def _try(subject: Subject, context: int, kv_type: str) -> Footprint | None:
+    try:
+        return subject.estimate(context=context, kv_type=kv_type)
+    except FactsError:
+        return None
+
+
+def _sorted_shares(footprint: Footprint) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns upper bounds and points of all GPUs, largest first; empty where one is not known."""
+    uppers = [d.vram_upper_bytes for d in footprint.devices if d.vram_upper_bytes is not None]
+    points = [d.vram_bytes for d in footprint.devices if d.vram_bytes is not None]
+    if len(uppers) < len(footprint.devices) or len(points) < len(footprint.devices):
+        return (), ()
+    return tuple(sorted(uppers, reverse=True)), tuple(sorted(points, reverse=True))
