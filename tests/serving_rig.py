@@ -168,7 +168,7 @@ class Rig:
         ends = [datetime.fromisoformat(row["expires_at"]).timestamp() for row in rows]
         return max(ends) - time.time()
 
-    def wait_until(self, fact: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_until(self, fact: Callable[[], bool], seconds: float = 30.0) -> None:
         """Waits for something to come true."""
         deadline = time.monotonic() + seconds
         while not fact():

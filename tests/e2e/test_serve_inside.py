@@ -103,7 +103,7 @@ def connected_url(url: str) -> str:
     return url if url.startswith("http") else "http://twin.laptop:11434"
 
 
-def wait_until(fact: Callable[[], bool], seconds: float = 8.0) -> None:
+def wait_until(fact: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits for another thread."""
     deadline = time.monotonic() + seconds
     while not fact():
