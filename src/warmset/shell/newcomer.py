@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from warmset.core.model import Entry, ModelKey, Observation, find_entry, normalise_name
 from warmset.core.settings import ModelPolicy, Settings
-from warmset.core.twin.catalogue import CATALOGUE
+from warmset.core.twin.catalogue import CATALOGUE, KnownModel
 from warmset.errors import UnknownModel
 
 BUILT_IN = "built-in facts"
@@ -58,6 +58,11 @@ def find_newcomer(observation: Observation, name: str) -> Entry:
             hint=f"Pull it first, or try one of {', '.join(sorted(CATALOGUE))}.",
             context={"model": name},
         )
+    return built_in_entry(known, BUILT_IN)
+
+
+def built_in_entry(known: KnownModel, basis: str) -> Entry:
+    """Returns a well-known model as if it were installed; `basis` says that it is not."""
     return Entry(
         key=ModelKey(known.key),
         names=(known.name,),
@@ -68,7 +73,7 @@ def find_newcomer(observation: Observation, name: str) -> Entry:
         quantization=known.quantization,
         capabilities=frozenset(known.capabilities),
         facts=known.facts,
-        basis=BUILT_IN,
+        basis=basis,
     )
 
 
