@@ -82,7 +82,7 @@ TWIN = "twin://workstation?demand=office&hours=3&seed=5"
         ("status.txt", ("status",)),
         ("plan.txt", ("plan",)),
         ("fit.txt", ("fit", "qwen2.5:14b", "qwen2.5-coder:7b")),
-        ("add.txt", ("add", "phi4:14b", "--dry-run")),
+        ("add.txt", ("add", "phi4:14b", "--dry-run", "--offline")),
         ("check.txt", ("check",)),
     ],
 )
@@ -156,7 +156,7 @@ def test_remote_servers_never_get_local_gpus(shell: Shell) -> None:
         (("status", "--host", "twin://cpu?demnd=office"), 3, "demnd"),
         (("status", "--host", "http://127.0.0.1:9"), 4, "is Ollama running?"),
         (("fit", "qwen2.5-codr:7b", "--host", TWIN), 4, "qwen2.5-coder:7b"),
-        (("add", "nothing:1b", "--dry-run", "--host", TWIN), 4, "built-in facts"),
+        (("add", "nothing:1b", "--dry-run", "--offline", "--host", TWIN), 4, "Built in are"),
         (("add", "phi4:14b", "--host", TWIN), 6, "--dry-run"),
         (("demo", "--demand", "frantic"), 3, "office"),
         (("plan", "--config", "missing.toml"), 3, "missing.toml"),

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from loop_hosts import words
 
+from warmset.core.catalogue import known_model
 from warmset.core.control.leases import lease_seconds
 from warmset.core.model import FOREVER
 from warmset.core.ollama.env import ServerEnv
-from warmset.core.twin.catalogue import known_model
 from warmset.core.twin.demand import Arrival, generate_demand
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import HOSTS, named_host, physics_of

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmset.core.catalogue import CATALOGUE
 from warmset.core.footprint import Footprint, estimate_footprint
 from warmset.core.footprint.calibrate import MAX_LOADS, Calibration
 from warmset.core.footprint.observed import LoadKey, ObservedLoad, load_key, observe_load
 from warmset.core.footprint.residuals import HOST, NOISE_BYTES, Residuals
 from warmset.core.model import Entry, ModelKey
-from warmset.core.twin.catalogue import CATALOGUE
 from warmset.core.units import GIB, MIB
 
 EPOCH = "ollama 0.33.0, driver 570"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from warmset.core.catalogue import known_model
 from warmset.core.model import (
     Device,
     DeviceId,
@@ -18,11 +20,10 @@ from warmset.core.model import (
     unknown,
 )
 from warmset.core.settings import Budget, GpuBudget, ModelPolicy, Settings
-from warmset.core.twin.catalogue import known_model
 from warmset.core.units import GIB
 from warmset.errors import UnknownModel
 from warmset.shell.checkup import Finding, Result, check_host
-from warmset.shell.newcomer import BUILT_IN, find_newcomer, require_entry, with_policy
+from warmset.shell.newcomer import find_newcomer, require_entry, with_entry, with_policy
 
 CHAT, GIANT = "llama3.1:8b", "llama3.3:70b"
 
@@ -180,7 +181,7 @@ def test_pins_that_do_not_fit_together_are_a_failure() -> None:
 def test_an_installed_model_is_found_by_any_name() -> None:
     """Case and tag do not matter."""
     assert require_entry(HOST, "ALIAS") is HOST.entries[0]
-    assert find_newcomer(HOST, CHAT.upper()) is HOST.entries[0]
+    assert find_newcomer(HOST, CHAT.upper(), {}, offline=True) is HOST.entries[0]
 
 
 def test_a_model_that_is_not_installed_brings_what_comes_nearest() -> None:
@@ -193,14 +194,27 @@ def test_a_model_that_is_not_installed_brings_what_comes_nearest() -> None:
     assert "ollama list" in far.value.hint
 
 
-def test_a_newcomer_is_taken_from_the_built_in_facts() -> None:
+def test_without_network_a_newcomer_is_taken_from_the_built_in_facts(tmp_path: Path) -> None:
     """It is marked as such; a name that nobody knows is an error with those that are known."""
-    found = find_newcomer(HOST, "QWEN3:8b")
-    assert (found.name, found.basis) == ("qwen3:8b", BUILT_IN)
+    environ = {"CACHE_DIRECTORY": str(tmp_path)}
+    found = find_newcomer(HOST, "QWEN3:8b", environ, offline=True)
+    assert (found.name, found.basis) == ("qwen3:8b", "built-in facts (--offline)")
     assert found.file_bytes == known_model("qwen3:8b").file_bytes
     with pytest.raises(UnknownModel) as problem:
-        find_newcomer(HOST, "gpt-9")
+        find_newcomer(HOST, "gpt-9", environ, offline=True)
     assert "qwen3:8b" in problem.value.hint
+
+
+def test_a_newcomer_takes_the_place_of_an_entry_without_facts() -> None:
+    """The same weights or the same name are not weighed twice; what is known stays as it is."""
+    known = HOST.entries[0]
+    assert with_entry(HOST, known) is HOST
+    again = replace(known, basis="header read from the registry")
+    assert with_entry(HOST, again).entries == (*HOST.entries[1:], again)
+    renewed = replace(known, key=ModelKey("sha256:new"))
+    assert with_entry(HOST, renewed).entries == (*HOST.entries[1:], renewed)
+    stranger = replace(known, key=ModelKey("sha256:new"), names=("new:1b",))
+    assert with_entry(HOST, stranger).entries == (*HOST.entries, stranger)
 
 
 def test_words_of_the_moment_are_added_to_a_models_policy() -> None:

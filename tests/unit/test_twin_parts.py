@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from loop_hosts import words
 
+from warmset.core.catalogue import CATALOGUE, known_model
 from warmset.core.model import FOREVER
 from warmset.core.ollama.belief import RunnerView
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.types import LoadShape, RunnerOptions, WeightsFile
 from warmset.core.twin.cards import Cards
-from warmset.core.twin.catalogue import CATALOGUE, known_model
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.demand import Arrival
 from warmset.core.twin.discovery import DriverDiscovery, RunnerDiscovery

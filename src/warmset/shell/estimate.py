@@ -14,7 +14,7 @@ from warmset.core.footprint import Footprint, estimate_footprint
 from warmset.core.footprint.calibrate import Calibration
 from warmset.core.footprint.observed import load_key
 from warmset.core.footprint.split import FIT_MARGIN_BYTES
-from warmset.core.model import DeviceId, Entry, find_entry
+from warmset.core.model import DeviceId, Entry
 from warmset.core.ollama.context import TIER_SMALL, effective_context, slots
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.placement import select_placement
@@ -27,8 +27,8 @@ from warmset.core.units import format_bytes
 from warmset.errors import BackendError, FactsError
 from warmset.shell.decide import locate
 from warmset.shell.learn import calibration_of, engine_of
+from warmset.shell.newcomer import find_newcomer
 from warmset.shell.observe import Seen, look_closely
-from warmset.shell.remote import find_remote, is_path, read_path
 
 KV_TYPES: Final = ("f16", "q8_0", "q4_0")
 _STEP: Final = 256
@@ -134,7 +134,8 @@ def find_subject(asked: Asked, settings: Settings, environ: Mapping[str, str]) -
         WarmsetError: nothing is known of the model, or the configuration is wrong.
     """
     seen, notes = _look(settings)
-    entry = _find_entry(asked, seen, environ)
+    observation = None if seen is None else seen.observation
+    entry = find_newcomer(observation, asked.name, environ, offline=asked.offline)
     engine = asked.engine or ("ollama" if seen is None else engine_of(seen))
     if seen is None:
         return _alone(entry, asked, settings, engine, notes)
@@ -249,15 +250,6 @@ def _look(settings: Settings) -> tuple[Seen | None, tuple[str, ...]]:
         return look_closely(settings), ()
     except BackendError as error:
         return None, (f"no host to look at: {error.message}",)
-
-
-def _find_entry(asked: Asked, seen: Seen | None, environ: Mapping[str, str]) -> Entry:
-    if is_path(asked.name):
-        return read_path(asked.name)
-    entry = None if seen is None else find_entry(seen.observation.entries, asked.name)
-    if entry is not None and entry.facts:
-        return entry
-    return find_remote(asked.name, environ, offline=asked.offline)
 
 
 def _alone(

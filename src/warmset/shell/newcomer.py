@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 
-from warmset.core.model import Entry, ModelKey, Observation, find_entry, normalise_name
+from warmset.core.catalogue import CATALOGUE
+from warmset.core.model import Entry, Observation, find_entry, normalise_name
 from warmset.core.settings import ModelPolicy, Settings
-from warmset.core.twin.catalogue import CATALOGUE, KnownModel
 from warmset.errors import UnknownModel
-
-BUILT_IN = "built-in facts"
+from warmset.shell.remote import find_remote, is_path, read_path
 
 
 def require_entry(observation: Observation, name: str) -> Entry:
@@ -42,39 +42,32 @@ def _compared(name: str) -> str:
     return normalise_name(name).removesuffix(":latest")
 
 
-def find_newcomer(observation: Observation, name: str) -> Entry:
-    """Returns a model that may not be on the host: installed, else from the built-in facts.
+def find_newcomer(
+    observation: Observation | None,
+    name: str,
+    environ: Mapping[str, str],
+    *,
+    offline: bool = False,
+) -> Entry:
+    """Returns a model that may not be on the host: a file, installed, or published.
+
+    Args:
+        observation: the host; `None` where there is none to look at.
+        name: a path, a model's name, or a URL.
+        environ: where caches and registry are.
+        offline: ask no registry.
 
     Raises:
-        UnknownModel: nothing is known of the name.
+        ConfigError: the file cannot be read, or no model can have that name.
+        FactsError: what the file or the network gives is not sound GGUF.
+        BackendError: nothing is known of the name; says why.
     """
-    installed = find_entry(observation.entries, name)
-    if installed is not None:
+    if is_path(name):
+        return read_path(name)
+    installed = None if observation is None else find_entry(observation.entries, name)
+    if installed is not None and installed.facts:
         return installed
-    known = CATALOGUE.get(normalise_name(name))
-    if known is None:
-        raise UnknownModel(
-            f'"{name}" is neither installed nor among the models with built-in facts',
-            hint=f"Pull it first, or try one of {', '.join(sorted(CATALOGUE))}.",
-            context={"model": name},
-        )
-    return built_in_entry(known, BUILT_IN)
-
-
-def built_in_entry(known: KnownModel, basis: str) -> Entry:
-    """Returns a well-known model as if it were installed; `basis` says that it is not."""
-    return Entry(
-        key=ModelKey(known.key),
-        names=(known.name,),
-        manifest_digests={},
-        file_bytes=known.file_bytes,
-        family=known.arch,
-        parameter_size=known.parameter_size,
-        quantization=known.quantization,
-        capabilities=frozenset(known.capabilities),
-        facts=known.facts,
-        basis=basis,
-    )
+    return find_remote(name, environ, offline=offline)
 
 
 def with_policy(settings: Settings, name: str, **changes: object) -> Settings:
@@ -86,3 +79,12 @@ def with_policy(settings: Settings, name: str, **changes: object) -> Settings:
     policy = settings.models.get(key) or ModelPolicy(name=name)
     models = {**settings.models, key: replace(policy, **said)}  # type: ignore[arg-type]  # words of ModelPolicy
     return replace(settings, models=models)
+
+
+def with_entry(observation: Observation, entry: Entry) -> Observation:
+    """Returns the host as if `entry` were installed, in place of an entry without its facts."""
+    if entry in observation.entries:
+        return observation
+    names = set(entry.names)
+    others = [e for e in observation.entries if e.key != entry.key and not names & set(e.names)]
+    return replace(observation, entries=(*others, entry))

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from warmset.core.catalogue import CATALOGUE
 from warmset.core.model import Entry, Facts, ModelKey, normalise_name
-from warmset.core.twin.catalogue import CATALOGUE
 from warmset.errors import BackendError, ConfigError, FactsError, UnknownModel
-from warmset.shell.newcomer import BUILT_IN, built_in_entry
 
 if TYPE_CHECKING:
     from warmset.adapters.registry import RegistryCache, RemoteModel
@@ -147,7 +146,18 @@ def _built_in(name: str, why: str) -> Entry:
             hint=f"Built in are {', '.join(sorted(CATALOGUE))}.",
             context={"model": name},
         )
-    return built_in_entry(known, f"{BUILT_IN} ({why})")
+    return Entry(
+        key=ModelKey(known.key),
+        names=(known.name,),
+        manifest_digests={},
+        file_bytes=known.file_bytes,
+        family=known.arch,
+        parameter_size=known.parameter_size,
+        quantization=known.quantization,
+        capabilities=frozenset(known.capabilities),
+        facts=known.facts,
+        basis=f"built-in facts ({why})",
+    )
 
 
 def capabilities(facts: Facts, *, has_projector: bool = False) -> frozenset[str]:

@@ -10,9 +10,9 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+from warmset.core.catalogue import known_model
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.types import Gpu
-from warmset.core.twin.catalogue import known_model
 from warmset.core.twin.demand import PATTERNS, Arrival, generate_demand
 from warmset.core.twin.host import HostSpec
 from warmset.core.twin.hosts import RELEASE_LAG_SECONDS, installed, named_host

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Installed or well known.")],
+    model: Annotated[str, typer.Argument(metavar="NAME|PATH|URL", help="A model, here or not.")],
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report; warmset never pulls a model.")
@@ -31,16 +31,17 @@ def command(
     requests_per_day: Annotated[
         float | None, typer.Option("--requests-per-day", min=0.0, help="Expected demand.")
     ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no registry.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Report what adding a model would change: does it fit, where, and whom it pushes out."""
-    from dataclasses import replace
+    import os
 
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import dry_run as try_out
     from warmset.errors import Refused
     from warmset.shell.decide import decide, locate
-    from warmset.shell.newcomer import find_newcomer, with_policy
+    from warmset.shell.newcomer import find_newcomer, with_entry, with_policy
     from warmset.shell.observe import look_closely
 
     if not dry_run:
@@ -51,7 +52,7 @@ def command(
     settings = settings_of(ctx)
     close = look_closely(settings)
     seen = close.observation
-    entry = find_newcomer(seen, model)
+    entry = find_newcomer(seen, model, os.environ, offline=offline)
     settings = with_policy(
         settings,
         entry.name,
@@ -60,9 +61,7 @@ def command(
         priority=priority,
         requests_per_day=requests_per_day,
     )
-    if all(e.key != entry.key for e in seen.entries):
-        seen = replace(seen, entries=(*seen.entries, entry))
-    decision = decide(seen, settings, located=locate(close))
+    decision = decide(with_entry(seen, entry), settings, located=locate(close))
     newcomer = next(c for c in decision.candidates if c.key == entry.key)
     outcome = try_out(newcomer, decision.candidates, decision.host)
     if output is Output.JSON:

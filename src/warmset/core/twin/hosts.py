@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from warmset.core.catalogue import KnownModel, known_model
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.types import Gpu
-from warmset.core.twin.catalogue import KnownModel, known_model
 from warmset.core.twin.host import HostSpec
 from warmset.core.twin.library import InstalledModel, Weights
 from warmset.core.twin.physics import FootprintPhysics

@@ -1,4 +1,4 @@
-"""Well-known models as a twin host installs them: architecture facts and file sizes.
+"""Well-known models: architecture facts and file sizes, for twin hosts and where no network is.
 
 Source:
     Block and head counts, lengths and vocabularies are those of the models' public configuration
@@ -41,7 +41,7 @@ class KnownModel:
 
     @property
     def key(self) -> str:
-        """The digest of the weights that the twin pretends to have."""
+        """A digest that stands for its weights, which are nowhere."""
         return "sha256:" + hashlib.sha256(f"weights {self.name}".encode()).hexdigest()
 
     @property
@@ -155,7 +155,7 @@ def known_model(name: str) -> KnownModel:
         return CATALOGUE[name]
     except KeyError:
         raise ConfigError(
-            f'the twin knows no model "{name}"',
+            f'nothing is built in about a model "{name}"',
             hint=f"Known: {', '.join(sorted(CATALOGUE))}.",
             context={"model": name},
         ) from None
