@@ -103,10 +103,14 @@ class Rig:
 
     Args:
         folder: holds configuration and state.
+        host: a named twin instead of the one above, which loads in no time.
+        speed: how fast its time runs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, host: str = "", speed: float = 1.0) -> None:
         self.folder = folder
+        self.host = host or str(folder / "host.toml")
+        self.speed = speed
         self.budgets = folder / "config.toml"
         self.budgets.write_text(BUDGETS)
         (folder / "host.toml").write_text(HOST)
@@ -116,7 +120,8 @@ class Rig:
 
     def start_twin(self) -> Process:
         """Starts the pretended Ollama; the second time on the same port, with nothing loaded."""
-        twin = self._start("twin", str(self.folder / "host.toml"), "--port", str(self.port))
+        options = ("--port", str(self.port), "--speed", str(self.speed))
+        twin = self._start("twin", self.host, *options)
         assert twin.popen.stdout is not None
         self._twin = twin
         self.url = twin.popen.stdout.readline().removeprefix("OLLAMA_HOST=").strip()
@@ -196,9 +201,9 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rigged(folder: Path) -> Iterator[Rig]:
+def rigged(folder: Path, *, host: str = "", speed: float = 1.0) -> Iterator[Rig]:
     """Gives a rig whose twin runs, and ends everything afterwards."""
-    rig = Rig(folder)
+    rig = Rig(folder, host=host, speed=speed)
     try:
         rig.start_twin()
         yield rig

@@ -173,3 +173,19 @@ def test_plan_apply_and_serve_decide_the_same(tmp_path: Path) -> None:
         assert (first["is_converged"], first["members"]) == (True, planned["members"])
         daemon.stop()
         assert "preloaded" not in daemon.events()
+
+
+def test_after_apply_the_plan_shows_no_change(tmp_path: Path) -> None:
+    """Beside a server with large models: with and without what `apply` remembers, on the next
+    look nothing is left to do."""
+    with rigged(tmp_path, host="cpu", speed=30.0) as rig:
+        names = ("llama3.2:3b", "nomic-embed-text", "qwen2.5-coder:7b")
+        rig.budgets.write_text("".join(f'[model."{name}"]\npin = true\n' for name in names))
+        assert rig.run("plan", "--detailed-exitcode").returncode == 7
+        assert rig.run("apply", "--yes").returncode == 0
+        again = rig.run("plan", "--detailed-exitcode")
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "Nothing to do" in again.stdout
+        (tmp_path / "state").rename(tmp_path / "forgotten")
+        assert rig.run("plan", "--detailed-exitcode").returncode == 0
+        assert len(rig.residents()) == len(names)

@@ -81,6 +81,7 @@ TWIN = "twin://workstation?demand=office&hours=3&seed=5"
     [
         ("status.txt", ("status",)),
         ("plan.txt", ("plan",)),
+        ("plan-all.txt", ("plan", "--all")),
         ("fit.txt", ("fit", "qwen2.5:14b", "qwen2.5-coder:7b")),
         ("add.txt", ("add", "phi4:14b", "--dry-run", "--offline")),
         ("check.txt", ("check",)),
@@ -220,6 +221,24 @@ def test_output_that_nobody_takes_is_no_crash(
     )
     assert done.returncode == code
     assert done.stderr.strip().removeprefix("warmset: ") == told
+
+
+def test_a_plan_for_a_user_who_configured_nothing(shell: Shell) -> None:
+    """It tells what is there, what would fit, and the way on; a script sees no pending change."""
+    (shell.folder / "budgets.toml").write_text("")
+    done = shell.run("plan", "--detailed-exitcode", "--host", TWIN)
+    assert done.returncode == 0
+    assert "Would fit too" in done.stdout
+    assert "warmset init" in done.stdout
+    document = shell.read("plan", "--host", TWIN)
+    assert document["actions"] == []
+    assert document["would_fit_too"]
+    weighed = shell.read("plan", "--all", "--host", TWIN)
+    assert {action["kind"] for action in weighed["actions"]} == {"preload"}
+    assert all(member["is_configured"] for member in weighed["warm_set"])
+    refused = shell.run("plan", "--all", "--out", "p.json", "--host", TWIN)
+    assert refused.returncode == 2
+    assert not (shell.folder / "p.json").exists()
 
 
 def test_names_for_shell_loops(shell: Shell) -> None:

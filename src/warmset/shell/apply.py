@@ -14,6 +14,7 @@ from warmset.core.control.actions import Decision, Finding, Wait
 from warmset.core.control.config import Config, LoopSettings
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Aborted, Cancel, Command, Done, Event, Failed, TimedOut
+from warmset.core.control.preview import Preview, preview
 from warmset.core.control.state import State
 from warmset.core.host.picture import Picture
 from warmset.core.model import Observation
@@ -75,7 +76,7 @@ class Pass:
         self._findings: list[Finding] = []
         self._loop = Loop(self._config(), state)
 
-    def preview(self, *, refuses: bool = True) -> tuple[Observation, Decision]:
+    def preview(self, *, refuses: bool = True) -> Preview:
         """Looks once and decides; nothing is sent and nothing remembered.
 
         Args:
@@ -88,12 +89,10 @@ class Pass:
         observation = self._look()
         if observation.trouble:
             raise Unreachable(observation.trouble, hint="is Ollama running?")
-        loop = Loop(self._config(), self._loop.state, is_read_only=True)
-        loop.look(observation, self._clock.now())
-        assert loop.decision is not None
+        seen = preview(observation, self._config(), self._loop.state, self._clock.now())
         if refuses:
-            refuse_conflict(loop.decision)
-        return observation, loop.decision
+            refuse_conflict(seen.decision)
+        return seen
 
     def run(self, *, limit_seconds: float, check: Callable[[Decision], None]) -> Applied:
         """Makes the plan true.

@@ -27,32 +27,40 @@ class Decision:
     plan: Plan
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What was neither seen of the server nor said of it: Ollama's default is assumed."""
-        env, server = self.host.env, merge_server(self.settings.server, self.observation.settings)
-        strangers = self.host.strangers
-        taken = f" beside {strangers} that cannot be weighed" if strangers else ""
-        assumed = (
-            (server.max_loaded_models, f"at most {self.host.max_count} models{taken}"),
-            (server.num_parallel, f"{env.num_parallel} slot each"),
-            (server.kv_cache_type, "KV cache in f16"),
-            (server.context_length, "the automatic context where no model says otherwise"),
-        )
-        unknown = [words for value, words in assumed if value is None]
-        if not unknown:
-            return ()
-        told = ", ".join(unknown)
-        return (f"not known of the server, so Ollama's defaults are assumed: {told}",)
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Everything that limits what the plan can promise."""
-        return (
-            *(self.plan.notes or self.host.notes),
-            *missing_pins(self.observation, self.settings),
-            *unreadable(self.observation),
-            *self.assumptions,
-        )
+        return notes_of(self.observation, self.settings, self.host, self.plan)
+
+
+def notes_of(
+    observation: Observation, settings: Settings, host: HostCapacity, made: Plan
+) -> tuple[str, ...]:
+    """Returns everything that limits what a plan can promise."""
+    return (
+        *(made.notes or host.notes),
+        *missing_pins(observation, settings),
+        *unreadable(observation),
+        *assumptions(observation, settings, host),
+    )
+
+
+def assumptions(
+    observation: Observation, settings: Settings, host: HostCapacity
+) -> tuple[str, ...]:
+    """Returns what was neither seen of the server nor said of it: Ollama's default is assumed."""
+    env, server = host.env, merge_server(settings.server, observation.settings)
+    taken = f" beside {host.strangers} that cannot be weighed" if host.strangers else ""
+    assumed = (
+        (server.max_loaded_models, f"at most {host.max_count} models{taken}"),
+        (server.num_parallel, f"{env.num_parallel} slot each"),
+        (server.kv_cache_type, "KV cache in f16"),
+        (server.context_length, "the automatic context where no model says otherwise"),
+    )
+    unknown = [words for value, words in assumed if value is None]
+    if not unknown:
+        return ()
+    told = ", ".join(unknown)
+    return (f"not known of the server, so Ollama's defaults are assumed: {told}",)
 
 
 def missing_pins(observation: Observation, settings: Settings) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ def explain(
         TraceError: the journal cannot be read.
     """
     with prepare(settings, environ, may_write=False) as prepared:
-        observation, decision = prepared.work.preview(refuses=False)
+        seen = prepared.work.preview(refuses=False)
+        observation, decision = seen.observation, seen.decision
         entry = find_entry(observation.entries, model)
         if entry is None:
             raise UnknownModel(

@@ -17,7 +17,7 @@ from warmset.adapters.journal import (
     state_folder,
 )
 from warmset.core.control.actions import Finding
-from warmset.core.control.config import Config
+from warmset.core.control.config import Config, LoopSettings
 from warmset.core.control.state import State, state_from_plain
 from warmset.core.settings import Settings
 from warmset.errors import TraceError
@@ -49,6 +49,7 @@ def prepare(
     environ: Mapping[str, str],
     *,
     may_write: bool,
+    loop: LoopSettings = APPLY_LOOP,
     tell: Callable[[Finding], None] = lambda _: None,
 ) -> Iterator[Prepared]:
     """Gives a pass over the host that the settings name.
@@ -57,6 +58,7 @@ def prepare(
         settings: the operator's file.
         environ: names the state folder.
         may_write: takes the lock and keeps a journal; otherwise only `preview` is of use.
+        loop: how eagerly.
         tell: hears each finding.
 
     Raises:
@@ -66,7 +68,7 @@ def prepare(
     with ExitStack() as stack:
         connection = connect(settings, environ=environ)
         stack.callback(connection.close)
-        said, recorder, state = _words(settings, Orders()), None, State()
+        said, recorder, state = _words(settings, loop, Orders()), None, State()
         if not is_twin:
             folder = state_folder(environ, connection.server.url)
             if may_write:
@@ -78,7 +80,7 @@ def prepare(
                 state, _ = recorder.restore()
             else:
                 state = _read_state(environ, connection.server.url)
-            said = _words(settings, OrdersFile(folder).read())
+            said = _words(settings, loop, OrdersFile(folder).read())
 
         def open_server() -> ModelServer:
             return connection.server
@@ -89,8 +91,8 @@ def prepare(
         yield Prepared(work=work, said=said, connection=connection)
 
 
-def _words(settings: Settings, orders: Orders) -> Said:
-    return Said(settings=settings, loop=APPLY_LOOP, orders=orders)
+def _words(settings: Settings, loop: LoopSettings, orders: Orders) -> Said:
+    return Said(settings=settings, loop=loop, orders=orders)
 
 
 def _read_state(environ: Mapping[str, str], url: str) -> State:

@@ -13,10 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from warmset.core.control.actions import Decision
-from warmset.core.control.config import Config
 from warmset.core.control.plain import to_plain
-from warmset.core.model import Observation
+from warmset.core.control.preview import Preview
 from warmset.errors import ConfigError, Refused
 
 SCHEMA_VERSION: Final = 1
@@ -51,11 +49,12 @@ class SavedPlan:
         return sha256(text.encode()).hexdigest()
 
 
-def plan_of(observation: Observation, config: Config, decision: Decision) -> SavedPlan:
+def plan_of(seen: Preview) -> SavedPlan:
     """Returns a decision as a plan that can be agreed to.
 
     Free bytes and deadlines, which move all the time, count only through what they decide.
     """
+    observation, config, decision = seen.observation, seen.config, seen.decision
     settings = replace(config.settings, url="", path="", origins={})
     facts = {
         "server": [observation.server_url, observation.version],
@@ -64,7 +63,7 @@ def plan_of(observation: Observation, config: Config, decision: Decision) -> Sav
             [row.name, row.manifest_digest, row.context] for row in observation.residents or ()
         ),
         "devices": sorted([d.id, d.total_bytes.value] for d in observation.devices),
-        "config": [to_plain(settings), sorted(config.holds)],
+        "config": [to_plain(settings), config.loop.manages_all, sorted(config.holds)],
         "members": sorted([m.key, sorted(m.upper)] for m in decision.members),
         "steps": [[c.kind.value, c.key, c.name] for c in decision.changes],
     }

@@ -52,9 +52,10 @@ def command(
         say(f"{finding.name or 'host'}: {finding.text}", quiet=options.quiet)
 
     with prepare(settings, os.environ, may_write=True, tell=tell) as prepared:
-        observation, decision = prepared.work.preview()
+        seen = prepared.work.preview()
+        decision = seen.decision
         if saved is not None:
-            refuse_stale(saved, plan_of(observation, prepared.config(), decision))
+            refuse_stale(saved, plan_of(seen))
         if decision.changes and output is not Output.JSON:
             _print_steps(decision, no_color=options.no_color)
         if decision.changes and not yes and saved is None:

@@ -49,10 +49,10 @@ def command(
         say(f"{finding.name or 'host'}: {finding.text}", quiet=quiet)
 
     with prepare(only(settings, name), os.environ, may_write=True, tell=tell) as prepared:
-        observation, decision = prepared.work.preview()
-        _refuse_hopeless(name, observation, decision)
+        seen = prepared.work.preview()
+        _refuse_hopeless(name, seen.observation, seen.decision)
         if not make_room:
-            _refuse_evictions(name, decision)
+            _refuse_evictions(name, seen.decision)
         prepared.work.run(limit_seconds=limit_seconds, check=lambda _: None)
     print(f"{name} is resident.")
 

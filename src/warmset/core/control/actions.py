@@ -152,6 +152,11 @@ class Decision:
         return tuple(a for a in self.actions if isinstance(a, Renew | Preload | Unload))
 
     @property
+    def renewals(self) -> tuple[Renew, ...]:
+        """The leases to give or renew now; they change nothing of what is resident."""
+        return tuple(a for a in self.actions if isinstance(a, Renew))
+
+    @property
     def alarms(self) -> tuple[Alarm, ...]:
         """The alarms that are new."""
         return tuple(a for a in self.actions if isinstance(a, Alarm))

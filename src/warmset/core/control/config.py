@@ -37,6 +37,7 @@ class LoopSettings:
         reloads_per_window: preloads of models that had been resident before, all together.
         pings_per_tick: renewals of one tick; each costs two more reads of `/api/ps`.
         load_limit: an own load that takes longer is given up.
+        manages_all: whether every installed model counts as configured.
         may_unload_unmanaged: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
 
@@ -61,6 +62,7 @@ class LoopSettings:
     reloads_per_window: int = 6
     pings_per_tick: int = 4
     load_limit: float = 30 * MINUTE
+    manages_all: bool = False
     may_unload_unmanaged: bool = False
     may_overwrite_infinite: bool = False
 
@@ -93,5 +95,7 @@ class Config:
 
     def is_managed(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether anybody configured the model: all others are only watched."""
+        if self.loop.manages_all:
+            return True
         named = any(normalise_name(name) in self.settings.models for name in names)
         return named or self.is_held(names, now)

@@ -183,6 +183,12 @@ class State:
     orders: Orders = field(default_factory=Orders)
     planned: tuple[Planned, ...] = field(default=(), compare=False, repr=False, metadata=UNWRITTEN)
 
+    @property
+    def load_seconds(self) -> Mapping[ModelKey, float]:
+        """What the last load of each model took, where warmset loaded it."""
+        known = self.models.items()
+        return {key: m.load_seconds for key, m in known if m.load_seconds is not None}
+
     def of(self, key: ModelKey, name: str = "") -> Remembered:
         """Returns what is remembered of a model; of an unknown one nothing but its name."""
         return self.models.get(key) or Remembered(name=name)

@@ -66,8 +66,7 @@ def step(
     if silent and not is_first:
         return _hold_still(config, state, silent, (*breaks, *news, *gone), now)
     busy = find_busy(state, observation, now)
-    timed = {k: m.load_seconds for k, m in state.models.items() if m.load_seconds is not None}
-    planned = make_wish(observation, config, timed, now, busy, planned=state.planned)
+    planned = make_wish(observation, config, state.load_seconds, now, busy, planned=state.planned)
     wish, state = planned[0].wish, replace(state, planned=planned)
     state = rank_leases(observation, config, state, wish)
     state = _note_pressure(state, wish, now)

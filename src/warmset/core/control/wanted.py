@@ -153,7 +153,9 @@ def _ask(
         is_local=observation.is_local,
         version=observation.version,
         entries=entries,
-        residents=tuple(sorted(rows, key=lambda r: (r.name, r.manifest_digest))),
+        residents=None
+        if observation.residents is None
+        else tuple(sorted(rows, key=lambda r: (r.name, r.manifest_digest))),
         devices=tuple(
             replace(d, free_bytes=_rounded(d.free_bytes, d.total_bytes.value, GPU_GRAINS))
             for d in observation.devices
@@ -206,6 +208,7 @@ def _answer(question: Question) -> Wish:
     )
     budgets = full_budgets(observation, settings)
     made, conflict, postponed = plan_pins(host, candidates, budgets, fixed)
+    made = _as_worth(made, measured)
     world = standing_world(host, [c for c in candidates if c.is_resident])
     return Wish(
         host=host,
@@ -268,6 +271,18 @@ def _as_measured(
             need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram)
         measured.append(replace(candidate, on_one=need))
     return tuple(measured)
+
+
+def _as_worth(made: Plan, candidates: Sequence[Candidate]) -> Plan:
+    """Returns the plan with each member's own worth, which `_favour_residents` weighs up."""
+    worth = {c.key: c.value for c in candidates}
+    valued = [replace(m, value=worth[m.key]) for m in made.members]
+    members = tuple(sorted(valued, key=lambda m: (not m.pin, -m.priority, -m.value, m.key)))
+    objective = {
+        priority: sum(m.value for m in members if m.priority == priority)
+        for priority in made.objective
+    }
+    return replace(made, members=members, objective=objective)
 
 
 def _favour_residents(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.model import DeviceId, ModelKey
+from warmset.core.ollama.context import server_context
+from warmset.core.ollama.predict import predict_vram
 from warmset.core.ollama.types import LoadShape, WeightsFile
 from warmset.core.settings import DEFAULT_PRIORITY
 
@@ -114,6 +116,14 @@ class Candidate:
     def rank(self) -> tuple[bool, int, float, str]:
         """The order of worth: what ranks lower is evicted first."""
         return (self.pin, self.priority, self.value, self.key)
+
+    @property
+    def forecast_bytes(self) -> int | None:
+        """What Ollama's own formula says of the load; `None`: its file is not known."""
+        if self.file is None or self.shape is None:
+            return None
+        cells = server_context(self.shape.options.num_ctx, self.file, self.parallel)
+        return predict_vram(self.file, cells)
 
 
 def split_in_proportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
