@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from warmset.adapters.config import find_file, load_settings
+from warmset.adapters.config import find_file, find_zone, load_settings
 from warmset.core.model import FOREVER
 from warmset.core.settings import (
     DEFAULT_PRIORITY,
@@ -13,6 +13,7 @@ from warmset.core.settings import (
     Settings,
 )
 from warmset.core.units import GIB, MIB
+from warmset.core.windows import Window
 from warmset.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,9 @@ def test_the_worked_example_loads() -> None:
     assert len(shown) >= 6
     for line in shown:
         key = line.partition(" ")[0]
-        section = {"vram_reserve": "budget", "parallel": "model.a"}.get(key, "ollama")
+        sections = {"vram_reserve": "budget", "parallel": "model.a"}
+        sections |= {"windows": "class.a", "timezone": "model.a"}
+        section = sections.get(key, "ollama")
         load(f"[{section}]\n{line}")
 
 
@@ -182,9 +185,6 @@ def test_every_error_of_a_file_is_told_at_once() -> None:
     ("text", "line", "key"),
     [
         ('[policy]\nname = "x"', 1, "policy"),
-        ('[class.a]\nkeep_alive = "1h"', 2, "class.a.keep_alive"),
-        ('[model.a]\nwindows = ["Mon-Fri 08:00-18:00"]', 2, "model.a.windows"),
-        ("[model]\na = { keep_alive = 5 }", 2, "model.a.keep_alive"),
     ],
 )
 def test_words_of_later_versions_are_refused(text: str, line: int, key: str) -> None:
@@ -386,3 +386,54 @@ def test_a_value_where_a_table_should_be_is_told(monkeypatch: pytest.MonkeyPatch
 def test_values_outside_their_range_are_refused(key: str, value: str) -> None:
     """Numbers have bounds and no value is turned into another type."""
     assert f"budgets.toml:2: model.a.{key}" in complaint(f"[model.a]\n{key} = {value}")
+
+
+def test_a_class_lends_what_its_models_do_not_say() -> None:
+    """Keep-alive, windows and time zone come from the model, else its class, else the file."""
+    settings = load(
+        'timezone = "Europe/Paris"\n'
+        '[class.office]\nkeep_alive = "1h"\nwindows = ["Mon-Fri 08:00-18:00"]\n'
+        '[model.a]\nclass = "office"\n'
+        '[model.b]\nclass = "office"\nkeep_alive = 0\nwindows = []\ntimezone = "Asia/Tokyo"\n'
+        "[model.c]\n"
+    )
+    a, b, c = (settings.models[f"{name}:latest"] for name in "abc")
+    assert a.keep_alive == 3600
+    assert a.windows == (Window(days=(0, 1, 2, 3, 4), start_minute=480, end_minute=1080),)
+    assert (b.keep_alive, b.windows) == (0, ())
+    assert (c.keep_alive, c.windows) == (None, ())
+    assert [p.timezone for p in (a, b, c)] == ["Europe/Paris", "Asia/Tokyo", "Europe/Paris"]
+    assert settings.origins["model.a.windows"].endswith(":4")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('windows = ["Mo-Fr 08:00-18:00"]', "'Mo' is no day of the week"),
+        ('windows = "Mon 08:00-18:00"', "should be a valid list"),
+        ("windows = [8]", 'such as "Mon-Fri 08:00-18:00"'),
+        ('timezone = "Europe/Berln"', "is no time zone"),
+        ('timezone = "../etc/passwd"', "is no time zone"),
+        ('keep_alive = "1 day"', "should be a duration"),
+    ],
+)
+def test_a_window_that_is_none_is_refused(text: str, problem: str) -> None:
+    """File, line and value are named, as for every key."""
+    message = complaint(f"[model.a]\n{text}")
+    assert "budgets.toml:2: model.a." in message
+    assert problem in message
+
+
+def test_the_hosts_time_zone_is_that_of_its_programs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TZ by name or file; what is no zone is refused with what to write instead."""
+    monkeypatch.setenv("TZ", ":America/New_York")
+    assert str(find_zone("")) == "America/New_York"
+    monkeypatch.setenv("TZ", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="cannot be read") as error:
+        find_zone("")
+    assert "Europe/Berlin" in error.value.hint
+    monkeypatch.setenv("TZ", "NONE/Such")
+    with pytest.raises(ConfigError, match="TZ='NONE/Such'"):
+        find_zone("")

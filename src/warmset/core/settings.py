@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from warmset.core.model import Device, ServerSettings, normalise_name
 from warmset.core.units import GIB
+from warmset.core.windows import Window
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 """Source: ollama-behaviour 1, `envconfig/config.go: Host`."""
@@ -29,8 +30,14 @@ an operator's choice, not a measurement of this host.
 class ModelPolicy:
     """What the operator wants for one model.
 
+    Attributes:
+        keep_alive: how long an unused, unpinned model is kept; `None`: as long as its rank allows.
+        windows: when it is wanted; none: always. `timezone` says whose local time; empty: the
+            host's.
+
     Units:
-        `context` is tokens of one slot; `requests_per_day` is the expected demand.
+        `context` is tokens of one slot; `requests_per_day` is the expected demand; `keep_alive`
+        is seconds.
     """
 
     name: str  # as written in the file
@@ -42,6 +49,9 @@ class ModelPolicy:
     requests_per_day: float | None = None
     clients_send_context: bool = False  # only then a preload may send `num_ctx`
     class_name: str = ""
+    keep_alive: float | None = None
+    windows: tuple[Window, ...] = ()
+    timezone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

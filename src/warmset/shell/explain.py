@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from warmset.adapters.journal import EventRow, LoadRow, Orders
 from warmset.core.control.actions import Decision, Wait
+from warmset.core.control.retention import OUTSIDE
 from warmset.core.control.state import Remembered
 from warmset.core.model import FOREVER, Entry, Observation, Resident, find_entry, normalise_name
 from warmset.core.planner.result import LeftOut, Member
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import format_bytes, format_seconds
+from warmset.core.windows import find_open, next_opening
 from warmset.errors import UnknownModel
 from warmset.shell.one_pass import prepare
 from warmset.shell.pages import Story, read_story
+from warmset.shell.said import open_spans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +164,24 @@ class Subject:
             yield "nobody configured it: warmset only watches it, and it ranks below all others"
         if not self.policy.preload:
             yield "it is kept when asked for and never fetched"
+        yield from self._limits()
         if self.member is not None:
             place = ", ".join(self.member.upper) or "RAM"
             yield f"it is in the warm set, on {place}"
         elif self.left_out is not None:
             yield f"it is outside the warm set: {self.left_out.reason}"
+
+    def _limits(self) -> Iterator[str]:
+        now = self.observation.at
+        if self.policy.windows:
+            spans = open_spans(self.policy, now)
+            opened, opens_at = find_open(spans, now), next_opening(spans, now)
+            if opened is not None:
+                yield f"its windows are open for {format_seconds(opened.end - now)} more"
+            elif opens_at is not None:
+                yield f"its windows open in {format_seconds(opens_at - now)}"
+        if self.policy.keep_alive is not None and not self.policy.pin:
+            yield f"it is kept for {format_seconds(self.policy.keep_alive)} after its last use"
 
     def _back(self) -> Iterator[str]:
         if self.decision.conflict is not None:
@@ -181,6 +197,8 @@ class Subject:
             yield "a section in budgets.toml, or any request for it"
         elif self.row is None and not self.policy.preload:
             yield f"any request for it, or `warmset warm {self.entry.name}`"
+        elif self.left_out is not None and self.left_out.reason == OUTSIDE:
+            yield f"its next window, or `warmset hold {self.entry.name} --for 2h`"
         elif self.left_out is not None:
             yield f"room for it ({self.left_out.reason}), a higher priority, or a pin"
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Final
 
+from warmset.adapters.config import find_zone
 from warmset.adapters.journal import Orders
 from warmset.core.control.config import Config, LoopSettings
 from warmset.core.settings import ModelPolicy, Settings
+from warmset.core.units import DAY
+from warmset.core.windows import Span, find_spans
+
+HORIZON_SECONDS: Final = 8 * DAY
+"""A window opens once a week at the least, so the next opening is within this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +35,30 @@ class Said:
         """
         current = self.orders.without_past(wall)
         holds = {name: now + until - wall for name, until in current.holds.items()}
+        settings = with_orders(self.settings, current)
+        openings = {
+            name: tuple(
+                Span(start=now + span.start - wall, end=now + span.end - wall)
+                for span in open_spans(policy, wall)
+            )
+            for name, policy in settings.models.items()
+            if policy.windows
+        }
         return Config(
-            settings=with_orders(self.settings, current),
+            settings=settings,
             loop=self.loop,
             holds=MappingProxyType(holds),
+            openings=MappingProxyType(openings),
         )
+
+
+def open_spans(policy: ModelPolicy, wall: float) -> tuple[Span, ...]:
+    """Returns when a model's windows are open, from now on for longer than a week.
+
+    Units:
+        Unix seconds of the wall clock.
+    """
+    return find_spans(policy.windows, find_zone(policy.timezone), wall, wall + HORIZON_SECONDS)
 
 
 def with_orders(settings: Settings, orders: Orders) -> Settings:

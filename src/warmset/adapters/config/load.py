@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warmset.adapters.config.document import KeyPath, dotted
 from warmset.adapters.config.sources import Layers, read_layers
@@ -114,8 +114,7 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
         for name, section in file.class_.items()
     }
     models = {
-        normalise_name(name): _policy(name, section, classes)
-        for name, section in file.model.items()
+        normalise_name(name): _policy(name, section, file) for name, section in file.model.items()
     }
     default = _gpu_budget(file.budget, GpuBudget())
     gpus = {normalise_gpu(k): _gpu_budget(v, default) for k, v in file.budget.gpu.items()}
@@ -135,13 +134,17 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
     )
 
 
-def _policy(name: str, section: ModelSection, classes: Mapping[str, int]) -> ModelPolicy:
-    priority = section.priority
-    if priority is None:
-        priority = classes.get(section.class_ or "", DEFAULT_PRIORITY)
+def _policy(name: str, section: ModelSection, file: BudgetsFile) -> ModelPolicy:
+    shared = file.class_.get(section.class_ or "")
+
+    def first(key: str) -> Any:  # noqa: ANN401 - the sections' fields are typed
+        said = getattr(section, key)
+        return getattr(shared, key, None) if said is None else said
+
+    priority = first("priority")
     return ModelPolicy(
         name=name,
-        priority=priority,
+        priority=DEFAULT_PRIORITY if priority is None else priority,
         pin=section.pin,
         preload=section.preload,
         context=section.context,
@@ -149,6 +152,9 @@ def _policy(name: str, section: ModelSection, classes: Mapping[str, int]) -> Mod
         requests_per_day=section.requests_per_day,
         clients_send_context=section.clients_send_context,
         class_name=section.class_ or "",
+        keep_alive=first("keep_alive"),
+        windows=tuple(first("windows") or ()),
+        timezone=first("timezone") or file.timezone or "",
     )
 
 
@@ -184,11 +190,15 @@ def _server(section: OllamaSection) -> ServerSettings:
 
 def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:
     """Returns where each value came from; an inherited one came from where it was said."""
+    from warmset.adapters.config.schema import ClassSection, keys_of
+
     origins = {_origin_key(path): layers.origin(path) for path in _leaves(layers.tree)}
     inherited: list[tuple[KeyPath, KeyPath]] = [
-        (("model", name, "priority"), ("class", section.class_ or "", "priority"))
+        (("model", name, key), ("class", section.class_ or "", key))
         for name, section in file.model.items()
+        for key in keys_of(ClassSection)
     ]
+    inherited += [(("model", name, "timezone"), ("timezone",)) for name in file.model]
     inherited += [
         (("budget", "gpu", name, key), ("budget", key))
         for name in file.budget.gpu

@@ -78,7 +78,7 @@ def nearest(word: str, words: Sequence[str]) -> str:
 
 def _unknown_key(path: KeyPath, value: object) -> Fault:
     section = section_at(path[:-1])
-    later = LATER.get(path) or LATER.get((path[0], path[-1]))
+    later = LATER.get(path)
     if later:
         problem = f"{later} are not supported by this version of warmset"
     else:

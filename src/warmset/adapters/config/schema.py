@@ -19,18 +19,17 @@ from pydantic import (
     Tag,
 )
 
+from warmset.adapters.config.zones import find_zone
 from warmset.core.model import FOREVER
 from warmset.core.ollama.keepalive import SAFE_MAX_SECONDS, DurationError, parse_go_duration
+from warmset.core.windows import Window, WindowError, parse_window
+from warmset.errors import ConfigError
 
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 """What the server's runner takes. Source: llama.cpp `common/arg.cpp: kv_cache_types`."""
 
-LATER = {
+LATER: dict[tuple[str, ...], str] = {
     ("policy",): "policies other than priority and value",
-    ("class", "keep_alive"): "keep-alives by class",
-    ("class", "windows"): "time windows",
-    ("model", "keep_alive"): "keep-alives by model",
-    ("model", "windows"): "time windows",
 }
 """Words that a later version will understand: refused with that remark, never ignored."""
 
@@ -97,6 +96,23 @@ def _check_text(value: str) -> str:
     return value.strip()
 
 
+def _parse_window(value: object) -> Window:
+    if not isinstance(value, str):
+        raise ValueError('should be a text such as "Mon-Fri 08:00-18:00"')  # noqa: TRY004 - as above
+    try:
+        return parse_window(value)
+    except WindowError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_zone(value: str) -> str:
+    try:
+        find_zone(value)
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+    return value
+
+
 Size = Annotated[ByteSize, AfterValidator(_check_range), BeforeValidator(_check_size)]
 Share = Annotated[float, BeforeValidator(_parse_ratio)]
 Limit = Annotated[
@@ -104,6 +120,9 @@ Limit = Annotated[
 ]
 KeepAlive = Annotated[float, BeforeValidator(_parse_keep_alive)]
 Text = Annotated[str, AfterValidator(_check_text), Field(strict=True)]
+WindowText = Annotated[Window, BeforeValidator(_parse_window)]
+Windows = Annotated[list[WindowText], Field(strict=True, max_length=64)]
+Zone = Annotated[Text, AfterValidator(_check_zone)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
 Priority = Annotated[int, Field(strict=True, ge=0, le=1000)]
@@ -148,6 +167,9 @@ class ClassSection(Section):
     """`[class.NAME]`: settings that several models share."""
 
     priority: Priority | None = None
+    keep_alive: KeepAlive | None = None
+    windows: Windows | None = None
+    timezone: Zone | None = None
 
 
 class ModelSection(Section):
@@ -161,11 +183,15 @@ class ModelSection(Section):
     parallel: Annotated[int | None, Field(strict=True, ge=1, le=1024)] = None
     requests_per_day: Annotated[float | None, Field(strict=True, ge=0, le=1e9)] = None
     clients_send_context: Flag = False
+    keep_alive: KeepAlive | None = None
+    windows: Windows | None = None
+    timezone: Zone | None = None
 
 
 class BudgetsFile(Section):
     """The whole file."""
 
+    timezone: Zone | None = None
     ollama: OllamaSection = Field(default_factory=OllamaSection)
     budget: BudgetSection = Field(default_factory=BudgetSection)
     class_: Annotated[dict[str, ClassSection], Field(alias="class", default_factory=dict)]

@@ -112,9 +112,13 @@ def _gpu_values(prefix: str, gpu: GpuBudget) -> Iterator[tuple[str, object]]:
 
 
 def _model_values(prefix: str, policy: ModelPolicy) -> Iterator[tuple[str, object]]:
+    from warmset.core.windows import format_window
+
     yield f"{prefix}.class", policy.class_name or None
+    yield f"{prefix}.windows", [format_window(window) for window in policy.windows] or None
+    yield f"{prefix}.timezone", policy.timezone or None
     for field in fields(policy):
-        if field.name not in ("name", "class_name"):
+        if field.name not in ("name", "class_name", "windows", "timezone"):
             yield f"{prefix}.{field.name}", getattr(policy, field.name)
 
 
@@ -131,4 +135,4 @@ def _text(key: str, value: object) -> str:
         return f"{value:.0%}"
     if key.endswith(("_reserve", "_limit", "_overhead")) and isinstance(value, int):
         return format_bytes(value)
-    return str(value)
+    return "; ".join(value) if isinstance(value, list) else str(value)

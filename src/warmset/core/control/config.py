@@ -13,6 +13,7 @@ from types import MappingProxyType
 from warmset.core.model import normalise_name
 from warmset.core.settings import Settings
 from warmset.core.units import HOUR, MINUTE
+from warmset.core.windows import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +78,24 @@ class Config:
 
     Attributes:
         holds: name -> until when a model is kept as if it were pinned (`warmset hold`).
+        openings: name -> when its windows are open, for some days from now.
 
     Units:
-        `holds` in the Unix seconds of `step`'s `now`.
+        `holds` and `openings` in the Unix seconds of `step`'s `now`.
 
     Invariants:
-        Keys of `holds` are normalised names.
+        Keys of `holds` and `openings` are normalised names; each model with windows is among
+        `openings`.
     """
 
     settings: Settings = field(default_factory=Settings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     holds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    openings: Mapping[str, tuple[Span, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        windowed = {name for name, policy in self.settings.models.items() if policy.windows}
+        assert windowed <= set(self.openings), windowed - set(self.openings)
 
     def is_held(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether a model is held under any of its names."""

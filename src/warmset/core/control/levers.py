@@ -74,7 +74,10 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     choice = _choose_load(loads, scene)
     others = _other_waits(changes, scene)
     is_needed = choice.order is not None or bool(choice.blocked) or _is_pressed(scene)
-    leaves = [*leaves, *_outdated(choice.blocked, leaves, scene)] if is_needed else []
+    if is_needed:
+        leaves = [*leaves, *_outdated(choice.blocked, leaves, scene)]
+    else:  # who is merely not chosen may stay until its room is needed
+        leaves = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)

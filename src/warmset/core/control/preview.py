@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from warmset.core.control.actions import Decision
 from warmset.core.control.config import Config
+from warmset.core.control.retention import find_unwanted
 from warmset.core.control.state import State
 from warmset.core.control.step import step
 from warmset.core.control.wanted import UNMANAGED_PRIORITY, Wish, make_wish
@@ -40,7 +41,8 @@ def preview(observation: Observation, config: Config, state: State, now: float) 
     """Returns what `step` decides on the same arguments, and the plan that it comes from."""
     after, decision, _ = step(observation, config, state, now)
     if decision.trouble or decision.is_provisional:
-        planned = make_wish(observation, config, state.load_seconds, now)
+        unwanted, _ = find_unwanted(observation, config, state, now)
+        planned = make_wish(observation, config, state.load_seconds, now, unwanted=unwanted)
     else:
         planned = after.planned
     return Preview(observation=observation, config=config, decision=decision, wish=planned[0].wish)

@@ -47,6 +47,8 @@ class Remembered:
         free_low, free_high: device -> bytes that were free before it was loaded, at least and at
             most; Ollama goes on counting with that as long as its runner lives.
         load_seconds: of its last load by warmset.
+        retired_at: when it had been unused for as long as it is kept; `None`: it was asked for
+            since.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Remembered:
     free_low: Mapping[DeviceId, int] = field(default_factory=dict)
     free_high: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
+    retired_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

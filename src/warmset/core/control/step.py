@@ -26,6 +26,7 @@ from warmset.core.control.pending import find_foreign_load, why_silent
 from warmset.core.control.renewing import find_renewals, rank_leases
 from warmset.core.control.restarts import notice
 from warmset.core.control.restraint import forget_old, step_back
+from warmset.core.control.retention import find_unwanted
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish, make_wish
@@ -66,7 +67,16 @@ def step(
     if silent and not is_first:
         return _hold_still(config, state, silent, (*breaks, *news, *gone), now)
     busy = find_busy(state, observation, now)
-    planned = make_wish(observation, config, state.load_seconds, now, busy, planned=state.planned)
+    unwanted, state = find_unwanted(observation, config, state, now)
+    planned = make_wish(
+        observation,
+        config,
+        state.load_seconds,
+        now,
+        busy,
+        unwanted=unwanted,
+        planned=state.planned,
+    )
     wish, state = planned[0].wish, replace(state, planned=planned)
     state = rank_leases(observation, config, state, wish)
     state = _note_pressure(state, wish, now)

@@ -11,7 +11,7 @@ Two rules are added to the planner's:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from warmset.core.control.config import Config
@@ -84,6 +84,23 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unwanted:
+    """The configured models that are not wanted at the moment.
+
+    Attributes:
+        closed: outside their windows: neither pinned nor fetched.
+        dismissed: key -> why it is to leave, or not to come. The same reason at every look.
+    """
+
+    closed: frozenset[ModelKey] = frozenset()
+    dismissed: Mapping[ModelKey, str] = field(default_factory=dict)
+
+
+EVERYTHING: Final = Unwanted()
+"""Nothing is unwanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """All that the warm set depends on, and nothing else: an equal question has an equal answer.
 
@@ -98,6 +115,7 @@ class Question:
     may_unload_unmanaged: bool
     load_seconds: Mapping[ModelKey, float]
     busy: frozenset[ModelKey] = frozenset()
+    unwanted: Unwanted = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +133,7 @@ def make_wish(
     now: float,
     busy: frozenset[ModelKey] = frozenset(),
     *,
+    unwanted: Unwanted = EVERYTHING,
     planned: tuple[Planned, ...] = (),
 ) -> tuple[Planned, ...]:
     """Returns what shall be resident on this host, first of some answers worth keeping.
@@ -125,9 +144,10 @@ def make_wish(
         load_seconds: as measured here.
         now: the step's time, for holds.
         busy: residents with signs of requests in flight; they matter only if somebody has to go.
+        unwanted: who is outside its windows, or kept no longer.
         planned: earlier answers, used where the question is the same.
     """
-    question = _ask(observation, config, load_seconds, now)
+    question = replace(_ask(observation, config, load_seconds, now), unwanted=unwanted)
     for in_use in (frozenset[ModelKey](), busy):
         question = replace(question, busy=in_use)
         same = next((p for p in planned if p.question == question), None)
@@ -251,10 +271,17 @@ def _in_the_operators_words(candidate: Candidate, question: Question) -> Candida
     if candidate.key in question.held:
         return replace(candidate, pin=True, is_preloadable=True)
     if candidate.key in question.managed:
-        return candidate
+        return without_claim(candidate, question.unwanted)
     return replace(
         candidate, priority=UNMANAGED_PRIORITY, pin=False, is_preloadable=False, value=0.0
     )
+
+
+def without_claim(candidate: Candidate, unwanted: Unwanted) -> Candidate:
+    """Returns a candidate that is kept or fetched only as far as it is wanted now."""
+    if candidate.key in unwanted.closed:
+        candidate = replace(candidate, pin=False, is_preloadable=False)
+    return replace(candidate, dismissed=unwanted.dismissed.get(candidate.key, ""))
 
 
 def _as_measured(

@@ -83,9 +83,10 @@ class Candidate:
         value: expected seconds of waiting that residency saves per day.
         located: for a resident, device -> bytes it holds there.
         is_preloadable: whether warmset may fetch it; what may not be fetched is only kept.
+        dismissed: why it shall not be resident even where there is room; empty: it may be.
 
     Invariants:
-        A model that is `located` is resident.
+        A model that is `located` is resident. A pin is not dismissed.
     """
 
     key: ModelKey
@@ -107,8 +108,10 @@ class Candidate:
     is_resident: bool = False
     is_busy: bool = False
     located: Mapping[DeviceId, int] | None = None
+    dismissed: str = ""
 
     def __post_init__(self) -> None:
+        assert not (self.pin and self.dismissed), self.name
         assert self.located is None or self.is_resident, self.name
         assert self.value >= 0, self.name
 

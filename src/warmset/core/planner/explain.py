@@ -13,6 +13,8 @@ from warmset.core.units import format_bytes
 
 def why_impossible(host: HostCapacity, candidate: Candidate) -> str | None:
     """Returns why a model cannot be in any warm set of this host, `None` if it may."""
+    if candidate.dismissed:
+        return candidate.dismissed
     if not candidate.is_preloadable and not candidate.is_resident:
         return "never fetched: preload is off for it"
     if candidate.file is None or candidate.shape is None:

@@ -1,0 +1,139 @@
+"""Who is not wanted at the moment: outside its windows, or unused for as long as it is kept.
+
+A lease says rank and nothing else, so retention that ends is ended by an unload. Whoever asks for
+a model that was let go gets it from Ollama as ever; it is not fetched again before that, or before
+its next window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from warmset.core.control.config import Config
+from warmset.core.control.state import Remembered, State
+from warmset.core.control.wanted import Unwanted
+from warmset.core.model import Entry, ModelKey, Observation, normalise_name
+from warmset.core.planner.candidates import expected_saving
+from warmset.core.settings import ModelPolicy, merge_server
+from warmset.core.units import MINUTE, format_seconds
+from warmset.core.windows import Span, find_open
+
+SERVER_KEEP_ALIVE_SECONDS: Final = 5 * MINUTE
+"""Source: ollama-behaviour 2.2, `envconfig/config.go: KeepAlive`."""
+
+LEAD_TICKS: Final = 2
+"""A preload ahead of a window begins so many ticks before the load time says. Our choice."""
+
+OUTSIDE: Final = "outside its windows"
+
+
+def find_unwanted(
+    observation: Observation, config: Config, state: State, now: float
+) -> tuple[Unwanted, State]:
+    """Returns who is not wanted, and the state that knows whose retention has ended.
+
+    Args:
+        observation: with residents that are known.
+        config: windows and keep-alives of models; a hold counts before both.
+        state: who was used when.
+        now: the step's time.
+    """
+    resident = {row.key for row in observation.residents or ()}
+    closed: set[ModelKey] = set()
+    dismissed: dict[ModelKey, str] = {}
+    for entry in observation.entries:
+        policy = config.settings.policy_for(entry.names)
+        is_limited = bool(policy.windows) or policy.keep_alive is not None
+        if not is_limited or config.is_held(entry.names, now):
+            continue
+        known = state.of(entry.key, entry.name)
+        stay = _Stay(
+            policy=policy,
+            known=known,
+            is_resident=entry.key in resident,
+            spans=config.openings.get(normalise_name(policy.name)),
+            lead=_lead_seconds(entry, known, config),
+            server_keep_alive=_server_keep_alive(observation, config),
+            now=now,
+        )
+        if stay.is_closed:
+            closed.add(entry.key)
+        if reason := stay.why_dismissed():
+            dismissed[entry.key] = reason
+        retired_at = stay.retired_at()
+        if retired_at != known.retired_at:
+            state = state.note(entry.key, entry.name, retired_at=retired_at)
+    return Unwanted(closed=frozenset(closed), dismissed=dismissed), state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stay:
+    """One model's claim to memory at one moment. Units: seconds."""
+
+    policy: ModelPolicy
+    known: Remembered
+    is_resident: bool
+    spans: Sequence[Span] | None  # None: always wanted
+    lead: float
+    server_keep_alive: float
+    now: float
+
+    @property
+    def opening(self) -> Span | None:
+        """The window that is open, or opens within the time of a load."""
+        spans = self.spans or ()
+        return find_open(spans, self.now) or find_open(spans, self.now + self.lead)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.spans is not None and self.opening is None
+
+    @property
+    def idle_seconds(self) -> float:
+        marks = (self.known.used_at, self.known.resident_since)
+        return self.now - max((at for at in marks if at is not None), default=self.now)
+
+    def why_dismissed(self) -> str:
+        """Returns why it is to leave or not to come; empty: it may stay or come."""
+        keep_alive = self.policy.keep_alive
+        if self.is_closed:
+            # Who uses it now is served as by stock Ollama, and not cut short.
+            kept = self.server_keep_alive
+            kept = kept if keep_alive is None else min(kept, keep_alive)
+            return OUTSIDE if not self.is_resident or self.idle_seconds >= kept else ""
+        if keep_alive is None or self.policy.pin:
+            return ""
+        if self.is_resident:
+            reason = f"unused for as long as it is kept, {format_seconds(keep_alive)}"
+            return reason if self.idle_seconds >= keep_alive else ""
+        if keep_alive == 0:
+            return "never fetched: its keep-alive is 0"
+        if self.retired_at() is not None:
+            return "let go when its keep-alive ended: it waits for the next request"
+        return ""
+
+    def retired_at(self) -> float | None:
+        """Returns when its retention ended last; `None`: it has a claim since."""
+        keep_alive = self.policy.keep_alive
+        if keep_alive is None or self.policy.pin:
+            return None
+        if self.is_resident:
+            return self.now if self.idle_seconds >= keep_alive else None
+        since = self.known.retired_at
+        opening = self.opening
+        is_new = since is not None and opening is not None and since < opening.start - self.lead
+        return None if is_new else since
+
+
+def _lead_seconds(entry: Entry, known: Remembered, config: Config) -> float:
+    """Returns how long before a window its model is fetched: as long as the load takes."""
+    size = entry.file_bytes or entry.size_bytes
+    _, seconds = expected_saving(size, load_seconds=known.load_seconds, requests_per_day=None)
+    return seconds + LEAD_TICKS * config.loop.tick
+
+
+def _server_keep_alive(observation: Observation, config: Config) -> float:
+    said = merge_server(config.settings.server, observation.settings).keep_alive_seconds
+    return SERVER_KEEP_ALIVE_SECONDS if said is None else said
