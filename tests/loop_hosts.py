@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing, SendPreload, SendUnload
 from warmset.core.control.state import State
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.settings import ModelPolicy, Settings, normalise_name
 from warmset.core.twin.clock import Timeline
@@ -33,7 +34,7 @@ def words(models: dict[str, dict], loop: LoopSettings | None = None) -> Config:
     policies = {
         normalise_name(name): ModelPolicy(name=name, **said) for name, said in models.items()
     }
-    return Config(settings=Settings(models=policies), loop=loop or LoopSettings())
+    return Config(settings=Settings(models=policies, loop=loop or LoopSettings()))
 
 
 @dataclass

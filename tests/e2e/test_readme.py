@@ -72,7 +72,9 @@ def test_every_verb_is_told(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["ollama", "budget", "class.NAME", 'model."NAME"'], ids=lambda s: s.split(".")[0]
+    "section",
+    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"'],
+    ids=lambda s: s.split(".")[0],
 )
 def test_every_configuration_key_is_told(section: str) -> None:
     """Every key of budgets.toml stands in the table of keys."""

@@ -16,7 +16,7 @@ from serving_rig import HOST, SLOW
 
 from warmset.adapters.config import load_settings
 from warmset.adapters.journal import Orders, OrdersFile, open_for_reading, state_folder
-from warmset.core.control.config import LoopSettings
+from warmset.cli.commands.serve import with_flags
 from warmset.core.twin.api import Api
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.host import TwinHost
@@ -48,8 +48,9 @@ class Inside:
             self.path.write_text(SMALL)
         self.url = url
         self.order = ServeOrder(
-            load=lambda: load_settings(config=str(self.path), host=self.flag),
-            loop=LoopSettings(tick=0.2),
+            load=lambda: with_flags(
+                load_settings(config=str(self.path), host=self.flag), tick=0.2, on_stop=None
+            ),
             environ=self.environ,
             **order,
         )
@@ -172,8 +173,9 @@ def test_a_load_is_called_off_and_the_state_is_kept(twin: TwinServer, tmp_path: 
 
 
 def test_leases_are_given_back(twin: TwinServer, tmp_path: Path) -> None:
-    """With `--on-stop release` the model stays, with the server's own five minutes."""
-    inside = Inside(tmp_path, twin.url, on_stop="release")
+    """With `on_stop = "release"` the model stays, with the server's own five minutes."""
+    (tmp_path / "config.toml").write_text(f'[policy]\non_stop = "release"\n{SMALL}')
+    inside = Inside(tmp_path, twin.url)
     inside.start()
     # The twin has no GPU, but earlier tests may have given this process a pretended one: then the
     # load is seen to lie in RAM instead of where it was expected.

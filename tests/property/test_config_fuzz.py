@@ -13,7 +13,7 @@ from warmset.errors import ConfigError
 
 WORDS = st.sampled_from(
     "ollama budget class model gpu policy url vram_limit vram_reserve ram_limit priority pin "
-    "context keep_alive num_parallel windows a 0".split()
+    "context keep_alive num_parallel windows tick lease_base back_off_limit manage a 0".split()
 )
 KEYS = WORDS | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 VALUES = (

@@ -22,12 +22,12 @@ from loop_hosts import (
     world,
 )
 
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Cancel, SendPing, SendPreload
 from warmset.core.control.state import state_from_plain, state_to_plain
 from warmset.core.control.step import step
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER
 from warmset.core.twin.sidecar import Sidecar
 from warmset.core.twin.sidecar_view import observe_twin
@@ -368,7 +368,7 @@ def test_a_pin_that_another_pins_memory_keeps_out_is_an_alarm_and_no_fight() -> 
 def test_what_nobody_configured_is_unloaded_only_if_allowed() -> None:
     """The default is to wait; an explicit word lets an idle stranger go for a pin."""
     for may, expected in ((False, []), (True, [MEDIUM])):
-        said = config(LoopSettings(may_unload_unmanaged=may), CODER={"pin": True})
+        said = config(LoopSettings(may_evict_unconfigured=may), CODER={"pin": True})
         spec = with_env("workstation", max_loaded_models=1)
         scene = world(said, spec, starts=False)
         scene.host.use(MEDIUM, 1.0, keep_alive=FOREVER)

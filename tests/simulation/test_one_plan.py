@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from loop_hosts import words
 
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.preview import Preview, find_more, preview
 from warmset.core.control.state import State
 from warmset.core.control.step import step
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.settings import Settings
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.demand import Arrival

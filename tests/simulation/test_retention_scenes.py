@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 from loop_hosts import CODER, EMBED, SMALL, START, World, world
 
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.orders import SendUnload
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.windows import Span, find_spans, parse_window
 
@@ -28,8 +29,8 @@ def said(models: dict[str, dict], *, tick: float = 15.0, **openings: tuple[float
         NAMES[key]: (Span(start=START + since, end=START + until),)
         for key, (since, until) in openings.items()
     }
-    settings = Settings(models=policies)
-    return Config(settings=settings, loop=LoopSettings(tick=tick), openings=spans)
+    settings = Settings(models=policies, loop=LoopSettings(tick=tick))
+    return Config(settings=settings, openings=spans)
 
 
 def unloads(scene: World, name: str) -> list[float]:

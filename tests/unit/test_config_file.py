@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from warmset.adapters.config import find_file, find_zone, load_settings
+from warmset.adapters.config.schema import PolicySection, keys_of
 from warmset.core.model import FOREVER
 from warmset.core.settings import (
     DEFAULT_PRIORITY,
@@ -61,6 +62,7 @@ def test_the_worked_example_loads() -> None:
         key = line.partition(" ")[0]
         sections = {"vram_reserve": "budget", "parallel": "model.a"}
         sections |= {"windows": "class.a", "timezone": "model.a"}
+        sections |= dict.fromkeys(keys_of(PolicySection), "policy")
         section = sections.get(key, "ollama")
         load(f"[{section}]\n{line}")
 
@@ -78,7 +80,14 @@ def test_the_worked_example_shows_every_key() -> None:
     from warmset.adapters.config.schema import BudgetsFile, keys_of, section_at
 
     text = (ROOT / "budgets.toml").read_text(encoding="utf-8")
-    places = [("ollama",), ("budget",), ("budget", "gpu", "*"), ("class", "*"), ("model", "*")]
+    places = [
+        ("ollama",),
+        ("budget",),
+        ("policy",),
+        ("budget", "gpu", "*"),
+        ("class", "*"),
+        ("model", "*"),
+    ]
     keys = [key for place in places for key in keys_of(section_at(place) or BudgetsFile)]
     assert [key for key in keys if f"{key} = " not in text and f"{key}." not in text] == []
 
@@ -184,7 +193,7 @@ def test_every_error_of_a_file_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "key"),
     [
-        ('[policy]\nname = "x"', 1, "policy"),
+        ('[policy]\nname = "x"', 2, "policy.name"),
     ],
 )
 def test_words_of_later_versions_are_refused(text: str, line: int, key: str) -> None:

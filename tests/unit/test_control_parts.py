@@ -10,7 +10,7 @@ import pytest
 from loop_hosts import CODER, START, config, world
 
 from warmset.core.control.actions import Decision, Preload, Renew
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.durations import Bounds, bounds_of_move, raise_base
 from warmset.core.control.executor import begin, hear, stop
@@ -36,6 +36,7 @@ from warmset.core.control.state import (
 )
 from warmset.core.control.step import step
 from warmset.core.control.vanished import early_leavers
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import (
     FOREVER,
     Device,

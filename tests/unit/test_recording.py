@@ -11,7 +11,8 @@ import pytest
 
 from warmset.adapters.journal import Journal, Orders
 from warmset.core.control.actions import Alarm, Decision, Finding, Preload, Severity, Wait
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
+from warmset.core.control.preview import Preview, preview
 from warmset.core.control.state import State
 from warmset.core.model import HostMemory, ModelKey, Observation, Resident, unknown
 from warmset.core.planner.result import Action, ActionKind
@@ -208,9 +209,7 @@ def test_orders_count_before_the_file() -> None:
     orders = Orders(
         pins={"a:1b": False, "b:latest": True}, holds={"c:latest": 110.0}, rests={"a:1b": 90.0}
     )
-    config = Said(settings=settings, loop=LoopSettings(), orders=orders).config(
-        wall=100.0, now=1000.0
-    )
+    config = Said(settings=settings, orders=orders).config(wall=100.0, now=1000.0)
     assert config.settings.models["a:1b"] == replace(policy, pin=False)
     assert config.settings.models["b:latest"].pin
     assert dict(config.holds) == {"c:latest": 1010.0}
@@ -218,20 +217,26 @@ def test_orders_count_before_the_file() -> None:
     assert with_orders(settings, Orders()) is settings
 
 
+def shown(look: Observation, config: Config | None = None, **decided: object) -> Preview:
+    """What a verb shows of a look, with another decision."""
+    real = preview(look, config or Config(), State(), look.at)
+    return replace(real, decision=Decision(at=1.0, **decided))
+
+
 def test_a_saved_plan_comes_back_and_tells_what_moved(tmp_path: Path) -> None:
     """Bytes that wobble do not count; residents, configuration and steps do, each by its name."""
     path = tmp_path / "p.json"
-    plan = plan_of(seen(1.0, row(5)), Config(), Decision(at=1.0))
+    plan = plan_of(shown(seen(1.0, row(5))))
     save_plan(path, plan, made_at=1.0)
     assert load_plan(path) == plan
-    refuse_stale(plan, plan_of(seen(9.0, row(6)), Config(), Decision(at=9.0)))
+    refuse_stale(plan, plan_of(shown(seen(9.0, row(6)))))
     unload = Action(kind=ActionKind.UNLOAD, key=KEY, name="a", reason="x")
-    moved = plan_of(seen(1.0), Config(), Decision(at=1.0, changes=(unload,)))
+    moved = plan_of(shown(seen(1.0), changes=(unload,)))
     with pytest.raises(Refused, match="moved on since the plan was made: what is resident, what w"):
         refuse_stale(plan, moved)
     other = Config(settings=Settings(models={"a:1b": ModelPolicy(name="a:1b", pin=True)}))
     with pytest.raises(Refused, match="the configuration"):
-        refuse_stale(plan, plan_of(seen(1.0, row(5)), other, Decision(at=1.0)))
+        refuse_stale(plan, plan_of(shown(seen(1.0, row(5)), other)))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +259,7 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str | None, words: str
     with pytest.raises(ConfigError, match=words):
         load_plan(path)
     with pytest.raises(ConfigError, match="cannot be written"):
-        save_plan(tmp_path / "x" / "p", plan_of(seen(1.0), Config(), Decision(at=1.0)), made_at=1)
+        save_plan(tmp_path / "x" / "p", plan_of(shown(seen(1.0))), made_at=1)
 
 
 def test_log_lines_are_json_with_constant_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Device, ServerSettings, normalise_name
 from warmset.core.units import GIB
 from warmset.core.windows import Window
@@ -125,6 +126,7 @@ class Settings:
     url: str = DEFAULT_URL
     server: ServerSettings = field(default_factory=ServerSettings)
     budget: Budget = field(default_factory=Budget)
+    loop: LoopSettings = field(default_factory=LoopSettings)
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     classes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # priority
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.control.actions import Decision, Finding, Wait
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Aborted, Cancel, Command, Done, Event, Failed, TimedOut
 from warmset.core.control.preview import Preview, preview
 from warmset.core.control.state import State
 from warmset.core.host.picture import Picture
 from warmset.core.model import Observation
+from warmset.core.settings import Settings
 from warmset.core.units import format_seconds
 from warmset.errors import NotConverged, Refused, Unreachable
 from warmset.ports import ModelServer
@@ -27,12 +28,26 @@ from warmset.shell.record import Recorder
 from warmset.shell.said import Said
 from warmset.shell.wiring import Connection
 
-APPLY_LOOP: Final = LoopSettings(tick=2.0, min_residency=0.0, idle_after=6.0)
-"""An operator who asks for it now needs no protection against haste; users still do: a model
-counts as idle only after some looks without a sign of use. Our choice."""
+TICK_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 6.0
+"""A model counts as idle after some looks without a sign of use. Our choice."""
 
 STUCK_SECONDS: Final = 20.0
 """So long without anything done or dated, and it will not come true by itself. Our choice."""
+
+
+def in_haste(settings: Settings) -> Settings:
+    """Returns the settings of a pass that somebody waits for.
+
+    An operator who asks for it now needs no protection against haste; users still do.
+    """
+    loop = replace(
+        settings.loop,
+        tick=min(settings.loop.tick, TICK_SECONDS),
+        min_residency=0.0,
+        idle_after=min(settings.loop.idle_after, IDLE_SECONDS),
+    )
+    return replace(settings, loop=loop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

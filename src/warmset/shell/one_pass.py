@@ -17,12 +17,12 @@ from warmset.adapters.journal import (
     state_folder,
 )
 from warmset.core.control.actions import Finding
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.state import State, state_from_plain
 from warmset.core.settings import Settings
 from warmset.errors import TraceError
 from warmset.ports import ModelServer
-from warmset.shell.apply import APPLY_LOOP, Pass
+from warmset.shell.apply import Pass, in_haste
 from warmset.shell.lock import Holder, take_lock
 from warmset.shell.record import Recorder
 from warmset.shell.said import Said
@@ -49,7 +49,6 @@ def prepare(
     environ: Mapping[str, str],
     *,
     may_write: bool,
-    loop: LoopSettings = APPLY_LOOP,
     tell: Callable[[Finding], None] = lambda _: None,
 ) -> Iterator[Prepared]:
     """Gives a pass over the host that the settings name.
@@ -58,17 +57,17 @@ def prepare(
         settings: the operator's file.
         environ: names the state folder.
         may_write: takes the lock and keeps a journal; otherwise only `preview` is of use.
-        loop: how eagerly.
         tell: hears each finding.
 
     Raises:
         Refused: another warmset steers this host.
     """
+    settings = in_haste(settings)
     is_twin = settings.url.startswith(TWIN_SCHEME)
     with ExitStack() as stack:
         connection = connect(settings, environ=environ)
         stack.callback(connection.close)
-        said, recorder, state = _words(settings, loop, Orders()), None, State()
+        said, recorder, state = Said(settings=settings, orders=Orders()), None, State()
         if not is_twin:
             folder = state_folder(environ, connection.server.url)
             if may_write:
@@ -80,7 +79,7 @@ def prepare(
                 state, _ = recorder.restore()
             else:
                 state = _read_state(environ, connection.server.url)
-            said = _words(settings, loop, OrdersFile(folder).read())
+            said = Said(settings=settings, orders=OrdersFile(folder).read())
 
         def open_server() -> ModelServer:
             return connection.server
@@ -89,10 +88,6 @@ def prepare(
             connection, said, state=state, recorder=recorder, open_server=open_server, tell=tell
         )
         yield Prepared(work=work, said=said, connection=connection)
-
-
-def _words(settings: Settings, loop: LoopSettings, orders: Orders) -> Said:
-    return Said(settings=settings, loop=loop, orders=orders)
 
 
 def _read_state(environ: Mapping[str, str], url: str) -> State:

@@ -9,7 +9,7 @@ from typing import Final
 
 from warmset.adapters.config import find_zone
 from warmset.adapters.journal import Orders
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import DAY
 from warmset.core.windows import Span, find_spans
@@ -23,7 +23,6 @@ class Said:
     """The operator's words, from all sources."""
 
     settings: Settings
-    loop: LoopSettings
     orders: Orders
 
     def config(self, *, wall: float, now: float) -> Config:
@@ -46,7 +45,6 @@ class Said:
         }
         return Config(
             settings=settings,
-            loop=self.loop,
             holds=MappingProxyType(holds),
             openings=MappingProxyType(openings),
         )

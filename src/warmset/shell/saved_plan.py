@@ -63,7 +63,7 @@ def plan_of(seen: Preview) -> SavedPlan:
             [row.name, row.manifest_digest, row.context] for row in observation.residents or ()
         ),
         "devices": sorted([d.id, d.total_bytes.value] for d in observation.devices),
-        "config": [to_plain(settings), config.loop.manages_all, sorted(config.holds)],
+        "config": [to_plain(settings), sorted(config.holds)],
         "members": sorted([m.key, sorted(m.upper)] for m in decision.members),
         "steps": [[c.kind.value, c.key, c.name] for c in decision.changes],
     }

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Literal
+from typing import Final
 
 from warmset.adapters.journal import Journal, Orders, OrdersFile, make_folder, state_folder
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.loop import Loop
 from warmset.core.control.state import State
 from warmset.core.settings import Settings
@@ -45,18 +44,14 @@ class ServeOrder:
 
     Attributes:
         load: reads the operator's file, environment and flags.
-        loop: how eagerly.
         is_observe: decide and say, write nothing.
         is_once: end after the first decision.
-        on_stop: what becomes of leases at the end.
         environ: names the state folder.
     """
 
     load: Callable[[], Settings]
-    loop: LoopSettings = field(default_factory=LoopSettings)
     is_observe: bool = False
     is_once: bool = False
-    on_stop: Literal["leave", "release"] = "leave"
     log_least: str = "note"
     environ: Mapping[str, str]
 
@@ -103,7 +98,7 @@ class Words:
             if self.orders.trouble and self.orders.trouble != self._told:
                 self._warn("orders_trouble", self.orders.trouble)
             self._told = self.orders.trouble
-        return Said(settings=self._settings, loop=self._order.loop, orders=orders)
+        return Said(settings=self._settings, orders=orders)
 
     def reload(self) -> None:
         """Reads the file again.
@@ -198,7 +193,7 @@ class Service:
         )
         try:
             daemon.run(is_once=self._order.is_once)
-            if self._order.on_stop == "release" and not self._order.is_observe:
+            if loop.config.loop.on_stop == "release" and not self._order.is_observe:
                 self._release(performer, loop)
         finally:
             performer.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmset.adapters.config.document import KeyPath, dotted
 from warmset.adapters.config.sources import Layers, read_layers
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ServerSettings, normalise_name
 from warmset.core.settings import (
     DEFAULT_PRIORITY,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         GpuSection,
         ModelSection,
         OllamaSection,
+        PolicySection,
     )
 
 _GPU_KEY = re.compile(
@@ -60,6 +62,7 @@ def load_settings(
         file = BudgetsFile.model_validate(layers.tree)
     except ValidationError as error:
         raise refuse([*faults_of(error), *faults], layers) from error
+    faults += _limits(file)
     if faults:
         raise refuse(faults, layers)
     return _convert(file, layers)
@@ -86,6 +89,25 @@ def _cross_check(layers: Layers) -> list[Fault]:
             faults.append(Fault(path=("budget", "gpu", key), problem=problem, value={}))
     faults += _twice(("model",), {name: normalise_name(name) for name in models}, layers)
     faults += _twice(("budget", "gpu"), {key: normalise_gpu(key) for key in gpus}, layers)
+    return faults
+
+
+def _limits(file: BudgetsFile) -> list[Fault]:
+    """Returns the bounds of `[policy]` that are below what they bound."""
+    from warmset.adapters.config.report import Fault
+
+    said = file.policy
+    faults = []
+    for key in ("lease_base", "back_off"):
+        limit = f"{key}_limit"
+        lowest, highest = (
+            getattr(LoopSettings(), k) if getattr(said, k) is None else getattr(said, k)
+            for k in (key, limit)
+        )
+        if highest < lowest:
+            path = ("policy", key if getattr(said, limit) is None else limit)
+            problem = f"{limit} ({highest:g} s) is below {key} ({lowest:g} s)"
+            faults.append(Fault(path=path, problem=problem, show_value=False))
     return faults
 
 
@@ -127,6 +149,7 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
             gpus=MappingProxyType(gpus),
             ram_limit_bytes=None if ram_limit is None else int(ram_limit),
         ),
+        loop=_loop(file.policy),
         models=MappingProxyType(models),
         classes=MappingProxyType(classes),
         origins=MappingProxyType(_origins(file, layers)),
@@ -156,6 +179,13 @@ def _policy(name: str, section: ModelSection, file: BudgetsFile) -> ModelPolicy:
         windows=tuple(first("windows") or ()),
         timezone=first("timezone") or file.timezone or "",
     )
+
+
+def _loop(section: PolicySection) -> LoopSettings:
+    """Returns how eagerly the loop may act; what the section does not say has its default."""
+    said = section.model_dump(exclude_none=True)
+    manage = said.pop("manage", "configured")
+    return LoopSettings(manages_all=manage == "all", **said)
 
 
 def _gpu_budget(section: GpuSection, inherited: GpuBudget) -> GpuBudget:

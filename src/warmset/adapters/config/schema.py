@@ -29,13 +29,15 @@ KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_
 """What the server's runner takes. Source: llama.cpp `common/arg.cpp: kv_cache_types`."""
 
 LATER: dict[tuple[str, ...], str] = {
-    ("policy",): "policies other than priority and value",
+    ("policy", "name"): "policies other than priority and value",
+    ("policy", "price_per_gib_hour"): "prices of memory",
 }
 """Words that a later version will understand: refused with that remark, never ignored."""
 
 _SIZE = re.compile(r"(\d{1,15})(\.\d{1,6})?\s*([A-Za-z]*)", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", re.ASCII)
 _MAX_SIZE = 1 << 60
+MAX_SPAN_SECONDS = 366 * 86400.0
 
 
 def _check_size(value: object) -> object:
@@ -90,6 +92,21 @@ def _parse_keep_alive(value: object) -> float:
     return FOREVER if seconds < 0 else seconds
 
 
+def _parse_span(value: object) -> float:
+    """A Go duration or a number of seconds, never negative nor endless."""
+    seconds: float | None = None
+    try:
+        if isinstance(value, str):
+            seconds = parse_go_duration(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = float(value)
+    except DurationError:
+        pass
+    if seconds is None or not 0 <= seconds <= MAX_SPAN_SECONDS:
+        raise ValueError('should be a duration such as "5s", "2m" or "1h30m", up to a year')
+    return seconds
+
+
 def _check_text(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError("should be a text without control characters, and not empty")
@@ -119,6 +136,7 @@ Limit = Annotated[
     Annotated[Share, Tag("share")] | Annotated[Size, Tag("size")], Discriminator(_kind_of_limit)
 ]
 KeepAlive = Annotated[float, BeforeValidator(_parse_keep_alive)]
+Seconds = Annotated[float, BeforeValidator(_parse_span)]
 Text = Annotated[str, AfterValidator(_check_text), Field(strict=True)]
 WindowText = Annotated[Window, BeforeValidator(_parse_window)]
 Windows = Annotated[list[WindowText], Field(strict=True, max_length=64)]
@@ -126,6 +144,7 @@ Zone = Annotated[Text, AfterValidator(_check_zone)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
 Priority = Annotated[int, Field(strict=True, ge=0, le=1000)]
+Times = Annotated[int | None, Field(strict=True, ge=0, le=1000)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -188,12 +207,39 @@ class ModelSection(Section):
     timezone: Zone | None = None
 
 
+class PolicySection(Section):
+    """`[policy]`: how often the loop looks and how eagerly it may act; see `LoopSettings`."""
+
+    manage: Literal["configured", "all"] | None = None
+    tick: Annotated[Seconds | None, Field(ge=0.2, le=300)] = None
+    min_residency: Seconds | None = None
+    idle_after: Seconds | None = None
+    cool_down: Seconds | None = None
+    calm: Seconds | None = None
+    settle: Seconds | None = None
+    pressure: Seconds | None = None
+    lease_base: Annotated[Seconds | None, Field(ge=60)] = None
+    lease_base_limit: Annotated[Seconds | None, Field(ge=60)] = None
+    pings_per_tick: Annotated[int | None, Field(strict=True, ge=1, le=100)] = None
+    fight_window: Annotated[Seconds | None, Field(ge=1)] = None
+    restores_per_window: Annotated[int | None, Field(strict=True, ge=1, le=1000)] = None
+    reasserts_per_window: Times = None
+    reloads_per_window: Times = None
+    back_off: Annotated[Seconds | None, Field(ge=1)] = None
+    back_off_limit: Annotated[Seconds | None, Field(ge=1)] = None
+    load_limit: Annotated[Seconds | None, Field(ge=10)] = None
+    may_evict_unconfigured: Flag | None = None
+    may_overwrite_infinite: Flag | None = None
+    on_stop: Literal["leave", "release"] | None = None
+
+
 class BudgetsFile(Section):
     """The whole file."""
 
     timezone: Zone | None = None
     ollama: OllamaSection = Field(default_factory=OllamaSection)
     budget: BudgetSection = Field(default_factory=BudgetSection)
+    policy: PolicySection = Field(default_factory=PolicySection)
     class_: Annotated[dict[str, ClassSection], Field(alias="class", default_factory=dict)]
     model: dict[str, ModelSection] = Field(default_factory=dict)
 
@@ -207,6 +253,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     (): BudgetsFile,
     ("ollama",): OllamaSection,
     ("budget",): BudgetSection,
+    ("policy",): PolicySection,
     ("budget", "gpu", "*"): GpuSection,
     ("class", "*"): ClassSection,
     ("model", "*"): ModelSection,

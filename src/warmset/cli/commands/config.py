@@ -13,6 +13,7 @@ from warmset.cli.options import OutputOption, new_app, options_of, settings_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
+    from warmset.core.loop_settings import LoopSettings
     from warmset.core.settings import GpuBudget, ModelPolicy, Settings
 
 command = new_app()
@@ -99,10 +100,18 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "budget.ram_limit", settings.budget.ram_limit_bytes
     for name, gpu in settings.budget.gpus.items():  # names are normalised, as they are compared
         yield from _gpu_values(dotted(("budget", "gpu", name)), gpu)
+    yield from _policy_values(settings.loop)
     for name, priority in settings.classes.items():
         yield dotted(("class", name, "priority")), priority
     for policy in settings.models.values():
         yield from _model_values(dotted(("model", policy.name)), policy)
+
+
+def _policy_values(loop: LoopSettings) -> Iterator[tuple[str, object]]:
+    yield "policy.manage", "all" if loop.manages_all else "configured"
+    for field in fields(loop):
+        if field.name != "manages_all":
+            yield f"policy.{field.name}", getattr(loop, field.name)
 
 
 def _gpu_values(prefix: str, gpu: GpuBudget) -> Iterator[tuple[str, object]]:
@@ -129,7 +138,8 @@ def _text(key: str, value: object) -> str:
         return "Ollama decides" if key.startswith("ollama.") else "-"
     if isinstance(value, bool):
         return str(value).lower()
-    if key.endswith(".keep_alive") and isinstance(value, float):
+    is_time = key.startswith("policy.") or key.endswith(".keep_alive")
+    if is_time and isinstance(value, float):
         return "forever" if math.isinf(value) else format_seconds(value)
     if key.endswith(".vram_limit") and isinstance(value, float):
         return f"{value:.0%}"

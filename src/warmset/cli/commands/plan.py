@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,10 +40,9 @@ def command(
 
     options = options_of(ctx)
     if everything and out:
-        raise typer.BadParameter(
-            "`apply` would do something else; name the models in budgets.toml", ctx
-        )
-    seen = _preview(settings_of(ctx), everything=everything)
+        raise typer.BadParameter("`apply` would do something else: set policy.manage", ctx)
+    settings = settings_of(ctx)
+    seen = _preview(manage_all(settings) if everything else settings)
     wish = seen.wish
     if output is Output.NAME:
         emit_names([member.name for member in wish.plan.members])
@@ -65,14 +65,15 @@ def command(
         raise typer.Exit(ExitCode.CHANGES)
 
 
-def _preview(settings: Settings, *, everything: bool) -> Preview:
-    from dataclasses import replace
+def manage_all(settings: Settings) -> Settings:
+    """Returns the settings with every installed model configured."""
+    return replace(settings, loop=replace(settings.loop, manages_all=True))
 
-    from warmset.shell.apply import APPLY_LOOP
+
+def _preview(settings: Settings) -> Preview:
     from warmset.shell.one_pass import prepare
 
-    loop = replace(APPLY_LOOP, manages_all=everything or APPLY_LOOP.manages_all)
-    with prepare(settings, os.environ, may_write=False, loop=loop) as prepared:
+    with prepare(settings, os.environ, may_write=False) as prepared:
         return prepared.work.preview(refuses=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,6 @@ from warmset.cli.options import Options, options_of
 
 if TYPE_CHECKING:
     from warmset.core.settings import Settings
-
-DEFAULT_TICK_SECONDS = 5.0
 
 
 class OnStop(StrEnum):
@@ -33,33 +32,40 @@ def command(
         bool, typer.Option("--observe", help="Decide and say as ever, write nothing.")
     ] = False,
     on_stop: Annotated[
-        OnStop,
+        OnStop | None,
         typer.Option(
             "--on-stop", help="Residents keep their leases, or get the server's own keep-alive."
         ),
-    ] = OnStop.LEAVE,
+    ] = None,
     tick: Annotated[
-        float, typer.Option("--tick", min=0.2, max=300, help="Seconds between two looks.")
-    ] = DEFAULT_TICK_SECONDS,
+        float | None, typer.Option("--tick", min=0.2, max=300, help="Seconds between two looks.")
+    ] = None,
 ) -> None:
     """Keep the warm set resident until SIGTERM or Ctrl-C. Log lines go to stderr.
 
     SIGHUP reads the configuration again, SIGUSR1 writes the state to the log.
     """
-    from warmset.core.control.config import LoopSettings
     from warmset.shell.serve import ServeOrder, serve
 
     options = options_of(ctx)
     order = ServeOrder(
-        load=lambda: load(options),
-        loop=LoopSettings(tick=tick),
+        load=lambda: with_flags(load(options), tick=tick, on_stop=on_stop),
         is_observe=observe or dry_run,
         is_once=dry_run,
-        on_stop=on_stop.value,
         log_least="debug" if options.verbose else "warning" if options.quiet else "note",
         environ=os.environ,
     )
     serve(order)
+
+
+def with_flags(settings: Settings, *, tick: float | None, on_stop: OnStop | None) -> Settings:
+    """Returns the settings in which flags count before the file, also when it is read again."""
+    loop = settings.loop
+    if tick is not None:
+        loop = replace(loop, tick=tick)
+    if on_stop is not None:
+        loop = replace(loop, on_stop=on_stop.value)
+    return replace(settings, loop=loop)
 
 
 def load(options: Options) -> Settings:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.levers import Choice
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restraint import CYCLES, is_fought_over
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, Observation
 from warmset.core.units import format_seconds
 

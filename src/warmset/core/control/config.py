@@ -1,8 +1,4 @@
-"""What the loop is told: the operator's settings, and how eagerly it may act.
-
-Every number here is an operator's choice with a default; none is a fact about a program. Reasons
-stand beside them. All of them err towards doing less.
-"""
+"""What a decision is told: the operator's settings and the orders given since."""
 
 from __future__ import annotations
 
@@ -10,66 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import normalise_name
 from warmset.core.settings import Settings
-from warmset.core.units import HOUR, MINUTE
 from warmset.core.windows import Span
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopSettings:
-    """How often the loop looks and how much it may do.
-
-    Attributes:
-        tick: between two looks.
-        lease_base: the shortest lease; raised above what server and clients use.
-        lease_base_limit: no client's value raises the base beyond this.
-        min_residency: a model stays at least so long before warmset unloads it.
-        idle_after: a model without a sign of use for so long counts as idle.
-        calm: nothing is preloaded for so long after a load of a user, since they come in bursts.
-        settle: how long a model that left without a known cause is taken for a pending load.
-        pressure: other programs must hold the memory for so long before a model yields to them.
-        cool_down: before a model that left or was unloaded is preloaded again; pins excepted.
-        fight_window: the span in which restorations of one model are counted.
-        restores_per_window: restorations of a pin in that span before warmset steps back.
-        reasserts_per_window: leases of a pin that are given back in that span after a client
-            replaced them; a ping costs little, so more than restorations.
-        back_off: the first pause after that, doubled each time, up to `back_off_limit`.
-        reloads_per_window: preloads of models that had been resident before, all together.
-        pings_per_tick: renewals of one tick; each costs two more reads of `/api/ps`.
-        load_limit: an own load that takes longer is given up.
-        manages_all: whether every installed model counts as configured.
-        may_unload_unmanaged: whether models that nobody configured may be unloaded.
-        may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
-
-    Units:
-        Seconds, counts.
-    """
-
-    tick: float = 5.0
-    lease_base: float = 30 * MINUTE
-    lease_base_limit: float = 24 * HOUR
-    min_residency: float = 60.0
-    idle_after: float = 30.0
-    calm: float = 60.0
-    settle: float = 15.0
-    pressure: float = 10.0
-    cool_down: float = 2 * MINUTE
-    fight_window: float = 10 * MINUTE
-    restores_per_window: int = 3
-    reasserts_per_window: int = 12
-    back_off: float = 5 * MINUTE
-    back_off_limit: float = HOUR
-    reloads_per_window: int = 6
-    pings_per_tick: int = 4
-    load_limit: float = 30 * MINUTE
-    manages_all: bool = False
-    may_unload_unmanaged: bool = False
-    may_overwrite_infinite: bool = False
-
-    def __post_init__(self) -> None:
-        assert self.tick > 0, self
-        assert self.lease_base <= self.lease_base_limit, self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +29,17 @@ class Config:
     """
 
     settings: Settings = field(default_factory=Settings)
-    loop: LoopSettings = field(default_factory=LoopSettings)
     holds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     openings: Mapping[str, tuple[Span, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         windowed = {name for name, policy in self.settings.models.items() if policy.windows}
         assert windowed <= set(self.openings), windowed - set(self.openings)
+
+    @property
+    def loop(self) -> LoopSettings:
+        """How often to look and how much may be done."""
+        return self.settings.loop
 
     def is_held(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether a model is held under any of its names."""

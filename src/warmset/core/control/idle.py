@@ -6,8 +6,8 @@ a while without any sign of use, and never at the first look, when there is noth
 
 from __future__ import annotations
 
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.state import State
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey, Observation
 from warmset.core.units import format_seconds
 

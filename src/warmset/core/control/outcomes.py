@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from warmset.core.control.actions import Finding, Preload, Renew, Severity, Unload
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Running, State
 from warmset.core.control.vanished import early_leavers
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.ollama.victim import is_out_of_memory
 from warmset.core.units import format_seconds

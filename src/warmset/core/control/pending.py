@@ -7,8 +7,8 @@ left before its time made room; a model that came was asked for, and such reques
 from __future__ import annotations
 
 from warmset.core.control.actions import Preload
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.state import State
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Observation
 from warmset.core.units import format_seconds
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from warmset.core.control.config import LoopSettings
 from warmset.core.control.state import Remembered, State
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.planner import Candidate
 from warmset.core.units import format_seconds
@@ -113,7 +113,7 @@ def why_not_unload(
     known = state.of(candidate.key)
     if candidate.pin:
         return "pinned: it is not unloaded, not even to place it anew", None
-    if not is_managed and not loop.may_unload_unmanaged:
+    if not is_managed and not loop.may_evict_unconfigured:
         return "nobody configured it: it leaves by itself", None
     if len(known.cycles) >= CYCLES:
         text = f"loaded and unloaded {len(known.cycles)} times: held back against flutter"

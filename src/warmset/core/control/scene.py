@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Observation
 
 

@@ -112,7 +112,6 @@ class Question:
     settings: Settings
     managed: frozenset[ModelKey]
     held: frozenset[ModelKey]
-    may_unload_unmanaged: bool
     load_seconds: Mapping[ModelKey, float]
     busy: frozenset[ModelKey] = frozenset()
     unwanted: Unwanted = EVERYTHING
@@ -193,7 +192,6 @@ def _ask(
         settings=config.settings,
         managed=managed,
         held=frozenset(e.key for e in entries if config.is_held(e.names, now)),
-        may_unload_unmanaged=config.loop.may_unload_unmanaged,
         load_seconds={e.key: load_seconds[e.key] for e in entries if e.key in load_seconds},
     )
 
@@ -221,10 +219,11 @@ def _answer(question: Question) -> Wish:
     words = tuple(_in_the_operators_words(c, question) for c in raw)
     measured = _as_measured(words, observation.located)
     candidates, impossible = without_impossible(host, _favour_residents(measured))
+    may_evict = settings.loop.may_evict_unconfigured
     fixed = frozenset(
         c.key
         for c in candidates
-        if c.is_resident and c.key not in question.managed and not question.may_unload_unmanaged
+        if c.is_resident and c.key not in question.managed and not may_evict
     )
     budgets = full_budgets(observation, settings)
     made, conflict, postponed = plan_pins(host, candidates, budgets, fixed)
