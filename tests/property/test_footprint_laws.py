@@ -19,7 +19,7 @@ def dense_models(draw):
     heads = draw(st.sampled_from((8, 16, 32)))
     window = draw(st.sampled_from((0, 512, 4096)))
     model = {
-        "general.architecture": draw(st.sampled_from(("llama", "qwen3", "gemma3", "gpt-oss"))),
+        "general.architecture": draw(st.sampled_from(("llama", "qwen3", "gemma3", "olmo2"))),
         "block_count": draw(st.integers(1, 48)),
         "embedding_length": heads * 128,
         "feed_forward_length": draw(st.integers(1024, 20000)),

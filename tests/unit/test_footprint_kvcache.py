@@ -365,7 +365,7 @@ def test_a_period_of_zero_slides_every_layer():
 
 def test_smallthinker_sees_everything_in_the_first_of_four():
     """Its period starts with the full layer, so one block alone does not slide."""
-    one = facts("smallthinker", 1, 1024, 8, 8)
+    one = facts("smallthinker", 1, 1024, 8, 8, attention__sliding_window=4096)
     assert cache_mib(one, num_ctx=65536) == 8 * 256 * 2 * 65536 / MIB
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from warmset.errors import FactsError
 
-StateKind = Literal["", "ssm", "rwkv", "shortconv"]
+StateKind = Literal["", "ssm", "rwkv", "shortconv", "kda"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,10 @@ class Scheme:
     sees_first: bool = False  # the first of each period sees everything, not the last
     default_window: int = 0
     needs_pattern: bool = False  # only the file's own pattern tells
+    needs_window: bool = False  # the runtime refuses the file without it
     caching_blocks: int = 0  # later blocks reuse the caches of these; 0: a key tells
     is_encoder: bool = False
+    is_uncached: bool = False  # text diffusion: every pass sees everything afresh
     is_latent: bool = False
     is_indexed: bool = False  # sparse attention with an index of its own in the cache
     state_kind: StateKind = ""
@@ -57,13 +59,14 @@ stablelm qwen qwen2 qwen2moe qwen2vl qwen25vl qwen2.5vl qwen3 qwen3moe qwen3vl q
 phi3 phimoe plamo codeshell orion internlm2 minicpm gemma command-r dbrx olmo olmoe openelm
 arctic deepseek chatglm glm4 glm4moe glm4v bitnet jais jais2 nemotron exaone granite granitemoe
 granite-moe chameleon mistral mistral3 mistral4 mllama deci arcee ernie4_5 ernie4_5-moe
-hunyuan-moe hunyuan-dense hunyuan smollm3 smollm dots1 bailingmoe bailingmoe2 dream llada
-llada-moe seed_oss apertus grovemoe minimax-m2 rnd1 pangu-embedded xverse pixtral llava gigachat
-solar maincoder talkie megrez cogvlm paddleocr
+hunyuan-moe hunyuan-dense hunyuan smollm3 smollm dots1 bailingmoe bailingmoe2
+seed_oss apertus grovemoe minimax-m2 pangu-embedded xverse pixtral llava gigachat
+solar maincoder talkie megrez cogvlm paddleocr deepseek2-ocr deepseekocr glmocr hunyuan_vl hy_v3 t5
 """
+_DIFFUSION: Final = "dream llada llada-moe rnd1"
 _ENCODERS: Final = """
 bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert
-gemma-embedding
+gemma-embedding llama-embed t5encoder
 """
 _STATE_SPACE: Final = Scheme(state_kind="ssm", is_recurrent_only=True)
 _RWKV: Final = Scheme(state_kind="rwkv", is_recurrent_only=True)
@@ -75,45 +78,55 @@ _LATENT: Final = Scheme(is_latent=True)
 SCHEMES: Final = {
     **dict.fromkeys(_DENSE.split(), Scheme()),
     **dict.fromkeys(_ENCODERS.split(), Scheme(is_encoder=True)),
+    **dict.fromkeys(_DIFFUSION.split(), Scheme(is_uncached=True)),
     "gemma2": Scheme(slide_period=2, default_window=4096),
     "gemma3": Scheme(slide_period=6),
-    "gemma3n": Scheme(slide_period=5, caching_blocks=20),
-    "gemma4": Scheme(needs_pattern=True),
-    "cohere2": Scheme(slide_period=4),
+    "gemma3n": Scheme(slide_period=5, caching_blocks=20, needs_window=True),
+    "gemma4": Scheme(needs_pattern=True, needs_window=True),
+    "cohere2": Scheme(slide_period=4, needs_window=True),
+    "cohere2moe": Scheme(needs_pattern=True, sees_first=True, needs_window=True),
     "llama4": Scheme(slide_period=4, default_window=8192),
-    "gpt-oss": Scheme(slide_period=2),
-    "gptoss": Scheme(slide_period=2),
+    **dict.fromkeys(("gpt-oss", "gptoss"), Scheme(slide_period=2, needs_window=True)),
     "olmo2": Scheme(slide_period=4),
     "olmo3": Scheme(slide_period=4),
     "exaone4": Scheme(slide_period=4),
     "exaone-moe": Scheme(slide_period=4),
     "afmoe": Scheme(slide_period=4),
-    "smallthinker": Scheme(slide_period=4, sees_first=True, default_window=4096),
-    "mimo2": Scheme(needs_pattern=True),
-    "step35": Scheme(needs_pattern=True),
+    **dict.fromkeys(("smallthinker", "laguna"), Scheme(slide_period=4, sees_first=True)),
+    "mellum": Scheme(slide_period=4),
+    "plamo3": Scheme(slide_period=8),
+    **dict.fromkeys(("mimo2", "step35"), Scheme(needs_pattern=True, needs_window=True)),
     **dict.fromkeys(("deepseek2", "deepseek3", "minicpm3", "plm", "kimi-k2"), _LATENT),
     **dict.fromkeys(("glm-dsa", "deepseek32"), Scheme(is_latent=True, is_indexed=True)),
     "glm4moelite": _LATENT,
     **dict.fromkeys(("mamba", "mamba2"), _STATE_SPACE),
     **dict.fromkeys(("rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"), _RWKV),
     **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA_NET),
-    **dict.fromkeys(("jamba", "granitehybrid", "granite-hybrid"), _MIXED_SSM),
+    **dict.fromkeys(("jamba", "granitehybrid", "granite-hybrid", "plamo2"), _MIXED_SSM),
     **dict.fromkeys(
-        ("nemotron_h", "nemotron_h_moe"),
+        ("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"),
         Scheme(state_kind="ssm", recurs_without_heads=True, has_plain_blocks=True),
     ),
     **dict.fromkeys(("lfm2", "lfm2moe"), _SHORT_CONV),
+    "kimi-linear": Scheme(state_kind="kda", recurs_without_heads=True, is_latent=True),
     "falcon-h1": Scheme(state_kind="ssm", does_both=True),
 }
 
 
-def scheme_of(architecture: str) -> Scheme:
+def scheme_of(architecture: str, *, pools: bool = False) -> Scheme:
     """Returns how this architecture caches.
+
+    Args:
+        architecture: its name.
+        pools: whether the file pools its output into one embedding.
+
+    Source:
+        Ollama v0.33 `llama/compat`: a pooling gemma3 is loaded as gemma-embedding.
 
     Raises:
         FactsError: an architecture whose cache we do not know.
     """
-    scheme = SCHEMES.get(architecture)
+    scheme = SCHEMES.get("gemma-embedding" if pools and architecture == "gemma3" else architecture)
     if scheme is None:
         raise FactsError(
             f"general.architecture {architecture[:60]!r} is unknown: its cache cannot be foretold",
@@ -140,7 +153,7 @@ def sliding_layers(
         return (False,) * blocks
     if isinstance(pattern, tuple) and pattern:
         return tuple(bool(pattern[block % len(pattern)]) for block in range(blocks))
-    if scheme.needs_pattern:
+    if scheme.needs_pattern and not isinstance(pattern, int):
         raise FactsError(
             "attention.sliding_window_pattern is missing: which blocks slide is not known",
             hint="fetch the verbose form of /api/show, or read the GGUF file",

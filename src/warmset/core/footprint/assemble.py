@@ -72,10 +72,11 @@ def _gpus_touched(request: Request, split: Split) -> int:
 
 def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare:
     is_output = gpu == max(split.output_gpu, 0)
-    graph = parts.graph.output if is_output else parts.graph.inner
-    compute = graph + parts.staging
+    graph, widest = parts.graph, parts.graph_upper
+    compute = (graph.output if is_output else graph.inner) + parts.staging
     if is_output:
         compute += parts.draft_graph + parts.slot_graph
+    spread = widest.output - graph.output if is_output else widest.inner - graph.inner
     weights = None if split.weights is None else split.weights[gpu]
     graph_upper = 0
     if gpu == 0 and split.gpu_layers:
@@ -83,7 +84,7 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
         graph_upper = PROJECTOR_GRAPH_BYTES if extras.has_projector else 0
     overhead = CONTEXT_BYTES + parts.unpack
     exact = split.kv[gpu] + split.state[gpu]
-    compute_upper = int(COMPUTE_UPPER_RATIO * compute)
+    compute_upper = int(COMPUTE_UPPER_RATIO * (compute + spread))
     if is_output and parts.draft_graph:
         compute_upper += max(DRAFT_UPPER_BYTES - parts.draft_graph, 0)
     point = upper = None

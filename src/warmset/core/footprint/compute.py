@@ -24,10 +24,12 @@ PIPELINE_COPIES: Final = 4
 _WIDEST_VOCABULARY: Final = 262144
 _WIDEST_FEED_FORWARD: Final = 4
 _USUAL_EXPERTS_USED: Final = 8
-"""Stand-ins where a file hides them: the widest vocabulary in use, and ff = 4 * embedding."""
-_FORK_UNPACK: Final = 1.25
-"""ik_llama.cpp with `-mla 3` unpacks the latent cache of the whole context, plus a quarter for
-the slice in work. Source: ikawrakow/ik_llama.cpp#450 and #455 (3.1 to 3.6 GiB at 32768)."""
+_USUAL_EXPERT_SHARE: Final = 3 / 8
+"""Stand-ins where a file hides them: the widest vocabulary in use, ff = 4 * embedding, eight
+experts of 3/8 of the embedding (Qwen3 MoE: 768 of 2048, 1536 of 4096; DeepSeek V3: 2048 of 7168).
+The bound takes experts as wide as the embedding, as those of gpt-oss are."""
+_FORK_SLICE_BYTES: Final = 512 << 20
+"""What ik_llama.cpp unpacks of a latent cache at a time. Source: `-amb 512` of its own guides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,9 @@ class Graph:
     phase: str
 
 
-def estimate_graph(shape: Shape, engine: Engine, load: Load, *, copies: int = 1) -> Graph:
+def estimate_graph(
+    shape: Shape, engine: Engine, load: Load, *, copies: int = 1, widest: bool = False
+) -> Graph:
     """Returns the scratch of a device with the output matrix, of others, and of the host.
 
     Args:
@@ -64,6 +68,7 @@ def estimate_graph(shape: Shape, engine: Engine, load: Load, *, copies: int = 1)
         engine: the runtime generation.
         load: context, batch, slots.
         copies: input copies; `PIPELINE_COPIES` where several GPUs hold all layers.
+        widest: for a bound, take the widest where the file hides a width.
 
     Formula:
         max(logits, attention, feed-forward), each with the masks alive at that time
@@ -78,11 +83,11 @@ def estimate_graph(shape: Shape, engine: Engine, load: Load, *, copies: int = 1)
     extra = (copies - 1) * (inputs + row * shape.embedding)
     attention = inputs + kept + row * _attention_rows(shape, load)
     lives_on = inputs if not load.flash or engine.era is Era.LEAN else kept
-    feed_forward = lives_on + row * feed_forward_rows(shape)
+    feed_forward = lives_on + row * feed_forward_rows(shape, widest=widest)
     state = lives_on + row * (2 * shape.conv_channels + 3 * shape.inner + 2 * shape.embedding)
     inner = max(attention, feed_forward, state if shape.inner else 0)
     if load.is_latent and engine.is_fork:
-        inner = max(inner, _fork_latent(shape, load))
+        inner = max(inner, _fork_latent(shape, load, inputs + kept, is_sliced=not widest))
     logits = _logits(shape, engine, load)
     if load.flash and engine.era is Era.DENSE and not engine.is_fork:
         logits += kept  # early builds did not reuse the copy for the logits
@@ -119,8 +124,12 @@ def _attention_rows(shape: Shape, load: Load) -> int:
     return rows if load.flash else rows + shape.heads * load.cells.mask_full
 
 
-def feed_forward_rows(shape: Shape) -> int:
+def feed_forward_rows(shape: Shape, *, widest: bool = False) -> int:
     """Returns the rows alive in the feed-forward block: gate, up, their product, residuals.
+
+    Args:
+        shape: the model.
+        widest: take the widest experts there are where the file hides their width.
 
     Formula:
         3 * ff + 2 * embedding; for experts used * (3 * expert ff + 2 * embedding) + the same rest.
@@ -131,7 +140,8 @@ def feed_forward_rows(shape: Shape) -> int:
         width = shape.feed_forward or _WIDEST_FEED_FORWARD * shape.embedding
         return 3 * width + residual
     used = shape.experts_used or _USUAL_EXPERTS_USED
-    expert = shape.expert_feed_forward or shape.embedding
+    share = 1 if widest else _USUAL_EXPERT_SHARE
+    expert = shape.expert_feed_forward or int(shape.embedding * share)
     dense = 3 * (shape.feed_forward or 0) if shape.latent else 0  # leading blocks are dense
     return max(used * (3 * expert + 2 * shape.embedding), dense) + residual
 
@@ -164,6 +174,33 @@ def slot_logits(shape: Shape, engine: Engine, load: Load) -> int:
     return _F32 * load.batch * (shape.vocabulary or _WIDEST_VOCABULARY) * (load.slots - 1)
 
 
-def _fork_latent(shape: Shape, load: Load) -> int:
-    unpacked = 2 * load.cells.full * shape.heads * (2 * shape.head_length - 64)
-    return int(_FORK_UNPACK * unpacked) + _F32 * load.batch * 16 * shape.embedding
+def has_guesses(shape: Shape, engine: Engine, load: Load) -> bool:
+    """Returns whether `estimate_graph` says more with `widest`: something is not told."""
+    return "expert_feed_forward_length" in shape.missing or (load.is_latent and engine.is_fork)
+
+
+def _fork_latent(shape: Shape, load: Load, mask_bytes: int, *, is_sliced: bool) -> int:
+    """Returns what prefill holds while ik_llama.cpp unpacks a latent cache (`-mla 2` and 3).
+
+    Keys and values of all heads in f16, the f32 slice in work with its keys once more, queries
+    before and after they are rotated, the output, and the masks.
+
+    Source:
+        ik_llama.cpp `src/graphs/build_deepseek2.cpp`, branch for prompts: `kv_f32`, `k_nope`,
+        `v`, `k`; the heads are cut into the fewest equal slices that fit `-amb`.
+    """
+    assert shape.latent is not None
+    cells, heads = load.cells.full, shape.heads
+    rope = shape.latent.row - shape.latent.rank
+    plain = max(shape.head_length - rope, 0)  # keys without their rotated part, and values
+    whole = _F32 * cells * heads * 2 * plain
+    slices = 1
+    if is_sliced:
+        equal = (n for n in range(1, heads) if heads % n == 0)
+        slices = next((n for n in equal if whole <= n * _FORK_SLICE_BYTES), heads)
+    slice_bytes = whole // slices
+    if slices > 1:
+        slice_bytes += _F16 * cells * (heads // slices) * plain
+    unpacked = _F16 * cells * heads * (shape.head_length + plain)
+    rows = heads * (2 * shape.head_length + plain)
+    return unpacked + slice_bytes + mask_bytes + _F32 * load.batch * rows

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
-from warmset.core.model import Facts, FactValue
+from warmset.core.model import Facts
 from warmset.errors import FactsError
 
 MAX_BLOCKS: Final = 1024
@@ -34,6 +35,7 @@ _LIMITS: Final[Mapping[str, int]] = {
     "ssm.state_size": 1 << 16,
     "ssm.group_count": 1 << 16,
     "ssm.conv_kernel": 1 << 12,
+    "kda.head_dim": 1 << 12,
 }
 _ARRAYS: Final = frozenset(
     {
@@ -75,6 +77,7 @@ KEYS: Final = (
     "ssm.inner_size",
     "shortconv.l_cache",
     "wkv.head_size",
+    "kda.head_dim",
     "token_shift_count",
 )
 
@@ -92,34 +95,44 @@ def read_values(facts: Facts, architecture: str) -> tuple[Value, ...]:
     Raises:
         FactsError: a value that no model can have.
     """
-    values: list[Value] = []
-    for key, full in zip(KEYS, _prefixed(architecture), strict=True):
-        raw = facts.get(full)
-        if raw is None:
-            raw = facts.get(key)
-            if raw is None:
-                absent = key not in facts and full not in facts
-                values.append(None if absent or key not in _ARRAYS else _NOT_SENT)
-                continue
-        if type(raw) is int and 0 <= raw <= _LIMITS.get(key, _LIMIT):
-            values.append(raw)
-        else:
-            values.append(_checked(key, raw))
+    raws = tuple(map(facts.get, _names(architecture), repeat(_ABSENT)))
+    kinds = tuple(map(type, raws))
+    # equal numbers of other types are other values: True is no 1. Arrays hide the types inside.
+    check = _check_all.__wrapped__ if tuple in kinds or list in kinds else _check_all
+    values = check(raws, kinds)
     if values[_VOCABULARY] is None:
         tokens = facts.get("tokenizer.ggml.tokens")
         if isinstance(tokens, tuple | list):
-            values[_VOCABULARY] = min(len(tokens), _LIMITS["vocab_size"])
-    return tuple(values)
+            count = min(len(tokens), _LIMITS["vocab_size"])
+            return (*values[:_VOCABULARY], count, *values[_VOCABULARY + 1 :])
+    return values
 
 
+_ABSENT: Final = object()
 _NOT_SENT: Final = ()
 """Marks an array key whose value was withheld, as `/api/show` does without `verbose`."""
 _VOCABULARY: Final = KEYS.index("vocab_size")
 
 
 @lru_cache(maxsize=256)
-def _prefixed(architecture: str) -> tuple[str, ...]:
-    return tuple(f"{architecture}.{key}" for key in KEYS)
+def _names(architecture: str) -> tuple[str, ...]:
+    """Returns the keys with their prefix, then without it."""
+    return (*(f"{architecture}.{key}" for key in KEYS), *KEYS)
+
+
+@lru_cache(maxsize=512)
+def _check_all(raws: tuple[object, ...], _kinds: tuple[type, ...]) -> tuple[Value, ...]:
+    values: list[Value] = []
+    for key, full, plain in zip(KEYS, raws, raws[len(KEYS) :], strict=False):
+        raw = plain if full is None or full is _ABSENT else full
+        if raw is None or raw is _ABSENT:
+            is_absent = full is plain is _ABSENT
+            values.append(None if is_absent or key not in _ARRAYS else _NOT_SENT)
+        elif type(raw) is int and 0 <= raw <= _LIMITS.get(key, _LIMIT):
+            values.append(raw)
+        else:
+            values.append(_checked(key, raw))
+    return tuple(values)
 
 
 def missing_fact(key: str, why: str = "is missing") -> FactsError:
@@ -131,7 +144,7 @@ def missing_fact(key: str, why: str = "is missing") -> FactsError:
     )
 
 
-def _checked(key: str, raw: FactValue) -> Value:
+def _checked(key: str, raw: object) -> Value:
     if isinstance(raw, tuple | list):
         if key not in _ARRAYS or len(raw) > 2 * MAX_BLOCKS:
             raise missing_fact(key, f"is an array of {len(raw)}, which no model has")

@@ -130,7 +130,7 @@ def keeps_windows(shape: Shape, engine: Engine) -> bool:
 
 def keeps_cache(shape: Shape, engine: Engine) -> bool:
     """Returns whether this runtime caches at all: encoders stopped in the summer of 2025."""
-    return not (shape.is_encoder and engine.era is not Era.DENSE)
+    return not shape.scheme.is_uncached and not (shape.is_encoder and engine.era is not Era.DENSE)
 
 
 def is_latent_cache(
@@ -175,9 +175,10 @@ class RowSums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachingLayers:
-    """The layers of a load, next-token blocks last, with their sums."""
+    """The layers of a load, next-token blocks last, with their kinds and sums."""
 
     layers: tuple[LayerCache, ...]
+    kinds: frozenset[LayerCache]
     rows: RowSums
 
 
@@ -196,14 +197,17 @@ def caching_layers(
     """
     layers, ahead = shape.layers, shape.drafts
     if is_latent and shape.latent is not None:
-        rows = tuple(shape.latent.row + index for index in shape.latent.index_rows)
         values = shape.latent.rank if has_latent_values else 0
-        every = tuple(LayerCache(key=row, value=values) for row in rows)
+        rows = (shape.latent.row + index for index in shape.latent.index_rows)
+        every = tuple(
+            LayerCache(key=row, value=values, state=layer.state) if layer.key else layer
+            for layer, row in zip(layers + ahead, rows, strict=True)
+        )
         layers, ahead = every[: len(layers)], every[len(layers) :]
     if not is_cached:
-        layers = (LayerCache(),) * len(layers)
+        layers, ahead = (LayerCache(),) * len(layers), (LayerCache(),) * len(ahead)
     every = layers + (ahead if drafts else (LayerCache(),) * len(ahead))
-    return CachingLayers(layers=every, rows=_sum_rows(every))
+    return CachingLayers(layers=every, kinds=frozenset(every), rows=_sum_rows(every))
 
 
 def _sum_rows(layers: tuple[LayerCache, ...]) -> RowSums:

@@ -9,6 +9,7 @@ from warmset.core.footprint.compute import (
     Graph,
     Load,
     estimate_graph,
+    has_guesses,
     slot_logits,
 )
 from warmset.core.footprint.kvcache import (
@@ -63,6 +64,7 @@ class Parts:
     totals: Totals
     split: Split
     graph: Graph
+    graph_upper: Graph  # with the widest of what is not told
     draft_graph: int
     slot_graph: int
     staging: int
@@ -116,7 +118,10 @@ def measure(
         and (gpu_layers is None or gpu_layers >= entries)
         and not has_experts_in_ram(shape, weights)
     )
-    graph = estimate_graph(shape, engine, load, copies=PIPELINE_COPIES if is_pipeline else 1)
+    copies = PIPELINE_COPIES if is_pipeline else 1
+    graph = upper = estimate_graph(shape, engine, load, copies=copies)
+    if has_guesses(shape, engine, load):
+        upper = estimate_graph(shape, engine, load, copies=copies, widest=True)
     inferred = False
     if gpu_layers is None:
         gpu_layers, inferred = _choose_gpu_layers(shape, request, weights, totals, graph)
@@ -125,10 +130,11 @@ def measure(
         totals=totals,
         split=split,
         graph=graph,
+        graph_upper=upper,
         draft_graph=graph.output if drafts and shape.drafts else 0,
         slot_graph=slot_logits(shape, engine, load),
         staging=stage_bytes(shape, engine, weights, split, batch=request.batch, entries=entries),
-        unpack=unpack_bytes(shape, request.types, cells, flash=request.flash),
+        unpack=unpack_bytes(caching.kinds, request.types, cells, flash=request.flash),
         is_split_inferred=inferred,
     )
 

@@ -6,11 +6,11 @@ It depends on the GPU, the driver and how kernels load, hardly on the model. The
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable
 from typing import Final
 
 from warmset.core.footprint.kvcache import CACHE_TYPE_BYTES_PER_32, CacheTypes, Cells
-from warmset.core.footprint.shape import LayerCache, Shape
+from warmset.core.footprint.shape import LayerCache
 from warmset.core.units import GIB, MIB
 
 CONTEXT_BYTES: Final = 300 * MIB
@@ -29,7 +29,9 @@ _HALF: Final = CACHE_TYPE_BYTES_PER_32["f16"]
 _F16: Final = 2
 
 
-def unpack_bytes(shape: Shape, types: CacheTypes, cells: Cells, *, flash: bool) -> int:
+def unpack_bytes(
+    kinds: Iterable[LayerCache], types: CacheTypes, cells: Cells, *, flash: bool
+) -> int:
     """Returns the f16 copy of one layer's quantised cache, which flash attention makes.
 
     It comes from the driver's pool, not from the compute buffer, once prompts get long.
@@ -43,13 +45,8 @@ def unpack_bytes(shape: Shape, types: CacheTypes, cells: Cells, *, flash: bool) 
     if not flash or min(types.key, types.value) >= _HALF:
         return 0
     widest = 0
-    for layer in _kinds(shape):
+    for layer in kinds:
         row = (layer.key if types.key < _HALF else 0) + (layer.value if types.value < _HALF else 0)
         count = cells.mask_window if layer.slides else cells.mask_full
         widest = max(widest, _F16 * count * row)
     return widest
-
-
-@lru_cache(maxsize=512)
-def _kinds(shape: Shape) -> frozenset[LayerCache]:
-    return frozenset(shape.layers)

@@ -88,7 +88,8 @@ def read_shape(facts: Facts) -> Shape:
     architecture = facts.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise missing_fact("general.architecture")
-    scheme = scheme_of(architecture)
+    pools = any(key in facts for key in ("pooling_type", f"{architecture}.pooling_type"))
+    scheme = scheme_of(architecture, pools=pools)
     return _shape(architecture, scheme, read_values(facts, architecture))
 
 
@@ -188,6 +189,8 @@ def _layers(
 
 def _window(found: Found, scheme: Scheme) -> int:
     given = found.optional("attention.sliding_window")
+    if given is None and scheme.needs_window:
+        raise missing_fact("attention.sliding_window")
     return scheme.default_window if given is None else given
 
 
@@ -226,6 +229,11 @@ def _state(found: Found, scheme: Scheme, embedding: int) -> int:
         return embedding * (shifts + found.required("wkv.head_size"))
     if scheme.state_kind == "shortconv":
         return embedding * (found.required("shortconv.l_cache") - 1)
+    if scheme.state_kind == "kda":
+        # delta attention: a convolution each for queries, keys and values, and a square state
+        head, rows = found.required("kda.head_dim"), found.required("ssm.conv_kernel") - 1
+        heads = found.widest("attention.head_count") or 0
+        return heads * head * (3 * rows + head)
     inner, state = found.required("ssm.inner_size"), found.required("ssm.state_size")
     groups = found.optional("ssm.group_count")
     if groups is None:
