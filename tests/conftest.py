@@ -1,6 +1,8 @@
 """What every test runs under: no variable of the developer's shell, and reproducible examples."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +12,11 @@ settings.register_profile(
 )
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("WARMSET_HYPOTHESIS", "ci"))
+
+DEBIAN = Path(sys.prefix) / "debian/usr/bin"
+"""Where `scripts/install tests` unpacks programs that the system lacks."""
+
+os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{DEBIAN}"
 
 FOREIGN = ("OLLAMA_", "WARMSET_", "XDG_")
 SWITCHES = ("NO_COLOR", "FORCE_COLOR", "CONFIGURATION_DIRECTORY", "CUDA_VISIBLE_DEVICES")

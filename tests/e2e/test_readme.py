@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from warmset.adapters.config.schema import keys_of, section_at
+from warmset.adapters.metrics import FAMILIES
 from warmset.cli.app import VERBS
 from warmset.cli.exits import ExitCode
 from warmset.core.twin.demand import PATTERNS
@@ -73,7 +74,7 @@ def test_every_verb_is_told(verb: str) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"'],
+    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"', "serve"],
     ids=lambda s: s.split(".")[0],
 )
 def test_every_configuration_key_is_told(section: str) -> None:
@@ -84,6 +85,13 @@ def test_every_configuration_key_is_told(section: str) -> None:
     table = README[README.index("## Configuration") :]
     for key in keys_of(form):
         assert re.search(rf"\b{key}\b", table), key
+
+
+@pytest.mark.parametrize("family", [family.full_name for family in FAMILIES])
+def test_every_metric_is_told(family: str) -> None:
+    """Every metric stands in the table of metrics, by its whole name."""
+    table = README[README.index("## Metrics") : README.index("## Exit codes")]
+    assert f"`{family}`" in table
 
 
 def test_every_exit_code_host_and_pattern_is_told() -> None:

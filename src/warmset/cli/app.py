@@ -53,6 +53,7 @@ VERBS = (
     Verb("evict", "Unload a model that is idle.", "evict"),
     Verb("explain", "Tell why a model is resident or not.", "explain"),
     Verb("history", "Show what was done and seen on this host.", "history"),
+    Verb("metrics", "Print the metrics of this host once, in Prometheus' format.", "metrics"),
     Verb("init", "Write a first budgets.toml from what the host has.", "init"),
     Verb("demo", "Show what ranked keep-alives change, on a pretended host.", "demo"),
     Verb("twin", "Serve a pretended Ollama host on loopback.", "twin"),

@@ -115,6 +115,33 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where `warmset serve` answers `/metrics`, `/healthz` and `/readyz`."""
+
+    host: str = "127.0.0.1"
+    port: int = 11436
+    """Next to Ollama's 11434 and the twin's 11435. Our choice."""
+
+    @property
+    def address(self) -> str:
+        """The address as people write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How the daemon shows itself.
+
+    Attributes:
+        listen: `None`: nowhere.
+        allow_remote: whether `listen` may be an address that other machines reach.
+    """
+
+    listen: Listen | None = Listen()
+    allow_remote: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the operator said, and where each word came from.
 
@@ -129,6 +156,7 @@ class Settings:
     loop: LoopSettings = field(default_factory=LoopSettings)
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     classes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # priority
+    serve: ServeSettings = field(default_factory=ServeSettings)
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     path: str = ""  # the file, if there was one
 

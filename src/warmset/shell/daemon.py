@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from warmset.core.control.actions import Action, Finding, Severity, Wait
+from warmset.core.control.actions import Action, Decision, Finding, Severity, Wait
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Aborted, Cancel, Command, Done, Failed, Started, TimedOut
 from warmset.core.control.state import state_to_plain
@@ -28,6 +29,7 @@ from warmset.shell.perform import Performer, SteadyClock, Worker
 from warmset.shell.record import Recorder, digest_of
 from warmset.shell.said import Said
 from warmset.shell.signals import Word
+from warmset.shell.telemetry.listening import Listener, Step
 from warmset.shell.wiring import Connection
 
 PATIENCE_SECONDS: Final = 0.7
@@ -58,11 +60,13 @@ class Outside:
         said: returns the operator's words as they stand now.
         reload: reads the file again.
         recorder: `None` for a loop that writes nothing.
+        listeners: hear of every step.
     """
 
     said: Callable[[], Said]
     reload: Callable[[], None]
     recorder: Recorder | None
+    listeners: tuple[Listener, ...] = ()
 
 
 class Daemon:
@@ -101,6 +105,7 @@ class Daemon:
         self._clock = clock
         self._picture: Picture | None = None
         self._is_looking = False
+        self._look_began = 0.0
         self._is_deciding = False
         self._heard = 0  # events since the look began that changed something
         self._said_last = ""
@@ -167,6 +172,7 @@ class Daemon:
 
     def _begin_look(self) -> None:
         self._is_looking = True
+        self._look_began = self._connection.clock.monotonic()
         self._heard = 0
         if self._worker is None:
             self._look()
@@ -215,6 +221,7 @@ class Daemon:
             recorder.decision(looked.observation, config, before, decision)
             recorder.state(self._loop.state, looked.observation.at)
             self._tell_journal(recorder)
+        self._inform(looked.observation, config, decision)
         self._send(commands)
 
     def _send(self, commands: Sequence[Command]) -> None:
@@ -271,8 +278,24 @@ class Daemon:
 
     def _tell(self, findings: Sequence[Finding]) -> None:
         self._tell_findings(findings)
+        if findings:
+            for listener in self._outside.listeners:
+                listener.heard(findings)
         if findings and self._outside.recorder is not None:
             self._outside.recorder.findings(findings, self._connection.clock.now())
+
+    def _inform(self, observation: Observation, config: Config, decision: Decision) -> None:
+        step = Step(
+            observation=observation,
+            picture=self._picture,
+            config=config,
+            state=self._loop.state,
+            decision=decision,
+            planned=self._loop.planned,
+            seconds=self._connection.clock.monotonic() - self._look_began,
+        )
+        for listener in self._outside.listeners:
+            listener.stepped(step)
 
     def _tell_findings(self, findings: Sequence[Finding]) -> None:
         for finding in findings:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from warmset.core.footprint import estimate_footprint
+from warmset.core.footprint import Footprint, estimate_footprint
 from warmset.core.host.attribution import Share
 from warmset.core.host.observed import observe_by_device
+from warmset.core.host.picture import Picture
 from warmset.core.host.runners import Phase, Runner
-from warmset.core.model import Entry, ModelKey, Resident
+from warmset.core.model import Entry, ModelKey, Observation, Resident
 from warmset.errors import FactsError
 from warmset.shell.observe import Seen
 
@@ -36,10 +37,18 @@ def _name_key(key: ModelKey | None, seen: Seen) -> str | None:
 
 def estimate_resident(resident: Resident, entry: Entry | None, seen: Seen) -> int | None:
     """Returns the estimated VRAM of a resident in its present shape, if it can be told."""
+    found = footprint_of(resident, entry, seen.observation, seen.picture)
+    return None if found is None else found.vram_bytes
+
+
+def footprint_of(
+    resident: Resident, entry: Entry | None, observation: Observation, picture: Picture
+) -> Footprint | None:
+    """Returns the estimated footprint of a resident in its present shape, if it can be told."""
     if entry is None or resident.context is None or not entry.facts:
         return None
-    settings = seen.observation.settings
-    gpus = max(1, len(observe_by_device(seen.picture, resident)))
+    settings = observation.settings
+    gpus = max(1, len(observe_by_device(picture, resident)))
     try:
         return estimate_footprint(
             entry.facts,
@@ -51,6 +60,6 @@ def estimate_resident(resident: Resident, entry: Entry | None, seen: Seen) -> in
             file_bytes=entry.file_bytes,
             projector_bytes=entry.projector_bytes,
             adapter_bytes=entry.adapter_bytes,
-        ).vram_bytes
+        )
     except FactsError:
         return None

@@ -33,6 +33,7 @@ class Holder:
     since: float
     verb: str
     config: str = ""  # the file it reads
+    url: str = ""  # where it answers `/metrics`
 
     def describe(self) -> str:
         """Returns who, what and since when, for people."""
@@ -148,6 +149,7 @@ def _read(handle: int) -> Holder:
             since=float(plain["since"]),
             verb=str(plain["verb"]),
             config=str(plain.get("config", "")),
+            url=str(plain.get("url", "")),
         )
     except (ValueError, KeyError, TypeError):
         return Holder(pid=0, since=time.time(), verb="serve")

@@ -91,13 +91,23 @@ def _processes(host: TwinHost) -> ProcessView:
     models = {runner.pid: runner.model for runner in host.scheduler.loaded.values()}
     outside = {r.pid: r.total_bytes - r.vram_bytes for r in host.scheduler.loaded.values()}
     loading = host.scheduler.loading
+    since = {runner.pid: runner.started_at for runner in host.scheduler.loaded.values()}
     found = [
         _process(SERVER_PID, "ollama", Command(role=Role.SERVER, program="ollama"), parent_pid=0),
         _process(FOREIGN_PID, "other programs", Command(role=Role.FOREIGN, program="")),
     ]
     for pid in {*models, *host.cards.holders}:
         model = models.get(pid, loading.model if loading is not None else None)
-        found.append(_process(pid, "llama-server", _command(model), ram_bytes=outside.get(pid)))
+        began = since.get(pid, host.scheduler.loading_since)
+        found.append(
+            _process(
+                pid,
+                "llama-server",
+                _command(model),
+                started_at=began,
+                ram_bytes=outside.get(pid),
+            )
+        )
     return ProcessView(processes={one.pid: one for one in found}, pid_space=PidSpace.HOST)
 
 
@@ -117,6 +127,7 @@ def _process(
     command: Command,
     *,
     parent_pid: int = SERVER_PID,
+    started_at: float | None = None,
     ram_bytes: int | None = None,
 ) -> ProcessFacts:
     """A twin's RAM is taken for good: it has no page cache."""
@@ -126,7 +137,7 @@ def _process(
         parent_pid=parent_pid,
         name=name,
         command=command,
-        started_at=float(pid),
+        started_at=float(pid) if started_at is None else started_at,
         resident_bytes=held,
         anonymous_bytes=held,
     )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -26,6 +26,8 @@ from warmset.shell.record import Recorder
 from warmset.shell.release import release
 from warmset.shell.said import Said
 from warmset.shell.signals import signals_to
+from warmset.shell.telemetry.telling import Telling
+from warmset.shell.telemetry.web import check_listen
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
 
 SUCCESSOR_SECONDS: Final = 3.0
@@ -61,9 +63,11 @@ def serve(order: ServeOrder) -> None:
 
     Raises:
         Refused: another warmset steers this host.
-        ConfigError: the file is wrong at the start, or the state folder cannot be used.
+        ConfigError: the file is wrong at the start, the state folder cannot be used, or the
+            address to listen on.
     """
     settings = order.load()
+    check_listen(settings)
     with ExitStack() as stack:
         connection = connect(settings, environ=order.environ)
         stack.callback(connection.close)
@@ -130,6 +134,7 @@ class Service:
         self._connection = connection
         self._words = Words(order, settings, connection, self._warn)
         self._log = EventLog(connection.clock.now, least=order.log_least)
+        self._telling = Telling(connection.clock, self._log, order.environ)
         self._clock = SteadyClock(connection.clock)
         self._recorder: Recorder | None = None
         self._is_twin = settings.url.startswith(TWIN_SCHEME)
@@ -146,6 +151,7 @@ class Service:
         Who only observes leaves no trace, and a twin inside this process has no past.
         """
         if self._order.is_observe or self._is_twin:
+            self._show(stack)
             return State()
         folder = make_folder(state_folder(self._order.environ, self._connection.server.url))
         holder = Holder(
@@ -156,6 +162,8 @@ class Service:
         )
         lock = take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS, may_wait=self._inbox.empty)
         stack.enter_context(lock)
+        self._show(stack)  # not before: a predecessor answers until it gives the lock back
+        lock.tell(replace(holder, url=self._telling.url))
         journal = Journal(folder)
         stack.callback(journal.close)
         self._recorder = Recorder(journal)
@@ -173,6 +181,12 @@ class Service:
         self._event("started", f"warmset serve, process {holder.pid}")
         return state
 
+    def _show(self, stack: ExitStack) -> None:
+        """Begins to answer; who decides once has nothing to answer."""
+        if not self._order.is_once:
+            stack.callback(self._telling.stop)
+            self._telling.start(self._settings)
+
     def run(self, state: State) -> None:
         """Runs the daemon until it is told to stop."""
         inbox = self._inbox
@@ -184,7 +198,10 @@ class Service:
             performer=performer,
             loop=loop,
             outside=Outside(
-                said=self._words.said, reload=self._words.reload, recorder=self._recorder
+                said=self._words.said,
+                reload=self._reload,
+                recorder=self._recorder,
+                listeners=self._telling.listeners,
             ),
             log=self._log,
             inbox=inbox,
@@ -203,8 +220,13 @@ class Service:
             self._event("stopped", "warmset serve ended")
             self._log.write("stopped")
 
+    def _reload(self) -> None:
+        with self._telling.reloading():
+            self._words.reload()
+
     def _hear_stop(self) -> None:
         """Runs inside the signal handler."""
+        self._telling.stopping()
         self._begin_countdown()
         if self._daemon is not None:
             self._daemon.interrupt()

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from warmset.adapters.config.document import KeyPath, dotted
+from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.sources import Layers, read_layers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ServerSettings, normalise_name
@@ -17,6 +18,7 @@ from warmset.core.settings import (
     Budget,
     GpuBudget,
     ModelPolicy,
+    ServeSettings,
     Settings,
     normalise_gpu,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         ModelSection,
         OllamaSection,
         PolicySection,
+        ServeSection,
     )
 
 _GPU_KEY = re.compile(
@@ -152,6 +155,7 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
         loop=_loop(file.policy),
         models=MappingProxyType(models),
         classes=MappingProxyType(classes),
+        serve=_serve(file.serve),
         origins=MappingProxyType(_origins(file, layers)),
         path=layers.path,
     )
@@ -216,6 +220,12 @@ def _server(section: OllamaSection) -> ServerSettings:
         keep_alive_seconds=section.keep_alive,
         gpu_overhead_bytes=None if overhead is None else int(overhead),
     )
+
+
+def _serve(section: ServeSection) -> ServeSettings:
+    if section.listen is None:
+        return ServeSettings(allow_remote=section.allow_remote)
+    return ServeSettings(listen=parse_listen(section.listen), allow_remote=section.allow_remote)
 
 
 def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:

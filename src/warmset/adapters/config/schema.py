@@ -19,6 +19,7 @@ from pydantic import (
     Tag,
 )
 
+from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.zones import find_zone
 from warmset.core.model import FOREVER
 from warmset.core.ollama.keepalive import SAFE_MAX_SECONDS, DurationError, parse_go_duration
@@ -105,6 +106,12 @@ def _parse_span(value: object) -> float:
     if seconds is None or not 0 <= seconds <= MAX_SPAN_SECONDS:
         raise ValueError('should be a duration such as "5s", "2m" or "1h30m", up to a year')
     return seconds
+
+
+def _check_listen(value: str | None) -> str | None:
+    if value is not None:
+        parse_listen(value)
+    return value
 
 
 def _check_text(value: str) -> str:
@@ -233,6 +240,13 @@ class PolicySection(Section):
     on_stop: Literal["leave", "release"] | None = None
 
 
+class ServeSection(Section):
+    """`[serve]`: where the daemon shows itself."""
+
+    listen: Annotated[Text | None, AfterValidator(_check_listen)] = None
+    allow_remote: Flag = False
+
+
 class BudgetsFile(Section):
     """The whole file."""
 
@@ -242,6 +256,7 @@ class BudgetsFile(Section):
     policy: PolicySection = Field(default_factory=PolicySection)
     class_: Annotated[dict[str, ClassSection], Field(alias="class", default_factory=dict)]
     model: dict[str, ModelSection] = Field(default_factory=dict)
+    serve: ServeSection = Field(default_factory=ServeSection)
 
 
 def keys_of(section: type[BaseModel]) -> list[str]:
@@ -257,6 +272,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("budget", "gpu", "*"): GpuSection,
     ("class", "*"): ClassSection,
     ("model", "*"): ModelSection,
+    ("serve",): ServeSection,
 }
 
 

@@ -101,6 +101,9 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     for name, gpu in settings.budget.gpus.items():  # names are normalised, as they are compared
         yield from _gpu_values(dotted(("budget", "gpu", name)), gpu)
     yield from _policy_values(settings.loop)
+    listen = settings.serve.listen
+    yield "serve.listen", "off" if listen is None else listen.address
+    yield "serve.allow_remote", settings.serve.allow_remote
     for name, priority in settings.classes.items():
         yield dotted(("class", name, "priority")), priority
     for policy in settings.models.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +41,15 @@ def command(
     tick: Annotated[
         float | None, typer.Option("--tick", min=0.2, max=300, help="Seconds between two looks.")
     ] = None,
+    listen: Annotated[
+        str,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help='Where /metrics and health are; "off": nowhere.'
+        ),
+    ] = "",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let --listen be reached by other machines.")
+    ] = False,
 ) -> None:
     """Keep the warm set resident until SIGTERM or Ctrl-C. Log lines go to stderr.
 
@@ -49,7 +59,9 @@ def command(
 
     options = options_of(ctx)
     order = ServeOrder(
-        load=lambda: with_flags(load(options), tick=tick, on_stop=on_stop),
+        load=lambda: with_flags(
+            load(options), tick=tick, on_stop=on_stop, listen=listen, allow_remote=allow_remote
+        ),
         is_observe=observe or dry_run,
         is_once=dry_run,
         log_least="debug" if options.verbose else "warning" if options.quiet else "note",
@@ -58,14 +70,31 @@ def command(
     serve(order)
 
 
-def with_flags(settings: Settings, *, tick: float | None, on_stop: OnStop | None) -> Settings:
+def with_flags(
+    settings: Settings,
+    *,
+    tick: float | None = None,
+    on_stop: OnStop | None = None,
+    listen: str = "",
+    allow_remote: bool = False,
+) -> Settings:
     """Returns the settings in which flags count before the file, also when it is read again."""
-    loop = settings.loop
+    from warmset.adapters.config import parse_listen
+
+    loop, shown, origins = settings.loop, settings.serve, dict(settings.origins)
     if tick is not None:
         loop = replace(loop, tick=tick)
     if on_stop is not None:
         loop = replace(loop, on_stop=on_stop.value)
-    return replace(settings, loop=loop)
+    if listen:
+        try:
+            shown = replace(shown, listen=parse_listen(listen))
+        except ValueError as error:
+            raise typer.BadParameter(f"{listen}: {error}", param_hint="--listen") from error
+        origins["serve.listen"] = "--listen"
+    if allow_remote:
+        shown = replace(shown, allow_remote=True)
+    return replace(settings, loop=loop, serve=shown, origins=MappingProxyType(origins))
 
 
 def load(options: Options) -> Settings:

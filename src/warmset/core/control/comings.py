@@ -51,17 +51,19 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
             continue
         own = _open_preload(state)
         if row in early and own is not None:
-            rival, why = own.name, f"pushed out by our own preload of {own.name}"
+            cause, rival = "own_preload", own.name
+            why = f"pushed out by our own preload of {own.name}"
             found.append(_mishap(row, why))
             state = pause(state.note(row.key, name), row.key, config.loop, now, why)
         elif row in early:
-            rival = _rival(observation, state)
+            cause, rival = "displaced", _rival(observation, state)
             why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
             state = replace(state, load_seen_at=now, load_why=f"{name} left before its time")
         else:
-            rival, why = "its keep-alive", "its keep-alive ran out"
+            cause, rival, why = "expired", "its keep-alive", "its keep-alive ran out"
         state = state.note(row.key, name, lost_at=now, lost_to=rival)
-        found.append(Finding(kind="model_left", key=row.key, name=name, text=why))
+        left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
+        found.append(left)
     return state, tuple(found)
 
 

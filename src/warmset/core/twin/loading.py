@@ -42,6 +42,7 @@ class _Load:
     shape: LoadShape
     result: LoadResult
     pid: int
+    started_at: float
     timer: Timer
 
 
@@ -84,6 +85,11 @@ class Loader:
     def order(self) -> LoadOrder | None:
         """What is being loaded."""
         return self._load.order if self._load else None
+
+    @property
+    def since(self) -> float | None:
+        """When its process began."""
+        return self._load.started_at if self._load else None
 
     def is_for(self, request_id: int) -> bool:
         """Whether the load in progress is this request's."""
@@ -174,6 +180,7 @@ class Loader:
             shape=request.shape,
             result=result,
             pid=pid,
+            started_at=self._timeline.now,
             timer=self._timeline.after(result.seconds, lambda: self._end(result)),
         )
 
@@ -200,6 +207,7 @@ class Loader:
             total_bytes=load.result.total_bytes,
             duration=duration_on_load(load.request.keep_alive, self._env.keep_alive),
             pid=load.pid,
+            started_at=load.started_at,
             has_discrete_gpu=any(
                 not gpu.integrated and gpu.library != "Metal" for gpu in order.gpus
             ),

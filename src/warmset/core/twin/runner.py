@@ -70,6 +70,7 @@ class Runner:
     total_bytes: int
     duration: float
     pid: int
+    started_at: float
     has_discrete_gpu: bool
     refs: int = 0
     expires_at: float | None = None

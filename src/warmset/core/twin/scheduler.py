@@ -177,6 +177,11 @@ class Scheduler:
         return self._loader.order
 
     @property
+    def loading_since(self) -> float | None:
+        """When the process of the load in progress began, if there is one."""
+        return self._loader.since
+
+    @property
     def is_working(self) -> bool:
         """Whether a load or the recovery of freed memory is in progress."""
         return self._loader.order is not None or self._unloader.is_blocked

@@ -1,0 +1,100 @@
+"""Everybody whom a running daemon tells: Prometheus, health probes, the service manager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from warmset.adapters.systemd import ServiceManager
+from warmset.core.settings import Settings
+from warmset.errors import ConfigError
+from warmset.ports import Clock
+from warmset.shell.log import EventLog
+from warmset.shell.telemetry.health import Health, Verdict
+from warmset.shell.telemetry.listening import Listener
+from warmset.shell.telemetry.manager import ManagerNews
+from warmset.shell.telemetry.web import Answer, Web
+
+
+class Telling:
+    """The listeners of one daemon.
+
+    Args:
+        clock: of the host.
+        log: where it is told what does not work.
+        environ: names the service manager's socket.
+    """
+
+    def __init__(self, clock: Clock, log: EventLog, environ: Mapping[str, str]) -> None:
+        self._clock = clock
+        self._log = log
+        self._manager = ManagerNews(ServiceManager(environ))
+        self._web: Web | None = None
+        self.listeners: tuple[Listener, ...] = (self._manager,)
+        self.url = ""
+
+    def start(self, settings: Settings) -> None:
+        """Begins to answer.
+
+        An address that is taken is an error if somebody asked for it. The default one is not
+        worth a model host's life: then only the log tells.
+
+        Raises:
+            ConfigError: the address cannot be used.
+        """
+        listen = settings.serve.listen
+        if listen is None:
+            return
+        from warmset.shell.telemetry.tally import Tally
+
+        tally, health = Tally(self._clock.now), Health(self._clock.monotonic)
+
+        def metrics(accept: str) -> Answer:
+            body, kind = tally.metrics.render(accept)
+            return Answer(body=body, kind=kind)
+
+        paths = {
+            "/metrics": metrics,
+            "/healthz": lambda _: _judge(health.live),
+            "/readyz": lambda _: _judge(health.ready),
+        }
+        web = Web(paths)
+        try:
+            self.url = web.start(listen)
+        except OSError as error:
+            why = f"{listen.address}: {error.strerror or error}"
+            origin = settings.origins.get("serve.listen")
+            if origin is not None:
+                raise ConfigError(
+                    f"{origin}: cannot listen on {why}",
+                    hint='choose another port, or `listen = "off"` under [serve]',
+                ) from error
+            self._log.write("listen_failed", "warning", address=listen.address, error=why)
+            return
+        self._web = web
+        self.listeners = (*self.listeners, tally, health)
+        self._log.write("listening", url=self.url)
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """The configuration is read again inside this block."""
+        self._manager.reloading()
+        try:
+            yield
+        finally:
+            self._manager.reloaded()
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._manager.stopping()
+
+    def stop(self) -> None:
+        """Answers nobody any more."""
+        if self._web is not None:
+            self._web.stop()
+
+
+def _judge(verdict: Verdict) -> Answer:
+    is_good, text = verdict
+    word = "ok" if is_good else "not ok"
+    return Answer(body=f"{word}: {text}\n".encode(), status=200 if is_good else 503)
