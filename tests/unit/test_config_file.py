@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from warmset.adapters.config import find_file, find_zone, load_settings
-from warmset.adapters.config.schema import PolicySection, keys_of
+from warmset.adapters.config.schema import PolicySection, ServeSection, keys_of
 from warmset.core.model import FOREVER
 from warmset.core.settings import (
     DEFAULT_PRIORITY,
@@ -63,6 +63,7 @@ def test_the_worked_example_loads() -> None:
         sections = {"vram_reserve": "budget", "parallel": "model.a"}
         sections |= {"windows": "class.a", "timezone": "model.a"}
         sections |= dict.fromkeys(keys_of(PolicySection), "policy")
+        sections |= dict.fromkeys(keys_of(ServeSection), "serve")
         section = sections.get(key, "ollama")
         load(f"[{section}]\n{line}")
 
