@@ -68,6 +68,9 @@ class View:
 
     Invariants:
         `short_bytes` is positive exactly for `Event.SPACE`.
+
+    Attributes:
+        lacking: absent model -> bytes that would have to go for it, as far as the caller knows.
     """
 
     now: float
@@ -79,6 +82,7 @@ class View:
     short_bytes: int = 0
     loading: str | None = None
     queued: tuple[str, ...] = ()
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def loader_is_idle(self) -> bool:
@@ -123,6 +127,14 @@ class Policy(Protocol):
 
     def decide(self, view: View, /) -> Decision | None:
         """Returns what to do now; `None` means nothing (at `Event.SPACE`: it cannot be done)."""
+        ...
+
+    def in_order(self, view: View, /) -> list[Held]:
+        """Returns those that may go, first to go first, and learns nothing by it.
+
+        This is all that keep-alives can tell a server that picks its victims itself. What may
+        come next, and what would have to go for it, stands in `view.lacking`.
+        """
         ...
 
 

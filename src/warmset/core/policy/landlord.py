@@ -47,6 +47,11 @@ class Landlord:
                     short -= held.bytes
         return Decision(evict=tuple(gone))
 
+    def in_order(self, view: View) -> list[Held]:
+        """Returns the possible victims; who can pay the rent for the shortest time goes first."""
+        rows = (h for h in view.residents.values() if h.may_go)
+        return sorted(rows, key=lambda h: (h.priority, self.credit.get(h.id, 0.0) / h.bytes, h.id))
+
     def _collect(self, tenants: Mapping[str, Held], rows: list[Held]) -> list[Held]:
         """Charges all tenants until one of `rows` is broke; returns the broke ones."""
         rent = min(self.credit.get(h.id, 0.0) / h.bytes for h in rows)

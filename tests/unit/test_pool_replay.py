@@ -1,0 +1,193 @@
+"""The quick replay: by hand on small traces, and by its laws on seeded ones."""
+
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from warmset.core.demand.trace import Request, Trace
+from warmset.core.policy import POLICIES, ModelCost
+from warmset.core.twin.beside import Rule, Server
+from warmset.core.twin.pool import Pool, PoolSpec
+from warmset.core.twin.score import percentile
+
+GB = 10**9
+
+
+def spec(budget=20, fit_share=1.0, max_loaded=None, **sizes):
+    """Models of so many GB that load at 1 GB/s."""
+    models = {
+        k: ModelCost(id=k, bytes=v * GB, load_seconds=float(v))
+        for k, v in (sizes or {"a": 8, "b": 8, "c": 8}).items()
+    }
+    return PoolSpec(
+        models=models, budget_bytes=budget * GB, max_loaded=max_loaded, fit_share=fit_share
+    )
+
+
+def trace(*rows, keep=None):
+    made = Trace.of(Request(float(t), m, float(s)) for t, m, s in rows)
+    if keep is None:
+        return made
+    return Trace(made.times, made.models, made.seconds, tuple(keep))
+
+
+def test_a_load_is_waited_for_and_shared() -> None:
+    """Two requests for one absent model wait for one load; the second for what is left of it."""
+    score = Pool(trace((0, "a", 1), (3, "a", 1), (20, "a", 1)), spec(), POLICIES["lru"]()).run()
+    assert (score.requests, score.cold_starts, score.loads) == (3, 1, 1)
+    assert score.cold_seconds == 8.0
+    assert score.wait_mean_seconds == pytest.approx((8 + 5) / 3)
+
+
+def test_the_least_recently_used_goes_and_a_busy_one_stays() -> None:
+    """`c` needs room: `a` was used last but one; if it is in use, `b` goes."""
+    rows = [(0, "a", 1), (20, "b", 1), (40, "c", 1), (60, "b", 1), (61, "c", 1)]
+    assert Pool(trace(*rows), spec(), POLICIES["lru"]()).run().cold_starts == 3
+    rows[0] = (0, "a", 99)
+    assert Pool(trace(*rows), spec(), POLICIES["lru"]()).run().cold_starts > 3
+
+
+def test_a_load_waits_until_a_busy_model_ends() -> None:
+    """One model fills the host and is in use until 100: the other begins to load then."""
+    pool = Pool(trace((0, "a", 92), (1, "b", 1)), spec(budget=10), POLICIES["lru"]())
+    score = pool.run()
+    assert max(pool.tally.waits) == pytest.approx(100 - 1 + 8)
+    assert score.evictions == 1
+
+
+def test_a_model_that_never_fits_is_left_out_and_said() -> None:
+    """Its requests are nobody's cold start."""
+    pool = Pool(trace((0, "a", 1), (1, "huge", 1)), spec(a=8, huge=99), POLICIES["lru"]())
+    assert pool.run().requests == 1
+    assert pool.left_out == 1
+
+
+def test_ollamas_margin_of_a_fifth_costs_room() -> None:
+    """Two of 8 fit into 20 side by side, but not when a load may take 80 % of the free only."""
+    rows = [(t * 20, "ab"[t % 2], 1) for t in range(10)]
+    assert Pool(trace(*rows), spec(budget=17), POLICIES["lru"]()).run().cold_starts == 2
+    tight = spec(budget=17, fit_share=0.8)
+    assert Pool(trace(*rows), tight, POLICIES["lru"]()).run().cold_starts == 10
+
+
+def test_the_limit_on_loaded_models_counts_besides_the_memory() -> None:
+    """Three small models and a limit of two: every turn of three reloads."""
+    rows = [(t * 20, "abc"[t % 3], 1) for t in range(9)]
+    small = {"a": 1, "b": 1, "c": 1}
+    assert Pool(trace(*rows), spec(**small), POLICIES["lru"]()).run().cold_starts == 3
+    limited = spec(max_loaded=2, **small)
+    assert Pool(trace(*rows), limited, POLICIES["lru"]()).run().cold_starts == 9
+    assert Server(trace(*rows), limited).run().cold_starts > 3
+
+
+def test_a_timer_lets_a_model_go() -> None:
+    """Ten minutes idle under a TTL of ten minutes is one too many; under LRU it is warm."""
+    rows = [(0, "a", 1), (700, "a", 1)]
+    assert Pool(trace(*rows), spec(), POLICIES["ttl-10m"]()).run().cold_starts == 2
+    assert Pool(trace(*rows), spec(), POLICIES["lru"]()).run().cold_starts == 1
+    assert Server(trace(*rows), spec()).run().cold_starts == 2  # stock: five minutes
+
+
+def test_stock_ollama_obeys_the_clients_keep_alive() -> None:
+    """A client that says an hour keeps its model over eleven minutes; one that says forever wins
+    the choice of the victim."""
+    rows = [(0, "a", 1), (700, "a", 1)]
+    assert Server(trace(*rows, keep=(3600.0, None)), spec()).run().cold_starts == 1
+    turns = [(0, "a", 1), (20, "b", 1), (40, "c", 1), (60, "a", 1)]
+    kept = Server(trace(*turns, keep=(inf, None, None, None)), spec()).run()
+    assert kept.cold_starts == 3
+
+
+def test_ranks_steer_ollamas_choice_and_a_late_overwrite_hides_them() -> None:
+    """Beside LRU ranks the older model goes; a client's short keep-alive within the last tick
+    makes the newer one go instead."""
+    turns = [(0, "a", 1), (20, "b", 1), (52, "b", 0.1), (53, "c", 1), (80, "b", 1)]
+    ranked = Server(trace(*turns), spec(), POLICIES["lru"]()).run()
+    assert ranked.cold_starts == 3
+    late = trace(*turns, keep=(None, None, 60.0, None, None))
+    assert Server(late, spec(), POLICIES["lru"]()).run().cold_starts == 4
+    early = trace(*turns, keep=(None, 60.0, None, None, None))
+    assert Server(early, spec(), POLICIES["lru"]()).run().cold_starts == 3
+
+
+def test_uses_that_begin_while_a_model_is_in_use_are_not_seen_by_polling() -> None:
+    """Of five requests, three within one tick and one inside a use, looks show two."""
+    heard = []
+
+    class Ears(type(POLICIES["lru"]())):
+        def requested(self, now, model):
+            heard.append((now, model))
+
+    rows = [(0, "a", 30), (20, "a", 1), (61, "a", 1), (63, "a", 1), (64, "b", 1), (64.5, "a", 0.1)]
+    rows.append((91, "c", 1))
+    Server(trace(*rows), spec(), Ears()).run()
+    assert heard == [(0.0, "a"), (65.0, "a"), (65.0, "b")]
+
+
+def test_a_free_reserve_is_kept_at_ticks() -> None:
+    """With a reserve of half the host, the older of two residents is unloaded after the load."""
+    rows = [(0, "a", 1), (20, "b", 1), (40, "a", 1)]
+    plain = Server(trace(*rows), spec(), POLICIES["lru"]()).run()
+    reserve = Rule(free_reserve_bytes=10 * GB)
+    kept = Server(trace(*rows), spec(), POLICIES["lru"](), reserve).run()
+    assert (plain.cold_starts, kept.cold_starts) == (2, 3)
+
+
+REQUESTS = st.lists(
+    st.tuples(st.integers(0, 4000), st.sampled_from("abcdef"), st.integers(0, 60)), max_size=60
+)
+SIZES = {"a": 1, "b": 3, "c": 5, "d": 8, "e": 13, "f": 30}
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@settings(max_examples=25, deadline=None)
+@given(rows=REQUESTS, budget=st.integers(1, 40), share=st.sampled_from([0.8, 1.0]))
+def test_replays_obey_the_hosts_rules(name, rows, budget, share) -> None:
+    """Whatever the policy and whoever picks the victims: bytes stay within the budget, nobody is
+    evicted in use, every request is answered, and the same replay gives the same score."""
+    host = spec(budget=budget, fit_share=share, max_loaded=4, **SIZES)
+    for make in (
+        lambda: Pool(trace(*rows), host, POLICIES[name]()),
+        lambda: Server(trace(*rows), host, POLICIES[name]()),
+        lambda: Server(trace(*rows), host),
+    ):
+        replay = _watched(make())
+        score = replay.run()
+        assert not replay.waiting
+        assert score.requests + replay.left_out == len(rows)
+        assert score.cold_starts <= score.loads <= score.requests + score.preloads
+        assert score.cold_seconds >= sum(replay.models[m].load_seconds for m in score.cold_by_model)
+        assert make().run() == score
+
+
+def _watched(replay):
+    evict, load = replay.evict, replay.load
+
+    def checked_evict(slot):
+        assert slot.busy_until <= replay.now
+        evict(slot)
+
+    def checked_load(cost, *, demanded):
+        load(cost, demanded=demanded)
+        assert replay.free_bytes >= 0
+        held = sum(s.cost.bytes for s in replay.slots.values()) + cost.bytes
+        assert held + replay.free_bytes == replay.spec.budget_bytes
+        assert len(replay.slots) < 4 or not demanded or len(replay.slots) + 1 <= 4
+
+    replay.evict, replay.load = checked_evict, checked_load
+    return replay
+
+
+@given(
+    values=st.lists(st.floats(0, 100), max_size=40), share=st.floats(0, 1), extra=st.integers(0, 9)
+)
+def test_a_percentile_of_mostly_zeros_is_that_of_all_values(values, share, extra) -> None:
+    """Leaving the zeros out changes nothing."""
+    everything = sorted([*values, *[0.0] * extra])
+    expected = (
+        everything[min(len(everything) - 1, int(share * len(everything)))] if everything else 0
+    )
+    positive = [v for v in values if v > 0]
+    assert percentile(positive, len(everything), share) == expected
