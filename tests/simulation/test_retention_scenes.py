@@ -87,6 +87,16 @@ def test_a_hold_counts_before_windows() -> None:
     assert scene.resident() == set()
 
 
+def test_what_was_held_and_nobody_configured_goes_as_from_stock_ollama() -> None:
+    """Its lease says nothing of how long it stays: five minutes unused after the hold's end."""
+    config = replace(said({"EMBED": {}}), holds={CODER: START + HOUR})
+    scene = world(config).at(HOUR, lambda host: host.use(CODER, 60.0)).run(HOUR + 240)
+    assert scene.resident() == {CODER, EMBED}
+    scene.run(HOUR + 600)
+    assert scene.resident() == {EMBED}
+    assert scene.unloads() == [CODER]
+
+
 def test_an_unused_model_is_let_go_after_its_keep_alive() -> None:
     """An hour after its last use, not after its load; then it waits for the next request."""
     scene = world(said({"CODER": {"keep_alive": HOUR}, "EMBED": {}}))

@@ -49,6 +49,7 @@ VERBS = (
     Verb("pin", "Keep a model resident always.", "pin"),
     Verb("unpin", "Let a pinned model go when its rank says so.", "unpin"),
     Verb("hold", "Keep a model as if it were pinned, for a while.", "hold"),
+    Verb("run", "Keep models warm while a command runs.", "run"),
     Verb("warm", "Load a model before anybody asks for it.", "warm"),
     Verb("evict", "Unload a model that is idle.", "evict"),
     Verb("explain", "Tell why a model is resident or not.", "explain"),
@@ -108,13 +109,20 @@ class LazyGroup(TyperGroup):
         verb = _find_verb(name or "")
         if verb is None:
             return name, command, rest
-        spelled = ["--output=json" if arg == "--json" else arg for arg in rest]
-        return name, _load(verb), spelled
+        ours, others = _split_at_dashes(rest)
+        spelled = ["--output=json" if arg == "--json" else arg for arg in ours]
+        return name, _load(verb), [*spelled, *others]
 
     def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 - Typer's signature
         """Runs the verb; errors that warmset raises on purpose become text and an exit code."""
         with exits.reporting_errors():
             return super().invoke(ctx)
+
+
+def _split_at_dashes(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns our own arguments, and those from `--` on: words of somebody else's command."""
+    at = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at:]
 
 
 def _find_verb(name: str) -> Verb | None:
@@ -167,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # an ASCII locale keeps the answer
     options = Options()
     arguments = sys.argv[1:] if arguments is None else arguments
-    if "--no-color" in arguments:
+    if "--no-color" in _split_at_dashes(arguments)[0]:
         os.environ["NO_COLOR"] = "1"  # help and usage errors are drawn before options are read
     try:
         typer.main.get_command(app).main(arguments, prog_name="warmset", obj=options)

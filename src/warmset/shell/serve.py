@@ -25,7 +25,7 @@ from warmset.shell.perform import Performer, SteadyClock
 from warmset.shell.record import Recorder
 from warmset.shell.release import release
 from warmset.shell.said import Said
-from warmset.shell.signals import signals_to
+from warmset.shell.signals import Word, signals_to
 from warmset.shell.telemetry.telling import Telling
 from warmset.shell.telemetry.web import check_listen
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
@@ -49,6 +49,7 @@ class ServeOrder:
         is_observe: decide and say, write nothing.
         is_once: end after the first decision.
         environ: names the state folder.
+        verb: by which name the host's lock tells of it.
     """
 
     load: Callable[[], Settings]
@@ -56,6 +57,7 @@ class ServeOrder:
     is_once: bool = False
     log_least: str = "note"
     environ: Mapping[str, str]
+    verb: str = "serve"
 
 
 def serve(order: ServeOrder) -> None:
@@ -157,7 +159,7 @@ class Service:
         holder = Holder(
             pid=os.getpid(),
             since=time.time(),
-            verb="serve",
+            verb=self._order.verb,
             config=str(Path(self._settings.path).resolve()) if self._settings.path else "",
         )
         lock = take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS, may_wait=self._inbox.empty)
@@ -178,7 +180,7 @@ class Service:
             state=str(folder),
             remembered=len(state.models),
         )
-        self._event("started", f"warmset serve, process {holder.pid}")
+        self._event("started", f"warmset {holder.verb}, process {holder.pid}")
         return state
 
     def _show(self, stack: ExitStack) -> None:
@@ -217,12 +219,16 @@ class Service:
             hang_up = getattr(self._connection.server, "hang_up", None)
             if callable(hang_up):
                 hang_up()  # a look that waits for a slow server must not keep us
-            self._event("stopped", "warmset serve ended")
+            self._event("stopped", f"warmset {self._order.verb} ended")
             self._log.write("stopped")
 
     def _reload(self) -> None:
         with self._telling.reloading():
             self._words.reload()
+
+    def end(self) -> None:
+        """Tells the daemon to stop; from any thread."""
+        self._inbox.put(Word.STOP)
 
     def _hear_stop(self) -> None:
         """Runs inside the signal handler."""

@@ -14,7 +14,6 @@ from warmset.cli.render import say
 
 if TYPE_CHECKING:
     from warmset.core.control.actions import Decision, Finding
-    from warmset.core.model import Observation
     from warmset.core.settings import Settings
 
 HANDED_OVER_SECONDS = 1800.0
@@ -37,6 +36,7 @@ def command(
     """
     from warmset.cli.durations import parse_seconds
     from warmset.shell.one_pass import prepare
+    from warmset.shell.refusals import refuse_hopeless
 
     limit_seconds = parse_seconds(timeout, "--timeout")
     quiet = options_of(ctx).quiet
@@ -50,7 +50,7 @@ def command(
 
     with prepare(only(settings, name), os.environ, may_write=True, tell=tell) as prepared:
         seen = prepared.work.preview()
-        _refuse_hopeless(name, seen.observation, seen.decision)
+        refuse_hopeless(name, seen.observation, seen.decision)
         if not make_room:
             _refuse_evictions(name, seen.decision)
         prepared.work.run(limit_seconds=limit_seconds, check=lambda _: None)
@@ -103,31 +103,6 @@ def only(settings: Settings, name: str) -> Settings:
     known = settings.models.get(key) or ModelPolicy(name=name)
     models[key] = replace(known, pin=True, preload=True)
     return replace(settings, models=MappingProxyType(models))
-
-
-def _refuse_hopeless(name: str, observation: Observation, decision: Decision) -> None:
-    """Refuses a model that would not even be loaded after all that may go is gone.
-
-    Raises:
-        Refused: with the numbers.
-    """
-    from warmset.core.control.actions import Wait
-    from warmset.core.model import find_entry
-    from warmset.core.planner.result import ActionKind
-    from warmset.errors import Refused
-
-    entry = find_entry(observation.entries, name)
-    assert entry is not None, name
-    loading = {c.key for c in decision.changes if c.kind is ActionKind.PRELOAD}
-    if entry.key in loading | {row.key for row in observation.residents or ()}:
-        return
-    waits = [a.reason for a in decision.actions if isinstance(a, Wait) and a.key == entry.key]
-    outside = [model.reason for model in decision.left_out if model.key == entry.key]
-    raise Refused(
-        f"{name} cannot be loaded now: {'; '.join((*waits, *outside)) or 'there is no room'}",
-        hint="warmset unloads only models that the configuration names",
-        context={"model": name},
-    )
 
 
 def _refuse_evictions(name: str, decision: Decision) -> None:

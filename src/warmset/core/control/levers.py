@@ -55,7 +55,7 @@ def list_changes(scene: Scene) -> tuple[Change, ...]:
 
 def _why_keep(change: Change, scene: Scene) -> tuple[str, float | None]:
     candidate = scene.wish.candidate(change.key)
-    is_managed = change.key in scene.wish.managed
+    is_managed = change.key in scene.wish.managed or bool(candidate.dismissed)
     return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 
 

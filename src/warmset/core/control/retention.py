@@ -2,7 +2,7 @@
 
 A lease says rank and nothing else, so retention that ends is ended by an unload. Whoever asks for
 a model that was let go gets it from Ollama as ever; it is not fetched again before that, or before
-its next window.
+its next window. What was held and nobody configured goes as stock Ollama would let it go.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from warmset.core.control.config import Config
 from warmset.core.control.state import Remembered, State
 from warmset.core.control.wanted import Unwanted
-from warmset.core.model import Entry, ModelKey, Observation, normalise_name
+from warmset.core.model import FOREVER, Entry, ModelKey, Observation, normalise_name
 from warmset.core.planner.candidates import expected_saving
 from warmset.core.settings import ModelPolicy, merge_server
 from warmset.core.units import MINUTE, format_seconds
@@ -27,6 +27,7 @@ LEAD_TICKS: Final = 2
 """A preload ahead of a window begins so many ticks before the load time says. Our choice."""
 
 OUTSIDE: Final = "outside its windows"
+HELD_NO_LONGER: Final = "held no longer, and nobody configured it"
 
 
 def find_unwanted(
@@ -44,11 +45,13 @@ def find_unwanted(
     closed: set[ModelKey] = set()
     dismissed: dict[ModelKey, str] = {}
     for entry in observation.entries:
-        policy = config.settings.policy_for(entry.names)
-        is_limited = bool(policy.windows) or policy.keep_alive is not None
-        if not is_limited or config.is_held(entry.names, now):
+        if config.is_held(entry.names, now):
             continue
+        policy = config.settings.policy_for(entry.names)
         known = state.of(entry.key, entry.name)
+        is_left_over = known.lease is not None and not config.is_managed(entry.names, now)
+        if not policy.windows and policy.keep_alive is None and not is_left_over:
+            continue
         stay = _Stay(
             policy=policy,
             known=known,
@@ -56,6 +59,7 @@ def find_unwanted(
             spans=config.openings.get(normalise_name(policy.name)),
             lead=_lead_seconds(entry, known, config),
             server_keep_alive=_server_keep_alive(observation, config),
+            is_left_over=is_left_over,
             now=now,
         )
         if stay.is_closed:
@@ -78,6 +82,7 @@ class _Stay:
     spans: Sequence[Span] | None  # None: always wanted
     lead: float
     server_keep_alive: float
+    is_left_over: bool  # nobody configured it, and it has the lease of a hold that ended
     now: float
 
     @property
@@ -98,11 +103,12 @@ class _Stay:
     def why_dismissed(self) -> str:
         """Returns why it is to leave or not to come; empty: it may stay or come."""
         keep_alive = self.policy.keep_alive
-        if self.is_closed:
+        if self.is_left_over or self.is_closed:
             # Who uses it now is served as by stock Ollama, and not cut short.
-            kept = self.server_keep_alive
-            kept = kept if keep_alive is None else min(kept, keep_alive)
-            return OUTSIDE if not self.is_resident or self.idle_seconds >= kept else ""
+            kept = min(self.server_keep_alive, FOREVER if keep_alive is None else keep_alive)
+            is_due = not self.is_resident or self.idle_seconds >= kept
+            reason = HELD_NO_LONGER if self.is_left_over else OUTSIDE
+            return reason if is_due else ""
         if keep_alive is None or self.policy.pin:
             return ""
         if self.is_resident:
@@ -110,9 +116,8 @@ class _Stay:
             return reason if self.idle_seconds >= keep_alive else ""
         if keep_alive == 0:
             return "never fetched: its keep-alive is 0"
-        if self.retired_at() is not None:
-            return "let go when its keep-alive ended: it waits for the next request"
-        return ""
+        is_spent = self.retired_at() is not None
+        return "let go when its keep-alive ended, until somebody asks for it" if is_spent else ""
 
     def retired_at(self) -> float | None:
         """Returns when its retention ended last; `None`: it has a claim since."""

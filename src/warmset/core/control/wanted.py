@@ -223,7 +223,7 @@ def _answer(question: Question) -> Wish:
     fixed = frozenset(
         c.key
         for c in candidates
-        if c.is_resident and c.key not in question.managed and not may_evict
+        if c.is_resident and c.key not in question.managed and not c.dismissed and not may_evict
     )
     budgets = full_budgets(observation, settings)
     made, conflict, postponed = plan_pins(host, candidates, budgets, fixed)
@@ -271,9 +271,10 @@ def _in_the_operators_words(candidate: Candidate, question: Question) -> Candida
         return replace(candidate, pin=True, is_preloadable=True)
     if candidate.key in question.managed:
         return without_claim(candidate, question.unwanted)
-    return replace(
+    candidate = replace(
         candidate, priority=UNMANAGED_PRIORITY, pin=False, is_preloadable=False, value=0.0
     )
+    return without_claim(candidate, question.unwanted)
 
 
 def without_claim(candidate: Candidate, unwanted: Unwanted) -> Candidate:
