@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import Final
 
 from warmset.adapters.journal import Orders
-from warmset.core.control.config import LoopSettings
 from warmset.core.model import ModelKey, normalise_name
 from warmset.core.settings import Settings
 from warmset.errors import NotConverged, WarmsetError
@@ -33,6 +32,9 @@ HOLD_SECONDS: Final = 60.0
 
 RENEW_SECONDS: Final = 15.0
 """Between two renewals: three may be missed. Our choice."""
+
+TICK_SECONDS: Final = 2.0
+"""Of the warmset inside this process: somebody waits for it."""
 
 POLL_SECONDS: Final = 0.3
 """Between two looks at what is resident while somebody waits for it."""
@@ -160,7 +162,8 @@ class Keeping:
             name: replace(policy, pin=policy.pin and name in there, preload=False)
             for name, policy in self._settings.models.items()
         }
-        return replace(self._settings, models=MappingProxyType(models))
+        loop = replace(self._settings.loop, tick=TICK_SECONDS, manages_all=False, on_stop="release")
+        return replace(self._settings, models=MappingProxyType(models), loop=loop)
 
     def _await_residents(self, limit_seconds: float) -> None:
         deadline = time.monotonic() + limit_seconds
@@ -195,8 +198,6 @@ class _Keeper(threading.Thread):
         self._settings = settings
         self._order = ServeOrder(
             load=lambda: settings,
-            loop=LoopSettings(tick=2.0),
-            on_stop="release",
             log_least="error",
             environ=environ,
             verb="run",
