@@ -163,7 +163,8 @@ class Keeping:
             for name, policy in self._settings.models.items()
         }
         loop = replace(self._settings.loop, tick=TICK_SECONDS, manages_all=False, on_stop="release")
-        return replace(self._settings, models=MappingProxyType(models), loop=loop)
+        silent = replace(self._settings.serve, listen=None)
+        return replace(self._settings, models=MappingProxyType(models), loop=loop, serve=silent)
 
     def _await_residents(self, limit_seconds: float) -> None:
         deadline = time.monotonic() + limit_seconds
@@ -199,7 +200,7 @@ class _Keeper(threading.Thread):
         self._order = ServeOrder(
             load=lambda: settings,
             log_least="error",
-            environ=environ,
+            environ={k: v for k, v in environ.items() if k != "NOTIFY_SOCKET"},
             verb="run",
         )
         self._service: Service | None = None
