@@ -1,10 +1,11 @@
 """Weights from the tensor table, and their split over devices."""
 
+import gguf
 import pytest
 
 from warmset.core.footprint import estimate_footprint
 from warmset.core.footprint.placement import CPU, assign_layers
-from warmset.core.footprint.weights import read_tensors, tensor_bytes
+from warmset.core.footprint.weights import TYPE_SIZES, read_tensors, tensor_bytes
 from warmset.core.model import Tensor
 from warmset.core.units import GIB, MIB
 from warmset.errors import FactsError
@@ -253,3 +254,9 @@ def test_the_rows_of_the_embedding_are_the_vocabulary():
     read = estimate_footprint(bare, tensors=table(), **old)
     assert read.compute_bytes == estimate_footprint(FACTS, tensors=table(), **old).compute_bytes
     assert not any("vocab_size" in note for note in read.unknowns)
+
+
+def test_block_sizes_are_those_of_the_reference_package():
+    """Every type that it knows, but Q8_1, which no file has and of which it keeps the old form."""
+    for kind, size in gguf.GGML_QUANT_SIZES.items():
+        assert kind.name == "Q8_1" or TYPE_SIZES[kind.name] == size, kind

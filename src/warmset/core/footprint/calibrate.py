@@ -1,6 +1,7 @@
 """Estimates corrected by the loads that were seen on this host.
 
-- A shape seen before has its own measurement: the middle of what the driver showed.
+- A shape seen before has its own measurement: the middle of what the driver showed. A lone one
+  far from what was expected (a neighbour's bytes, a load not done) waits for a second.
 - Others get the estimate plus the residual expected of them (`residuals`), shrunk by how little
   is known of their model, their group and this host.
 - The upper bound is split-conformal: the `UPPER_QUANTILE` of past errors, each made before its
@@ -29,7 +30,7 @@ from warmset.core.footprint.overhead import (
     CONTEXT_BYTES,
     CONTEXT_UPPER_BYTES,
 )
-from warmset.core.footprint.residuals import HOST, NOISE_BYTES, Effect, Residuals
+from warmset.core.footprint.residuals import HOST, NOISE_BYTES, OUTLIER, Effect, Residuals
 from warmset.core.footprint.result import DeviceShare, Footprint, Term
 from warmset.core.model import Entry, Facts
 from warmset.core.units import format_bytes
@@ -168,9 +169,17 @@ class Calibration:
         """Returns the loads of this very shape, on the same GPUs if both are known."""
         found = self._epoch.seen.get(_shape(key), [])
         here = [load for load in found if load.key.devices == key.devices]
-        if here or key.devices:
-            return here
-        return found
+        found = here if here or key.devices else found
+        return [] if len(found) == 1 and self._is_outlier(found[0]) else found
+
+    def _is_outlier(self, load: ObservedLoad) -> bool:
+        """Returns whether what was shown lies far from what all loads together say."""
+        for gpu, shown in enumerate(load.driver_bytes):
+            exact, compute = load.exact_bytes[gpu], load.compute_bytes[gpu]
+            mean, deviation = self._residuals.predict(_effects(load.key, gpu, exact, compute))
+            if abs(shown - exact - compute - load.overhead_bytes[gpu] - mean) > OUTLIER * deviation:
+                return True
+        return False
 
     def _expect(
         self, share: DeviceShare, key: LoadKey, own: Sequence[ObservedLoad]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from warmset.core.footprint.result import Footprint
+
+_LEAST_SHARE: Final = 0.75
+"""A complete load shows at least this share of its exact parts: a file's size counts an input
+table that stays in RAM, a quarter of the smallest models (llama3.2:1b in Q4: 0.2 of 1.3 GB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,8 @@ def observe_load(
     """Returns what a load teaches, `None` where it teaches nothing.
 
     That is a load partly in RAM, since how many layers went there is not told; one whose weights
-    were not known; one on other GPUs than estimated; and one of which nothing was measured.
+    were not known; one on other GPUs than estimated; one of which nothing was measured; and one
+    that shows too little to be complete.
 
     Args:
         footprint: as estimated without calibration.
@@ -101,11 +107,14 @@ def observe_load(
         return None
     if (driver and (len(driver) != len(devices) or min(driver) <= 0)) or not (driver or ps_bytes):
         return None
+    exact = tuple((d.weights_bytes or 0) + d.kv_bytes + d.recurrent_bytes for d in devices)
+    if driver and sum(driver) < _LEAST_SHARE * sum(exact):
+        return None
     return ObservedLoad(
         at=at,
         epoch=epoch,
         key=key,
-        exact_bytes=tuple((d.weights_bytes or 0) + d.kv_bytes + d.recurrent_bytes for d in devices),
+        exact_bytes=exact,
         compute_bytes=tuple(d.compute_bytes for d in devices),
         overhead_bytes=tuple(d.overhead_bytes for d in devices),
         driver_bytes=driver,

@@ -30,7 +30,11 @@ SPREADS: Final[Mapping[str, float]] = {
     "group": 0.10,
     "model": 0.015,
 }
-_OUTLIER: Final = 4.0
+OUTLIER: Final = 4.0
+"""Deviations beyond which a reading is taken to be of something else."""
+_EDGE: Final = 2.5
+"""Deviations that one reading may move the effects by. Source: Huber 1964, a bounded score; with a
+bound of 2.5 little is lost where all readings are sound."""
 
 Effect = tuple[str, ...]
 """Its kind, then what it belongs to."""
@@ -52,9 +56,9 @@ class Residuals:
         return mean, self._variance(weights) ** 0.5
 
     def learn(self, weights: Weights, residual: float) -> None:
-        """Takes in one residual; one far outside of what was expected counts as at the edge."""
+        """Takes in one residual; one far outside of what was expected counts as at its edge."""
         mean, deviation = self.predict(weights)
-        edge = _OUTLIER * deviation
+        edge = _EDGE * deviation
         surprise = min(max(residual - mean, -edge), edge)
         for effect in weights:
             if effect not in self._spread:

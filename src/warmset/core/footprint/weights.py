@@ -46,8 +46,10 @@ TYPE_SIZES: Final[Mapping[str, tuple[int, int]]] = {
     "TQ2_0": (256, 66),
     "MXFP4": (32, 17),
     "NVFP4": (64, 36),
+    "Q1_0": (128, 18),
 }
-"""Elements and bytes of a block. Source: the `gguf` package 0.17 `GGML_QUANT_SIZES`."""
+"""Elements and bytes of a block. Source: the `gguf` package 0.19 `GGML_QUANT_SIZES`; Q8_1 as in
+`ggml/src/ggml-common.h`, where its two scales have been halves since 2023."""
 
 _PAD: Final = 32
 _MAX_ELEMENTS: Final = 1 << 44
