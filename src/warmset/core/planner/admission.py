@@ -165,8 +165,6 @@ def find_order(
         return None
 
     found = extend((start,), todo)
-    if budget is not None:
-        budget.used -= max(0, effort.limit - effort.used)
     return None if found is None else (found[0], found[1][0])
 
 

@@ -66,6 +66,7 @@ class Arranger:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
+        self._weights = [_weight(item) for item in problem.items]
         self.brief_steps = BRIEF_WORK // max(64, len(problem.items))
         self.grains = capacity_grains(problem)
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
@@ -100,7 +101,7 @@ class Arranger:
         if any(sum(g.weights[i] for i in key) > g.limit for g in self.grains):
             self._known[key] = None
             return None
-        order = sorted(key, key=lambda i: (self._uniform[i], -_weight(self.problem.items[i]), i))
+        order = sorted(key, key=lambda i: (self._uniform[i], -self._weights[i], i))
         whole = [self._size(n) for n in order if self._uniform[n]]
         if has_too_many_large(whole, self.problem.capacities[: self.problem.packed]):
             self._known[key] = None

@@ -23,9 +23,6 @@ from warmset.core.planner.problem import Item, Problem, Use
 MAX_PARTS: Final = 6
 """Parts of a GPU up to which whole models are counted."""
 
-MAX_GRAINS: Final = 8
-"""Grains tried in the search for the sharpest."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surrogate:
@@ -106,41 +103,14 @@ class LevelBound:
 
 def surrogates(problem: Problem) -> tuple[Surrogate, ...]:
     """Returns the knapsacks to bound with, the one of plain bytes first."""
-    items, packed = problem.items, problem.packed
-    found = [grain_surrogate(problem, 1)] if packed else []
-    found += [
-        Surrogate(
-            weights=tuple(_least(problem, item, range(r, r + 1), 1) for item in items),
-            limit=problem.capacities[r],
-        )
-        for r in range(packed, len(problem.capacities))
-    ]
+    packed, resources = problem.packed, len(problem.capacities)
+    found = [_in_grains(problem, _shapes(problem, range(packed)), 1)] if packed else []
+    for r in range(packed, resources):
+        least = [min(map(sum, found), default=0) for found in _shapes(problem, range(r, r + 1))]
+        found.append(Surrogate(weights=tuple(least), limit=problem.capacities[r]))
     if problem.max_count is not None:
-        found.append(Surrogate(weights=(1,) * len(items), limit=problem.max_count))
+        found.append(Surrogate(weights=(1,) * len(problem.items), limit=problem.max_count))
     return tuple(found)
-
-
-def grain_surrogate(problem: Problem, grain: int) -> Surrogate:
-    """Returns the knapsack in whole grains over the packed resources."""
-    gpus = range(problem.packed)
-    return Surrogate(
-        weights=tuple(_least(problem, item, gpus, grain) for item in problem.items),
-        limit=sum(problem.capacities[r] // grain for r in gpus),
-    )
-
-
-def blend(one: Surrogate, other: Surrogate, share: int) -> Surrogate:
-    """Returns `share` quarters of one knapsack added to the rest of another.
-
-    A sum of valid limits is valid, and where two limits bind at once (bytes, and two models per
-    GPU) it bounds lower than either.
-    """
-    ours, theirs = share * other.limit, (4 - share) * one.limit
-    pairs = zip(one.weights, other.weights, strict=True)
-    return Surrogate(
-        weights=tuple(ours * a + theirs * b for a, b in pairs),
-        limit=(ours * one.limit + theirs * other.limit),
-    )
 
 
 def capacity_grains(problem: Problem) -> tuple[Surrogate, ...]:
@@ -150,46 +120,34 @@ def capacity_grains(problem: Problem) -> tuple[Surrogate, ...]:
     """
     sizes = {problem.capacities[r] for r in range(problem.packed)}
     grains = {size // parts + 1 for size in sizes for parts in range(1, MAX_PARTS + 1)}
-    return tuple(grain_surrogate(problem, grain) for grain in sorted(grains))
+    shapes = _shapes(problem, range(problem.packed))
+    return tuple(_in_grains(problem, shapes, grain) for grain in sorted(grains))
 
 
-def item_grains(problem: Problem, items: Sequence[int]) -> tuple[Surrogate, ...]:
-    """Returns the knapsacks of grains of the items' own sizes, evenly chosen."""
-    packed = range(problem.packed)
-    sizes = sorted({_least(problem, problem.items[i], packed, 1) for i in items} - {0})
-    step = max(1, -(-len(sizes) // MAX_GRAINS))
-    return tuple(grain_surrogate(problem, size) for size in sizes[::step])
+Shapes = Sequence[set[tuple[int, ...]]]
+"""Per item, the different amounts that its options take."""
 
 
-def weighted_surrogate(problem: Problem, prices: Sequence[int]) -> Surrogate:
-    """Returns the knapsack in which a byte of each packed resource has its own price.
-
-    Valid for any prices, since an item weighs what its cheapest place costs: with small GPUs at
-    price 0 it says how many models that need a large one the large ones hold.
-    """
-    gpus = range(problem.packed)
-    weights = tuple(
-        min(
-            (sum(prices[r] * n for r, n in use if r in gpus) for use in _possible(problem, item)),
-            default=0,
-        )
+def _shapes(problem: Problem, resources: range) -> Shapes:
+    """Returns what the possible options of each item take of some resources."""
+    return [
+        {tuple(n for r, n in use if r in resources) for use in possible_options(problem, item)}
         for item in problem.items
-    )
-    return Surrogate(weights=weights, limit=sum(prices[r] * problem.capacities[r] for r in gpus))
+    ]
 
 
-def _least(problem: Problem, item: Item, resources: range, grain: int) -> int:
-    """Returns the least whole grains that any option takes of these resources together."""
-    return min(
-        (
-            sum(amount // grain for r, amount in use if r in resources)
-            for use in _possible(problem, item)
+def _in_grains(problem: Problem, shapes: Shapes, grain: int) -> Surrogate:
+    """Returns the knapsack in whole grains over the packed resources."""
+    return Surrogate(
+        weights=tuple(
+            min((sum(n // grain for n in amounts) for amounts in found), default=0)
+            for found in shapes
         ),
-        default=0,
+        limit=sum(problem.capacities[r] // grain for r in range(problem.packed)),
     )
 
 
-def _possible(problem: Problem, item: Item) -> list[Use]:
+def possible_options(problem: Problem, item: Item) -> list[Use]:
     """Returns the options that fit an empty host."""
     capacities = problem.capacities
     return [use for use in item.options if all(n <= capacities[r] for r, n in use)]

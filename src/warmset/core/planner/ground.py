@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -35,15 +35,17 @@ class View:
 
     Attributes:
         root: the set that every choice of this stage contains.
-        order: the open items, by level, then by value by weight.
+        order: the open items, by level, then by value by weight in the sharpest surrogate.
         starts: where each level begins in `order`, and the end.
         bounds: per surrogate, per level.
+        rivals: per item, earlier ones that could stand in its place and be worth no less.
     """
 
     root: Node
     order: tuple[int, ...]
     starts: tuple[int, ...]
     bounds: tuple[tuple[LevelBound, ...], ...]
+    rivals: Mapping[int, tuple[int, ...]]
 
 
 class Ground:
@@ -54,6 +56,7 @@ class Ground:
         self.arranger = Arranger(problem)
         self.levels = max((item.level for item in problem.items), default=-1) + 1
         self.surrogates: list[Surrogate] = list(surrogates(problem))
+        self._plain = len(self.surrogates)
         self._conflicts: dict[int, list[frozenset[int]]] = {}
         for conflict in problem.conflicts:
             for member in conflict:
@@ -120,16 +123,48 @@ class Ground:
         spent = [sum(s.weights[n] for n in chosen) for s in self.surrogates]
         return Node(chosen, room_left(self.problem, chosen), values, spent)
 
+    def base_with_splits(self, best: Node) -> Node:
+        """Returns the mandatory items, with what a set holds over several GPUs."""
+        packed = self.problem.packed
+        kept = {
+            n: option
+            for n, option in best.chosen.items()
+            if self.problem.items[n].is_mandatory
+            or sum(r < packed for r, _ in self.problem.items[n].options[option]) > 1
+        }
+        return self.node(kept)
+
     def view(self, root: Node, closed: Iterable[int], level: int) -> View:
         """Returns the open items up to `level`, beside `root` and without `closed`."""
         gone = {*root.chosen, *closed}
         items = self.problem.items
         order = tuple(n for n in self.order if items[n].level <= level and n not in gone)
+        if len(self.surrogates) > self._plain:
+            order = self._by_density(order, self.surrogates[-1])
         starts = tuple(
             sum(1 for n in order if items[n].level < number) for number in range(level + 2)
         )
-        bounds = tuple(self.level_bounds(s, order, starts) for s in self.surrogates)
-        return View(root=self.node(root.chosen), order=order, starts=starts, bounds=bounds)
+        place = {n: at for at, n in enumerate(order)}
+        return View(
+            root=self.node(root.chosen),
+            order=order,
+            starts=starts,
+            bounds=tuple(self.level_bounds(s, order, starts) for s in self.surrogates),
+            rivals={
+                n: tuple(r for r in self.rivals[n] if place.get(r, -1) < at)
+                for n, at in place.items()
+            },
+        )
+
+    def _by_density(self, order: Sequence[int], surrogate: Surrogate) -> tuple[int, ...]:
+        """Returns items by level, then by value by weight; equals stay as they are."""
+        items, weights = self.problem.items, surrogate.weights
+
+        def key(number: int) -> tuple[int, bool, float]:
+            item, weight = items[number], weights[number]
+            return (item.level, weight > 0, -item.value / weight if weight else 0.0)
+
+        return tuple(sorted(order, key=key))
 
     def level_bounds(
         self, surrogate: Surrogate, order: Sequence[int], starts: Sequence[int]

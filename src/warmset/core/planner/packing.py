@@ -91,29 +91,38 @@ def _state(
     levels: Sequence[float],
     limit: int | None,
 ) -> Problem:
-    values = whole_values([m.value for m in models])
+    values: dict[Id, int] = {}
+    for level in levels:
+        members = [m for m in models if m.priority == level]
+        whole = whole_values([m.value for m in members])
+        values.update((m.id, value) for m, value in zip(members, whole, strict=True))
     largest = max((d.bytes for d in devices), default=0)
     return Problem(
         capacities=tuple(d.bytes for d in devices),
         items=tuple(
             Item(
                 level=levels.index(model.priority),
-                value=value,
+                value=values[model.id],
                 options=_options(model, devices, largest),
                 is_mandatory=model.pinned,
             )
-            for model, value in zip(models, values, strict=True)
+            for model in models
         ),
         packed=len(devices),
         max_count=limit,
     )
 
 
-def whole_values(values: Sequence[float]) -> list[int]:
-    """Returns the values as whole numbers in the same exact proportions."""
-    exact = [Fraction(value) for value in values]
+def whole_values(values: Sequence[int | float]) -> list[int]:
+    """Returns the values as the smallest whole numbers in the same proportions.
+
+    A float counts as the decimal number that it is written as: 0.1 + 0.2 is worth as much as 0.3.
+    """
+    exact = [Fraction(float.__repr__(v)) if isinstance(v, float) else Fraction(v) for v in values]
     unit = math.lcm(*(f.denominator for f in exact))
-    return [int(f * unit) for f in exact]
+    whole = [int(f * unit) for f in exact]
+    common = math.gcd(*whole) or 1
+    return [value // common for value in whole]
 
 
 def _options(model: PackModel, devices: Sequence[PackDevice], largest: int) -> tuple[Use, ...]:

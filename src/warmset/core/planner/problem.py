@@ -64,22 +64,24 @@ class Effort:
 
     Args:
         steps: how many may be taken.
+        whole: the budget that this one is a part of; what is taken here is taken there too.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, whole: Effort | None = None) -> None:
         self.limit = steps
         self.used = 0
+        self._whole = whole
 
     def spend(self, steps: int = 1) -> bool:
         """Takes steps; returns whether there was something left to take from."""
         self.used += steps
+        if self._whole is not None:
+            self._whole.spend(steps)
         return self.used <= self.limit
 
     def part(self, steps: int) -> Effort:
-        """Returns a budget of its own, cut off from this one: `steps`, or what is left."""
-        given = max(0, min(steps, self.limit - self.used))
-        self.used += given
-        return Effort(given)
+        """Returns a budget of `steps` within this one, or of what is left."""
+        return Effort(max(0, min(steps, self.limit - self.used)), self)
 
     @property
     def is_spent(self) -> bool:

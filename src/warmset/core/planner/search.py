@@ -9,38 +9,26 @@ All of it is counted in steps, so that the same input gives the same answer on a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
-from warmset.core.planner.bounds import (
-    Surrogate,
-    blend,
-    item_grains,
-    weighted_surrogate,
-)
+from warmset.core.planner.bounds import LevelBound
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
+from warmset.core.planner.refill import Refill
+from warmset.core.planner.sharpen import Sharpener
 
-DEFAULT_WORK: Final = 1_000_000
+DEFAULT_WORK: Final = 6_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
-
-GREEDY_STEPS: Final = 60
-"""Steps of rearranging for each item of the first incumbent: little more than one best fit."""
 
 GLANCE: Final = 1000
 """Steps of a first plain search of a level, before the sharper and dearer means."""
 
-EVEN_PRICE: Final = 64
-"""Price of a byte on every GPU at the start of the search for better prices."""
+DEPTHS: Final = (1, 8, 64)
+"""How much more thoroughly sets are arranged each time a search ends without certainty."""
 
-PRICE_ROUNDS: Final = 2
-"""Rounds of that search over the sizes of GPUs."""
-
-MAX_BLENDED: Final = 4
-"""Surrogates blended with the one of bytes: those that bound lowest by themselves."""
-
-MAX_SWAPS: Final = 200
-"""Exchanges tried before an incumbent counts as polished."""
+PRICE_SHARES: Final = (4, 8, 8)
+"""Parts of a level's effort for each round of pricing and narrowing."""
 
 
 def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
@@ -69,42 +57,70 @@ def relative_gap(solution: Solution) -> float:
     return 0.0
 
 
-def _or_none_first(bound: int | None) -> int:
-    """Returns a sort key: no bound at all rules out everything and so is the lowest."""
-    return -1 if bound is None else bound
-
-
 class _Search:
     """The search over one problem: the best set so far, and what bounds it."""
 
     def __init__(self, ground: Ground, base: Node, steps: int) -> None:
         self.ground = ground
         self.base = base
-        self.steps = steps
-        self.used = 0
         self.effort = Effort(steps)
-        self.best = ground.fill_up(base, self.effort, steps=GREEDY_STEPS)
+        self.refill = Refill(ground)
+        self.sharpener = Sharpener(ground)
+        self.best = ground.fill_up(base, self.effort)
         self.upper: list[int] = []
         self.open_bound = 0
+        self.is_lost = False  # whether a level was left unproved
 
     def improve(self, level: int) -> None:
-        """Maximises one level while those before keep their value, as far as steps go."""
-        self.used += self.effort.used
-        is_last = level == self.ground.levels - 1
-        self.effort = Effort((self.steps - self.used) // (1 if is_last else 2))
+        """Maximises one level while those before keep their value, as far as steps go.
+
+        Once a level is not proved, nothing can be proved of those after it: the best that is
+        found counts, and no more is searched for.
+        """
         whole = self.ground.view(self.base, (), level)
-        if self._promises_more(whole, level):
-            self._polish(level)
-            if not self._explore(whole, level, self.effort.part(GLANCE)):
-                self._sharpen(level)
-                view = self._narrow(level)
-                if view is None:
-                    self.open_bound = self.best.values[level]
-                else:
-                    self._explore(view, level, self.effort)
+        is_open = self._promises_more(whole, level)
+        if is_open and not self.is_lost and not self.effort.is_spent:
+            left = self.effort.limit - self.effort.used
+            is_last = level == self.ground.levels - 1
+            self._prove(whole, level, self.effort.part(left if is_last else left * 2 // 3))
+        elif is_open:
+            bound = self._bound(whole, whole.root, 0, level)
+            self.open_bound = max(self.best.values[level], bound or 0)
         else:
             self.open_bound = self.best.values[level]
         self.upper.append(max(self.open_bound, self.best.values[level]))
+        self.is_lost |= self.upper[-1] > self.best.values[level]
+
+    def _prove(self, whole: View, level: int, effort: Effort) -> None:
+        """Searches until nothing better is left on a level, or the effort is spent."""
+        self.best = self.refill.improve(self.best, effort.part(effort.limit * 2 // 5))
+        if not self._promises_more(whole, level):
+            self.open_bound = self.best.values[level]
+            return
+        if self._explore(whole, level, effort.part(GLANCE)):
+            return
+        view = whole
+        for share in PRICE_SHARES:
+            self._sharpen(view, level, effort.part(effort.limit // share))
+            narrowed = self._narrow(level)
+            if narrowed is None:
+                self.open_bound = self.best.values[level]
+                return
+            is_enough = len(narrowed.order) > len(view.order) * 3 // 4
+            view = narrowed
+            if is_enough:
+                break
+        self._explore_ever_deeper(view, level, effort)
+
+    def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> None:
+        """Searches a view, each time with more steps to find out whether a set can be arranged."""
+        arranger = self.ground.arranger
+        brief = arranger.brief_steps
+        for factor in DEPTHS:
+            arranger.brief_steps = brief * factor
+            if self._explore(view, level, effort) or effort.is_spent:
+                break
+        arranger.brief_steps = brief
 
     def _explore(self, view: View, level: int, effort: Effort) -> bool:
         """Searches a view within an effort; returns whether nothing better is left in it."""
@@ -118,82 +134,14 @@ class _Search:
         bound = self._bound(view, view.root, 0, level)
         return bound is not None and bound > self.best.values[level]
 
-    def _sharpen(self, level: int) -> None:
-        """Adds the surrogate that bounds this level lowest, if one beats those in use."""
-        view = self.ground.view(self.base, (), level)
-        problem, in_use = self.ground.problem, self.ground.surrogates
-        if not problem.packed:
-            return
-        priced = self._priced(view, level)
-        grains = [*self.ground.arranger.grains, *item_grains(problem, view.order)]
-        singles = sorted(
-            (*grains, *in_use[1:]),
-            key=lambda s: _or_none_first(self._root_bound(view, s, level)),
-        )[:MAX_BLENDED]
-        blends = [blend(priced, other, share) for other in singles for share in (1, 2, 3)]
-        lowest, sharpest = self._bound(view, view.root, 0, level), None
-        for surrogate in (priced, *singles, *blends):
-            bound = self._root_bound(view, surrogate, level)
-            if bound is None or lowest is None or bound < lowest:
-                lowest, sharpest = bound, surrogate
-        if sharpest is not None:
-            in_use.append(sharpest)
-
-    def _priced(self, view: View, level: int) -> Surrogate:
-        """Returns the knapsack with the best prices found, one price for GPUs of one size."""
-        problem = self.ground.problem
-        gpus = range(problem.packed)
-        prices = [EVEN_PRICE] * problem.packed
-        best = weighted_surrogate(problem, prices)
-        lowest = self._root_bound(view, best, level)
-        for _ in range(PRICE_ROUNDS):
-            for size in sorted({problem.capacities[r] for r in gpus}):
-                for quarters in (1, 3, 5, 8):
-                    tried = [
-                        max(1, p * quarters // 4) if problem.capacities[r] == size else p
-                        for r, p in enumerate(prices)
-                    ]
-                    surrogate = weighted_surrogate(problem, tried)
-                    bound = self._root_bound(view, surrogate, level)
-                    if bound is None or lowest is None or bound < lowest:
-                        prices, best, lowest = tried, surrogate, bound
-        return best
-
-    def _root_bound(self, view: View, surrogate: Surrogate, level: int) -> int | None:
-        root = view.root
-        alone = View(
-            root=root,
-            order=view.order,
-            starts=view.starts,
-            bounds=(self.ground.level_bounds(surrogate, view.order, view.starts),),
-        )
-        room = surrogate.limit - sum(surrogate.weights[n] for n in root.chosen)
-        return self._bound_by(alone, 0, room, root.values, 0, level)
-
-    def _polish(self, level: int) -> None:
-        """Improves the incumbent by exchanging one chosen item for one that is left out."""
-        while not self.effort.is_spent:
-            better = next((node for node in self._exchanges(level) if self._is_better(node)), None)
-            if better is None:
-                return
-            self.best = better
-
-    def _exchanges(self, level: int) -> Iterator[Node | None]:
-        """Yields neighbours of the incumbent, the greatest gain first."""
-        items, chosen = self.ground.problem.items, self.best.chosen
-        swaps = [
-            (items[comes].value - items[goes].value, comes, goes)
-            for comes in self.ground.order
-            if items[comes].level == level and comes not in chosen
-            for goes in chosen
-            if not items[goes].is_mandatory and items[goes].level >= level
-        ]
-        for _, comes, goes in sorted(swaps, reverse=True)[:MAX_SWAPS]:
-            if not self.effort.spend():
-                return
-            rest = self.ground.node({n: option for n, option in chosen.items() if n != goes})
-            entered = self.ground.include(rest, comes, self.effort)
-            yield None if entered is None else self.ground.fill_up(entered, self.effort)
+    def _sharpen(self, view: View, level: int, effort: Effort) -> None:
+        """Adds the sharpest knapsack found to the bounds; takes over what was found on the way."""
+        surrogate, found = self.sharpener.sharpen(view, level, self.best, effort)
+        if surrogate is not None:
+            self.ground.surrogates.append(surrogate)
+        for node in found:
+            if self._is_better(node):
+                self.best = self.refill.improve(node, effort)
 
     def _is_better(self, node: Node | None) -> bool:
         return node is not None and node.values > self.best.values
@@ -253,7 +201,7 @@ class _Search:
                 self.open_bound = max(self.open_bound, bound)
                 return
             number = view.order[position]
-            if any(rival not in node.chosen for rival in self.ground.rivals[number]):
+            if any(rival not in node.chosen for rival in view.rivals[number]):
                 continue
             child = self.ground.include(node, number, effort)
             if child is None:
@@ -270,9 +218,10 @@ class _Search:
         Stops at the first surrogate that rules the node out. The item at `skip` is left out.
         """
         lowest: int | None = None
-        for index, surrogate in enumerate(self.ground.surrogates):
-            room = surrogate.limit - node.spent[index]
-            bound = self._bound_by(view, index, room, node.values, start, level, skip)
+        surrogates = self.ground.surrogates
+        for index in range(len(view.bounds) - 1, -1, -1):
+            room = surrogates[index].limit - node.spent[index]
+            bound = self._bound_by(view.bounds[index], room, node.values, start, level, skip)
             if bound is None or bound <= self.best.values[level]:
                 return bound
             lowest = bound if lowest is None else min(lowest, bound)
@@ -280,15 +229,13 @@ class _Search:
 
     def _bound_by(  # noqa: PLR0917 - the innermost loop: keywords cost a fifth of its time
         self,
-        view: View,
-        index: int,
+        bounds: Sequence[LevelBound],
         room: int,
         values: list[int],
         start: int,
         level: int,
         skip: int = -1,
     ) -> int | None:
-        bounds = view.bounds[index]
         for earlier in range(level):
             need = self.best.values[earlier] - values[earlier]
             if need > 0:
@@ -306,5 +253,5 @@ class _Search:
             objective=values,
             bounds=tuple(self.upper),
             is_proved=tuple(self.upper) == values,
-            nodes=self.used + self.effort.used,
+            nodes=self.effort.used,
         )

@@ -1,0 +1,174 @@
+"""The linear program behind the prices: which filling is used how often, each item at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from warmset.core.planner.columns import Columns
+from warmset.core.planner.filling import Shelf
+from warmset.core.planner.problem import Effort
+
+TINY: Final = 1e-9
+"""Less counts as nothing."""
+
+FORCED: Final = 64.0
+"""What an item that is in counts for in the program: so much that it is never left out."""
+
+POOL_PIVOTS: Final = 40
+"""Changes of the basis between two rounds of filling."""
+Column = tuple[float, dict[int, float]]
+"""Worth of a filling, and what it takes of each row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What is to be bounded: one level's value, while earlier levels keep theirs.
+
+    Values are scaled so that they are about one.
+
+    Attributes:
+        values: per item, within its own level.
+        earlier: per earlier level, its open items, and what they have to be worth.
+        open_items: of the level itself.
+        forced: items that are in.
+        best: what is known to be reached by the open items of this level.
+        places: how many more may be chosen; `None`: no limit.
+    """
+
+    values: Sequence[float]
+    earlier: tuple[tuple[tuple[int, ...], float], ...]
+    open_items: tuple[int, ...]
+    forced: tuple[int, ...]
+    best: float
+    places: int | None
+
+
+Used = tuple[tuple[int, tuple[int, ...]], ...]
+"""(Kind of GPU, items) of fillings, the most used first."""
+
+
+@dataclass(slots=True)
+class Prices:
+    """Multipliers: per item, per earlier level, and per chosen item."""
+
+    of: list[float]
+    earlier: list[float]
+    place: float = 0.0
+
+
+class Program:
+    """The linear program of one aim: which row is whose, and what its duals say of prices."""
+
+    def __init__(self, kinds: Sequence[Shelf], aim: Aim, start: Prices) -> None:
+        self.aim = aim
+        self._start = start
+        self._pool: list[Column] = []
+        split = {n for shelf in kinds for n, _, share in shelf.rows if share < 1.0}
+        levels = (*(items for items, _ in aim.earlier), aim.open_items)
+        self._forced = [n for n in aim.forced if n not in split]
+        self._level = {n: at for at, items in enumerate(levels) for n in items}
+        rows = [*self._forced, *(n for items in levels for n in items if n not in split)]
+        self._row = {n: at for at, n in enumerate(rows)}
+        self._kinds = len(rows)
+        self._needs = self._kinds + len(kinds)
+        self._count = self._needs + len(aim.earlier) if aim.places is not None else -1
+        self._parts = [{n: share for n, _, share in s.rows if n in split} for s in kinds]
+        limits = [1.0] * len(rows)
+        limits += [float(len(shelf.gpus)) for shelf in kinds]
+        limits += [max(0.0, need) for _, need in aim.earlier]
+        if aim.places is not None:
+            limits.append(float(aim.places + len(aim.forced)))
+        penalty = 4.0 * (1.0 + max(start.earlier, default=0.0))
+        self._penalties = {self._needs + at: penalty for at in range(len(aim.earlier))}
+        self._limits = limits
+        self._lp = Columns(limits, self._penalties)
+
+    def column(self, kind: int, items: Sequence[int]) -> Column:
+        """Returns worth and column of a filling."""
+        aim, parts = self.aim, self._parts[kind]
+        worth, cells = 0.0, {self._kinds + kind: 1.0}
+        for n in set(items):
+            if n in parts:
+                worth += self._start.of[n] * parts[n]
+                continue
+            cells[self._row[n]] = 1.0
+            level = self._level.get(n)
+            if level is None:
+                worth += FORCED
+            elif level == len(aim.earlier):
+                worth += aim.values[n]
+            else:
+                row = self._needs + level
+                cells[row] = cells.get(row, 0.0) + aim.values[n]
+            if self._count >= 0:
+                cells[self._count] = cells.get(self._count, 0.0) + 1.0
+        return worth, cells
+
+    def take(self, columns: list[Column], effort: Effort) -> bool:
+        """Takes columns in as long as one gains; returns whether any of the new ones did."""
+        lp = self._lp
+        gained = False
+        for worth, cells in columns:
+            gained |= lp.enter(worth, cells, len(self._pool))
+            self._pool.append((worth, cells))
+        for _ in range(POOL_PIVOTS):
+            while lp.settle():
+                effort.spend(1)
+            gains = [lp.gain(*column) for column in self._pool]
+            effort.spend(1 + len(self._pool) // 50)
+            best = max(range(len(gains)), key=gains.__getitem__, default=-1)
+            if best < 0 or not lp.enter(*self._pool[best], best):
+                break
+        return gained
+
+    def used(self) -> Used:
+        """Returns (kind of GPU, items) of the columns in use, the most used first."""
+        numbers = {row: n for n, row in self._row.items()}
+        found = []
+        for _, tag in self._lp.used():
+            cells = self._pool[tag][1]
+            kind = next(r for r in cells if self._kinds <= r < self._needs) - self._kinds
+            found.append((kind, tuple(numbers[r] for r in cells if r in numbers)))
+        return tuple(found)
+
+    @property
+    def worth(self) -> float:
+        """What the program is worth at present, the base of forced items taken off."""
+        total = sum(d * n for d, n in zip(self._lp.duals, self._limits, strict=True))
+        return total - FORCED * len(self._forced) + self._of_split()
+
+    def _of_split(self) -> float:
+        aim, start = self.aim, self._start
+        rest = 0.0
+        for n in {n for parts in self._parts for n in parts}:
+            level = self._level.get(n)
+            if level == len(aim.earlier):
+                rest += max(0.0, aim.values[n] - start.of[n])
+            elif level is None and n in aim.forced:
+                rest -= start.of[n]
+        return rest
+
+    def prices(self) -> Prices:
+        """Returns what the duals say: an item is priced at its worth less its dual."""
+        duals, aim = self._lp.duals, self.aim
+        earlier = [max(0.0, -duals[self._needs + at]) for at in range(len(aim.earlier))]
+        place = max(0.0, duals[self._count]) if self._count >= 0 else 0.0
+        factors = (*earlier, 1.0)
+        of = list(self._start.of)
+        for n, row in self._row.items():
+            level = self._level.get(n)
+            worth = FORCED if level is None else factors[level] * aim.values[n]
+            of[n] = max(0.0, worth - max(0.0, duals[row]) - place)
+        return Prices(of, earlier, place)
+
+    def base(self, prices: Prices) -> float:
+        """Returns the bound but for what the GPUs gather."""
+        aim, of = self.aim, prices.of
+        bound = -sum(of[n] for n in aim.forced)
+        factors = (*prices.earlier, 1.0)
+        for n, level in self._level.items():
+            bound += max(0.0, factors[level] * aim.values[n] - of[n] - prices.place)
+        bound -= sum(f * need for f, (_, need) in zip(prices.earlier, aim.earlier, strict=True))
+        return bound if aim.places is None else bound + prices.place * aim.places

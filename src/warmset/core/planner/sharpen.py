@@ -1,0 +1,183 @@
+"""From the place where the search stands to prices, and from prices to a bound and to sets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+from warmset.core.planner.bounds import Surrogate
+from warmset.core.planner.filling import Row, by_density, fill_best
+from warmset.core.planner.ground import Ground, Node, View
+from warmset.core.planner.prices import Pricing
+from warmset.core.planner.problem import Effort, Use
+from warmset.core.planner.program import Aim, Prices
+
+ROUNDS: Final = 40
+"""Rounds of the search for prices."""
+
+FILL_STEPS: Final = 300
+"""Steps of one filling of a set; beyond, the best found counts."""
+
+NOTHING: Final = 1e-9
+
+
+class Sharpener:
+    """Seeks the knapsack that bounds one level lowest, on one problem."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.pricing = Pricing(ground.problem)
+        self._last: tuple[int, Prices] | None = None
+
+    def sharpen(
+        self, view: View, level: int, best: Node, effort: Effort
+    ) -> tuple[Surrogate | None, list[Node]]:
+        """Returns the best knapsack found, and sets that its prices lead to.
+
+        Args:
+            view: the open items.
+            level: whose value is bounded.
+            best: the incumbent.
+            effort: what it may take.
+        """
+        problem = self.ground.problem
+        if not problem.packed or not view.order:
+            return None, []
+        aim = self._aim(view, best)
+        if self._last is None or self._last[0] != level:
+            start = self._first_prices(view, aim, effort)
+        else:
+            start = _kept(self._last[1], {*view.order, *view.root.chosen})
+        known = self._by_gpu(view, best)
+        prices, used = self.pricing.seek(aim, start, ROUNDS, effort, known)
+        self._last = (level, prices)
+        found = [self._dive(view, best, prices, ()), self._dive(view, best, prices, used)]
+        return self.pricing.surrogate(prices, effort), [node for node in found if node is not None]
+
+    def _aim(self, view: View, best: Node) -> Aim:
+        items, root = self.ground.problem.items, view.root
+        open_items = [view.order[a:b] for a, b in pairwise(view.starts)]
+        scales = [max((items[n].value for n in some), default=0) or 1 for some in open_items]
+        values = [0.0] * len(items)
+        for some, scale in zip(open_items, scales, strict=True):
+            for n in some:
+                values[n] = items[n].value / scale
+        needs = [(best.values[at] - root.values[at]) / scale for at, scale in enumerate(scales)]
+        limit = self.ground.problem.max_count
+        return Aim(
+            values=values,
+            earlier=tuple(zip(open_items[:-1], needs[:-1], strict=True)),
+            open_items=open_items[-1],
+            forced=tuple(root.chosen),
+            best=needs[-1],
+            places=None if limit is None else limit - len(root.chosen),
+        )
+
+    def _first_prices(self, view: View, aim: Aim, effort: Effort) -> Prices:
+        """Returns the prices that the sharpest of the simple knapsacks amounts to."""
+        simple = [self.ground.surrogates[0], *self.ground.arranger.grains]
+        known = [_flat_prices(view, aim, surrogate) for surrogate in simple]
+        return min(known, key=lambda prices: self.pricing.bound(aim, prices, effort))
+
+    def _by_gpu(self, view: View, best: Node) -> dict[int, list[int]]:
+        """Returns what the incumbent holds on each GPU, of what counts in a view."""
+        inside = {*view.order, *view.root.chosen}
+        found: dict[int, list[int]] = {}
+        for n, option in best.chosen.items():
+            for r, _ in self.ground.problem.items[n].options[option]:
+                if n in inside:
+                    found.setdefault(r, []).append(n)
+        return found
+
+    def _dive(
+        self, view: View, best: Node, prices: Prices, used: tuple[tuple[int, tuple[int, ...]], ...]
+    ) -> Node | None:
+        """Returns a set made of whole fillings, then of the best filling of what is left.
+
+        Args:
+            used: (kind of GPU, items) of fillings to start with, the best first.
+        """
+        problem = self.ground.problem
+        root = self.ground.base_with_splits(best)
+        chosen, free = dict(root.chosen), list(root.free)
+        left = {n for n in (*view.order, *view.root.chosen) if n not in chosen}
+        rest = sorted(range(problem.packed), key=lambda r: -free[r])
+        for kind, items in used:
+            for r in self.pricing.shelves[kind].gpus:
+                if r in rest and left.issuperset(items):
+                    uses = {n: self._on(n, r, free) for n in items}
+                    if self._put(uses, chosen, free):
+                        left.difference_update(items)
+                        rest.remove(r)
+                        break
+        for r in rest:
+            uses = {n: self._on(n, r, free) for n in left}
+            rows: list[Row] = [
+                (place[1][0][1], prices.of[n], n)
+                for n, place in uses.items()
+                if place is not None and prices.of[n] > NOTHING
+            ]
+            rows.sort(key=by_density)
+            filled = fill_best(rows, free[r], FILL_STEPS, slack=NOTHING)
+            for n in filled.items:
+                if self._put({n: uses[n]}, chosen, free):
+                    left.discard(n)
+        limit = problem.max_count
+        if limit is not None and len(chosen) > limit:
+            return None
+        if any(conflict <= chosen.keys() for conflict in problem.conflicts):
+            return None
+        return self.ground.node(chosen)
+
+    def _on(self, item: int, gpu: int, free: list[int]) -> tuple[int, Use] | None:
+        """Returns the option of an item whole on this GPU, if it fits."""
+        for number, use in enumerate(self.ground.problem.items[item].options):
+            on_gpus = [r for r, _ in use if r < self.ground.problem.packed]
+            if on_gpus == [gpu] and all(amount <= free[r] for r, amount in use):
+                return number, use
+        return None
+
+    @staticmethod
+    def _put(
+        uses: dict[int, tuple[int, Use] | None], chosen: dict[int, int], free: list[int]
+    ) -> bool:
+        """Puts items where they go, all or none."""
+        after = list(free)
+        for place in uses.values():
+            if place is None:
+                return False
+            for r, amount in place[1]:
+                after[r] -= amount
+        if min(after, default=0) < 0:
+            return False
+        free[:] = after
+        chosen.update({n: place[0] for n, place in uses.items() if place is not None})
+        return True
+
+
+def _kept(prices: Prices, inside: set[int]) -> Prices:
+    """Returns prices without those of items that are out."""
+    of = [price if n in inside else 0.0 for n, price in enumerate(prices.of)]
+    return Prices(of, prices.earlier, prices.place)
+
+
+def _flat_prices(view: View, aim: Aim, surrogate: Surrogate) -> Prices:
+    """Returns the prices that a simple knapsack amounts to: so much for a unit of weight."""
+    weights = surrogate.weights
+    room = float(surrogate.limit - sum(weights[n] for n in view.root.chosen))
+    densities = []
+    for some, need in (*aim.earlier, (aim.open_items, float("inf"))):
+        last = gathered = 0.0
+        for n in sorted(some, key=lambda n: -aim.values[n] / (weights[n] or NOTHING)):
+            if gathered >= need or room <= 0:
+                break
+            gathered += aim.values[n]
+            room -= weights[n]
+            last = aim.values[n] / (weights[n] or NOTHING)
+        densities.append(last)
+    price = densities[-1] if room <= 0 else 0.0
+    inside = {*view.order, *view.root.chosen}
+    return Prices(
+        [price * w if n in inside else 0.0 for n, w in enumerate(weights)],
+        [price / d if d > 0 else 1.0 for d in densities[:-1]],
+    )

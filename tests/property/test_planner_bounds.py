@@ -1,0 +1,104 @@
+"""What bounds the planner's search: fillings, linear programs, and knapsacks of any prices."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from warmset.core.planner.columns import Columns
+from warmset.core.planner.filling import by_density, fill_best
+from warmset.core.planner.prices import Pricing
+from warmset.core.planner.problem import Effort, Item, Problem
+from warmset.core.planner.program import Prices
+
+ROWS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 20)), max_size=9)
+
+
+def best_by_trying(rows, room):
+    best = 0
+    for mask in range(1 << len(rows)):
+        chosen = [row for n, row in enumerate(rows) if mask >> n & 1]
+        if sum(w for w, _ in chosen) <= room:
+            best = max(best, sum(p for _, p in chosen))
+    return best
+
+
+@given(ROWS, st.integers(0, 80))
+def test_a_filling_is_the_best_of_all(rows, room):
+    """Its profit is that of the best subset that fits, and it is a subset that fits."""
+    listed = sorted([(w, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
+    filled = fill_best(listed, room, 10_000)
+    assert filled.profit == filled.bound == best_by_trying(rows, room)
+    assert sum(rows[n][0] for n in filled.items) <= room
+    assert sum(rows[n][1] for n in filled.items) == filled.profit
+
+
+@given(ROWS, st.integers(0, 80), st.integers(0, 6))
+def test_a_filling_cut_short_still_bounds(rows, room, steps):
+    """However few steps it had, no subset exceeds its bound."""
+    listed = sorted([(w, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
+    filled = fill_best(listed, room, steps)
+    assert filled.profit <= best_by_trying(rows, room) <= filled.bound
+
+
+@st.composite
+def problems(draw):
+    capacities = draw(st.lists(st.integers(1, 30), min_size=1, max_size=3))
+    places = range(len(capacities))
+    items = []
+    for _ in range(draw(st.integers(0, 5))):
+        size = draw(st.integers(1, 25))
+        whole = tuple(((r, size),) for r in places if draw(st.booleans()))
+        split = (tuple((r, size // len(capacities) + 1) for r in places),)
+        items.append(Item(level=0, value=1, options=draw(st.sampled_from((whole, split)))))
+    limit = draw(st.none() | st.integers(0, 4))
+    return Problem(
+        capacities=tuple(capacities), items=tuple(items), packed=len(capacities), max_count=limit
+    )
+
+
+def choices(problem):
+    """Every feasible set of items."""
+
+    def extend(number, free, chosen):
+        if number == len(problem.items):
+            yield chosen
+            return
+        yield from extend(number + 1, free, chosen)
+        for use in problem.items[number].options:
+            left = list(free)
+            for r, amount in use:
+                left[r] -= amount
+            if min(left) >= 0:
+                yield from extend(number + 1, left, (*chosen, number))
+
+    for chosen in extend(0, problem.capacities, ()):
+        if problem.max_count is None or len(chosen) <= problem.max_count:
+            yield chosen
+
+
+@given(problems(), st.data())
+def test_the_knapsack_of_any_prices_holds_every_choice(problem, data):
+    """Whatever the prices are, what is feasible weighs no more than the limit."""
+    price = st.floats(0, 1000) | st.sampled_from((0.0, 1.0, 1e-12))
+    of = [data.draw(price) for _ in problem.items]
+    place = 0.0 if problem.max_count is None else data.draw(st.floats(0, 100))
+    surrogate = Pricing(problem).surrogate(Prices(of, [], place), Effort(1000))
+    for chosen in choices(problem):
+        assert sum(surrogate.weights[n] for n in chosen) <= surrogate.limit
+
+
+def test_a_linear_program_ends_at_its_optimum():
+    """Two columns that share a row: the duals say what each row is worth."""
+    program = Columns([4.0, 6.0], {})
+    columns = [(3.0, {0: 1.0}), (5.0, {0: 1.0, 1: 2.0})]
+    while any(program.enter(worth, cells, n) for n, (worth, cells) in enumerate(columns)):
+        pass
+    assert not program.settle()
+    assert [round(dual, 3) for dual in program.duals] == [3.0, 1.0]
+    assert [(round(n), tag) for n, tag in program.used()] == [(3, 1), (1, 0)]
+
+
+def test_a_row_that_asks_for_something_is_met():
+    """The shortfall of a row with a least amount leaves the basis once a column can meet it."""
+    program = Columns([1.0, 2.0], {1: 100.0})
+    assert program.enter(-1.0, {0: 0.5, 1: 2.0}, 0)
+    assert [(round(n), tag) for n, tag in program.used()] == [(1, 0)]
