@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.config import Config
+from warmset.core.control.question import Unwanted
 from warmset.core.control.state import Remembered, State
-from warmset.core.control.wanted import Unwanted
 from warmset.core.model import FOREVER, Entry, ModelKey, Observation, normalise_name
 from warmset.core.planner.candidates import expected_saving
 from warmset.core.settings import ModelPolicy, merge_server

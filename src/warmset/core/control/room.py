@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from warmset.core.control.question import GPU_GRAINS
 from warmset.core.control.state import State
-from warmset.core.control.wanted import GPU_GRAINS, Wish
+from warmset.core.control.wanted import Wish
 from warmset.core.model import DeviceId
 from warmset.core.ollama.belief import RunnerView, looked_up
 from warmset.core.planner import Candidate, Denied, HostCapacity, try_load

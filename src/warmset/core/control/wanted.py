@@ -11,13 +11,14 @@ Two rules are added to the planner's:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.control.config import Config
 from warmset.core.control.others import leave_room_to_grow
 from warmset.core.control.pins import absent_pins, full_budgets, plan_pins, without_impossible
-from warmset.core.model import DeviceId, ModelKey, Observation, Reading
+from warmset.core.control.question import EVERYTHING, Question, Unwanted, ask
+from warmset.core.model import DeviceId, ModelKey, Observation
 from warmset.core.planner import (
     ActionKind,
     Candidate,
@@ -31,18 +32,12 @@ from warmset.core.planner import (
 from warmset.core.planner.candidates import expected_saving
 from warmset.core.planner.standing import is_within, standing_world
 from warmset.core.planner.worlds import World
-from warmset.core.settings import Settings
 
 UNMANAGED_PRIORITY: Final = -1
 """Below every priority that can be configured."""
 
 ANSWERS_KEPT: Final = 32
 """Hosts go back and forth between a few states. Our choice: each costs a few kilobytes."""
-
-GPU_GRAINS: Final = 512
-RAM_GRAINS: Final = 64
-"""Into how many grains a memory is divided. Our choice: 48 MiB of a 24 GiB card is less than any
-estimate's error, and RAM is never known closer than a few per cent while programs come and go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,40 +79,6 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unwanted:
-    """The configured models that are not wanted at the moment.
-
-    Attributes:
-        closed: outside their windows: neither pinned nor fetched.
-        dismissed: key -> why it is to leave, or not to come. The same reason at every look.
-    """
-
-    closed: frozenset[ModelKey] = frozenset()
-    dismissed: Mapping[ModelKey, str] = field(default_factory=dict)
-
-
-EVERYTHING: Final = Unwanted()
-"""Nothing is unwanted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """All that the warm set depends on, and nothing else: an equal question has an equal answer.
-
-    Deadlines and moments are left out; free memory is rounded down to whole grains, so that a
-    desktop's flutter is no reason to plan anew.
-    """
-
-    observation: Observation
-    settings: Settings
-    managed: frozenset[ModelKey]
-    held: frozenset[ModelKey]
-    load_seconds: Mapping[ModelKey, float]
-    busy: frozenset[ModelKey] = frozenset()
-    unwanted: Unwanted = EVERYTHING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """A question with its answer, kept since planning takes longer than looking."""
 
@@ -144,64 +105,18 @@ def make_wish(
         now: the step's time, for holds.
         busy: residents with signs of requests in flight; they matter only if somebody has to go.
         unwanted: who is outside its windows, or kept no longer.
-        planned: earlier answers, used where the question is the same.
+        planned: earlier answers, used where they hold.
     """
-    question = replace(_ask(observation, config, load_seconds, now), unwanted=unwanted)
+    question = ask(observation, config, load_seconds, now, unwanted)
     for in_use in (frozenset[ModelKey](), busy):
         question = replace(question, busy=in_use)
-        same = next((p for p in planned if p.question == question), None)
+        same = next((p for p in planned if question.has_answer_of(p.question)), None)
         answer = same or Planned(question=question, wish=_answer(question))
         planned = (answer, *(p for p in planned if p is not answer))[:ANSWERS_KEPT]
         leaves = {c.key for c in answer.wish.plan.actions if c.kind is not ActionKind.KEEP}
         if not leaves & busy:
             break
     return planned
-
-
-def _ask(
-    observation: Observation, config: Config, load_seconds: Mapping[ModelKey, float], now: float
-) -> Question:
-    resident = {row.key for row in observation.residents or ()}
-    managed = frozenset(e.key for e in observation.entries if config.is_managed(e.names, now))
-    entries = tuple(e for e in observation.entries if e.key in resident or e.key in managed)
-    rows = tuple(replace(r, expires_at=None) for r in observation.residents or ())
-    available = observation.memory.available_bytes
-    looked = Observation(
-        at=0.0,
-        server_url=observation.server_url,
-        is_local=observation.is_local,
-        version=observation.version,
-        entries=entries,
-        residents=None
-        if observation.residents is None
-        else tuple(sorted(rows, key=lambda r: (r.name, r.manifest_digest))),
-        devices=tuple(
-            replace(d, free_bytes=_rounded(d.free_bytes, d.total_bytes.value, GPU_GRAINS))
-            for d in observation.devices
-        ),
-        memory=replace(
-            observation.memory,
-            available_bytes=_rounded(available, observation.memory.total_bytes.value, RAM_GRAINS),
-        ),
-        settings=observation.settings,
-        notes=observation.notes,
-        located={key: place for key, place in observation.located.items() if place},
-    )
-    return Question(
-        observation=looked,
-        settings=config.settings,
-        managed=managed,
-        held=frozenset(e.key for e in entries if config.is_held(e.names, now)),
-        load_seconds={e.key: load_seconds[e.key] for e in entries if e.key in load_seconds},
-    )
-
-
-def _rounded(free: Reading[int], total: int | None, grains: int) -> Reading[int]:
-    """Returns the reading in whole grains, each a fraction of the total; age left out."""
-    if free.value is None or total is None:
-        return replace(free, age_seconds=0.0)
-    grain = max(1, total // grains)
-    return replace(free, value=free.value // grain * grain, age_seconds=0.0)
 
 
 def _answer(question: Question) -> Wish:

@@ -48,9 +48,10 @@ def looked_up(own: Sequence[Gpu], by_position: Sequence[int]) -> dict[str, int]:
 
 def runner_report(gpu: Gpu, runner: RunnerView) -> int:
     """Returns the free bytes that a runner reports for one of its GPUs."""
-    used = runner.bytes_by_gpu.get(gpu.device, 0)
+    device = gpu.device
+    used = runner.bytes_by_gpu.get(device, 0)
     accounted = max(gpu.total_bytes - used, 0)
-    at_load = runner.free_at_load.get(gpu.device)
+    at_load = runner.free_at_load.get(device)
     if at_load is None:
         return accounted
     return min(accounted, max(at_load - used, 0))
@@ -70,8 +71,8 @@ def refresh_free(
         runners: in the order in which they are asked.
         driver_free: device -> bytes; devices that fail to answer are missing and stay stale.
     """
-    free = {gpu.device: gpu.free_bytes for gpu in gpus}
     by_device = {gpu.device: gpu for gpu in gpus}
+    free = {device: gpu.free_bytes for device, gpu in by_device.items()}
     answered: set[str] = set()
     for runner in runners:
         own = [device for device in runner.gpus if device in by_device]
@@ -84,7 +85,7 @@ def refresh_free(
             break
     if len(answered) < len(by_device):
         free.update({d: f for d, f in driver_free.items() if d in free})
-    return tuple(_with_free(gpu, free[gpu.device]) for gpu in gpus)
+    return tuple(_with_free(gpu, free[device]) for device, gpu in by_device.items())
 
 
 def _with_free(gpu: Gpu, free_bytes: int) -> Gpu:
@@ -94,10 +95,17 @@ def _with_free(gpu: Gpu, free_bytes: int) -> Gpu:
 
 def subtract_known(gpus: Sequence[Gpu], runners: Iterable[RunnerView]) -> tuple[Gpu, ...]:
     """Returns the GPUs with free memory lowered to total minus all runners' known bytes."""
-    runners = tuple(runners)
-    result = []
-    for gpu in gpus:
-        known = sum(runner.bytes_by_gpu.get(gpu.device, 0) for runner in runners)
-        free = min(gpu.free_bytes, max(gpu.total_bytes - known, 0))
-        result.append(_with_free(gpu, free))
-    return tuple(result)
+    known = sum_known(runners)
+    return tuple(
+        _with_free(gpu, min(gpu.free_bytes, max(gpu.total_bytes - known.get(gpu.device, 0), 0)))
+        for gpu in gpus
+    )
+
+
+def sum_known(runners: Iterable[RunnerView]) -> dict[str, int]:
+    """Returns device -> bytes of all runners, as Ollama looks them up."""
+    known: dict[str, int] = {}
+    for runner in runners:
+        for device, count in runner.bytes_by_gpu.items():
+            known[device] = known.get(device, 0) + count
+    return known

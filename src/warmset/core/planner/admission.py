@@ -8,7 +8,7 @@ would place a model differently, all outcomes are followed: each is a *world*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +19,13 @@ from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.problem import Effort
 from warmset.core.planner.worlds import (
     Loaded,
+    Outlook,
     World,
-    beliefs,
     charge,
     headroom,
     held,
+    outlook,
     ram_room,
-    system_free,
 )
 from warmset.core.units import format_bytes
 
@@ -50,13 +50,19 @@ class Denied:
 
 def try_load(host: HostCapacity, world: World, candidate: Candidate) -> tuple[World, ...] | Denied:
     """Returns the worlds after loading one more model, or why it does not go."""
+    return load_from(outlook(host, world), candidate)
+
+
+def load_from(before: Outlook, candidate: Candidate) -> tuple[World, ...] | Denied:
+    """Returns the worlds after one more load, or why it does not go; see `try_load`."""
+    host, world = before.host, before.world
     if candidate.file is None or candidate.shape is None:
         return Denied(reason="the size of its weights file is not known", evicts=False)
     if len(world) >= host.max_count:
         text = f"{host.max_count} models are the most that this server loads"
         return Denied(reason=text, evicts=True)
     after: dict[tuple[tuple[DeviceId, int], ...], World] = {}
-    for forecast in forecast_on(host, world, candidate):
+    for forecast in _forecasts(before, candidate):
         if not forecast.admits:
             text = _eviction_text(host, world, forecast)
             return Denied(reason=text, evicts=True, forecast=forecast)
@@ -69,22 +75,25 @@ def try_load(host: HostCapacity, world: World, candidate: Candidate) -> tuple[Wo
 
 def forecast_on(host: HostCapacity, world: World, candidate: Candidate) -> tuple[Forecast, ...]:
     """Returns Ollama's decision about a load under each belief, the likeliest first."""
+    return tuple(_forecasts(outlook(host, world), candidate))
+
+
+def _forecasts(before: Outlook, candidate: Candidate) -> Iterator[Forecast]:
     if candidate.file is None or candidate.shape is None:
-        return ()
-    return tuple(
-        forecast_load(
+        return
+    host = before.host
+    for gpus in before.beliefs:
+        yield forecast_load(
             candidate.file,
             candidate.shape,
             gpus,
             parallel=candidate.parallel,
             completes=candidate.completes,
-            others_loaded=bool(world) or host.strangers > 0,
+            others_loaded=bool(before.world) or host.strangers > 0,
             spread=host.env.sched_spread,
             flash_setting=host.env.flash_attention,
-            system_free_bytes=system_free(host, world),
+            system_free_bytes=before.system_free_bytes,
         )
-        for gpus in beliefs(host, world)
-    )
 
 
 def place(
@@ -155,8 +164,9 @@ def find_order(
         if state in seen:
             return None
         seen.add(state)
+        outlooks = tuple(outlook(host, world) for world in worlds)
         for index, candidate in enumerate(rest):
-            after = _after(host, worlds, candidate, effort)
+            after = load_in_all(outlooks, candidate, effort)
             if after is None:
                 continue
             found = extend(after, rest[:index] + rest[index + 1 :])
@@ -168,15 +178,15 @@ def find_order(
     return None if found is None else (found[0], found[1][0])
 
 
-def _after(
-    host: HostCapacity, worlds: Sequence[World], candidate: Candidate, effort: Effort
+def load_in_all(
+    outlooks: Sequence[Outlook], candidate: Candidate, effort: Effort | None = None
 ) -> tuple[World, ...] | None:
     """Returns the worlds after one more load, `None` if some world denies it."""
     after: dict[object, World] = {}
-    for world in worlds:
-        if not effort.spend():
+    for before in outlooks:
+        if effort is not None and not effort.spend():
             return None
-        outcome = try_load(host, world, candidate)
+        outcome = load_from(before, candidate)
         if isinstance(outcome, Denied):
             return None
         after.update((_where(w), w) for w in outcome)

@@ -14,7 +14,7 @@ from typing import Final
 
 from warmset.core.model import ModelKey
 from warmset.core.planner.actions import list_actions
-from warmset.core.planner.admission import Denied, try_load
+from warmset.core.planner.admission import Denied, load_in_all, try_load
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.conflict import smallest_infeasible
@@ -23,16 +23,22 @@ from warmset.core.planner.problem import Effort, Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
 from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
-from warmset.core.planner.standing import Route, find_route, self_restoring
+from warmset.core.planner.standing import (
+    Route,
+    find_route,
+    self_restoring,
+    standing_world,
+)
 from warmset.core.planner.wanted import Wanted, state_problem
-from warmset.core.planner.worlds import Loaded
+from warmset.core.planner.worlds import Loaded, Outlook, outlook
 from warmset.core.units import format_bytes
 
 PLAN_LOADS: Final = 1500
 """Simulated loads in search of the best set; beyond, the plan is grown by rank and not proved."""
 
 GROW_LOADS: Final = 60
-"""Simulated loads for each model that joins a plan grown by rank."""
+"""Simulated loads in search of another order for each model of the proposal that does not load
+after the others."""
 
 
 def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEFAULT_WORK) -> Plan:
@@ -99,20 +105,43 @@ def _refused_part(
 def _grow_route(
     host: HostCapacity, chosen: Sequence[Candidate], candidates: Sequence[Candidate]
 ) -> Route:
-    """Returns a route for the pins and whatever joins them: the chosen by rank, then the rest."""
-    pins = [c for c in chosen if c.pin]
-    route = find_route(host, pins)
+    """Returns a route for the pins and whatever joins them: the chosen by rank, then the rest.
+
+    Of the rest only those join that load after all others, as they are.
+    """
+    members = [c for c in chosen if c.pin]
+    route = find_route(host, members)
     assert route is not None, "the pins were found to load"
-    members = pins
+    outlooks = _outlooks_after(host, members, route)
     favourites = {c.key for c in chosen}
     queue = sorted(candidates, key=lambda c: (c.key in favourites, c.rank), reverse=True)
     for candidate in queue:
         if candidate.pin or len(members) >= host.max_count:
             continue
-        longer = find_route(host, [*members, candidate], Effort(GROW_LOADS))
-        if longer is not None:
-            members, route = [*members, candidate], longer
+        after = None if candidate.is_resident else load_in_all(outlooks, candidate)
+        if after is not None:
+            members, outlooks = [*members, candidate], [outlook(host, world) for world in after]
+            route = replace(route, loads=(*route.loads, candidate), world=after[0])
+        elif candidate.key in favourites or candidate.is_resident:
+            longer = find_route(host, [*members, candidate], Effort(GROW_LOADS))
+            if longer is not None:
+                members, route = [*members, candidate], longer
+                outlooks = _outlooks_after(host, members, route)
     return route
+
+
+def _outlooks_after(
+    host: HostCapacity, members: Sequence[Candidate], route: Route
+) -> list[Outlook]:
+    """Returns every world that a route may lead to, the likeliest first."""
+    loading = {c.key for c in route.loads}
+    start = standing_world(host, [c for c in members if c.key not in loading])
+    outlooks = [outlook(host, start or ())]
+    for candidate in route.loads:
+        after = load_in_all(outlooks, candidate)
+        assert after is not None, "the route was found to load"
+        outlooks = [outlook(host, world) for world in after]
+    return outlooks
 
 
 def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | None:

@@ -109,9 +109,34 @@ def beliefs(host: HostCapacity, world: World) -> tuple[tuple[Gpu, ...], ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """A world as the next load finds it: worked out once for all that might be loaded.
+
+    Attributes:
+        beliefs: what Ollama may believe of the GPUs.
+        system_free_bytes: free RAM as Ollama sees it.
+    """
+
+    host: HostCapacity
+    world: World
+    beliefs: tuple[tuple[Gpu, ...], ...]
+    system_free_bytes: int
+
+
+def outlook(host: HostCapacity, world: World) -> Outlook:
+    """Returns what the next load finds."""
+    return Outlook(
+        host=host,
+        world=world,
+        beliefs=beliefs(host, world),
+        system_free_bytes=system_free(host, world),
+    )
+
+
 def held(world: World, device: DeviceId) -> int:
     """Returns the bytes that a world's models are expected to hold on a GPU."""
-    return sum(loaded.point.get(device, 0) for loaded in world)
+    return sum([loaded.point.get(device, 0) for loaded in world])
 
 
 def headroom(world: World, gpu: GpuCapacity) -> int:
