@@ -146,7 +146,9 @@ def test_one_load_teaches_the_host_and_its_model_more_than_others() -> None:
     assert for_same.vram_bytes - same.vram_bytes < 200 * MIB
     assert for_other.basis.endswith("calibrated by 1 load on this host")
     assert for_same.basis.endswith("calibrated by 1 load on this host, 1 of this model")
-    assert for_other.terms[-1].name == "learnt here"
+    gap = for_other.vram_upper_bytes - for_other.vram_bytes
+    assert [term.name for term in for_other.terms][-2:] == ["learnt here", "margin"]
+    assert for_other.terms[-1].size_bytes == gap
 
 
 def test_the_parts_add_up_after_the_correction() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from warmset.core.footprint import estimate_footprint
+from warmset.core.model import Tensor
 from warmset.core.units import GIB, MIB
 
 LLAMA3 = {
@@ -140,18 +141,53 @@ def test_an_integrated_gpu_needs_ram_and_vram_from_one_pool():
     assert shared.pool_bytes == shared.vram_bytes + shared.ram_bytes
 
 
-def test_the_terms_explain_the_sum():
-    """Every GPU byte belongs to a term with formula, source and certainty."""
-    footprint = estimate_footprint(QWEN_27B, num_ctx=8192, file_bytes=16 * GIB)
-    assert sum(term.size_bytes for term in footprint.terms) == footprint.vram_bytes
-    assert all(term.formula and term.source for term in footprint.terms)
-    assert {term.name for term in footprint.terms} == {
-        "weights",
-        "kv cache",
-        "recurrent state",
-        "compute buffer",
-        "process overhead",
-    }
+def sums_by_tier(footprint):
+    tiers = dict.fromkeys(("gpu", "ram", "bound"), 0)
+    for term in footprint.terms:
+        tiers[term.tier] += term.size_bytes
+        assert term.formula
+        assert term.source
+        assert term.size_bytes != 0
+    return tiers
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {},
+        {"gpus": 0},
+        {"gpus": 2, "kv_type": "q8_0", "num_parallel": 3},
+        {"gpu_layers": 20, "projector_bytes": GIB, "adapter_bytes": MIB},
+        {"gpus": 1, "gpu_layers": 0, "engine": "llama.cpp-b10488"},
+        {"gpus": 3, "gpu_layers": 40, "batch": 64, "draft_tokens": 2},
+    ],
+)
+def test_the_terms_explain_the_sums(load):
+    """Every byte on GPUs, in RAM and in the bound belongs to a term, whatever the load."""
+    tensors = [Tensor(name="token_embd.weight", type="F16", shape=(5120, 248320))]
+    tensors += [
+        Tensor(name=f"blk.{i}.ffn_up.weight", type="Q4_K", shape=(5120, 17408)) for i in range(64)
+    ]
+    footprint = estimate_footprint(QWEN_27B, num_ctx=8192, tensors=tensors, **load)
+    tiers = sums_by_tier(footprint)
+    assert tiers["gpu"] == footprint.vram_bytes
+    assert tiers["ram"] == footprint.ram_bytes
+    assert tiers["bound"] == footprint.vram_upper_bytes - footprint.vram_bytes
+
+
+def test_a_term_is_no_surer_than_what_it_stands_on():
+    """Weights by the file's size are derived, by the tensor table exact; a driver's context is
+    a prior."""
+    known = {"num_ctx": 8192, "file_bytes": 16 * GIB}
+    by_size = {t.name: t for t in estimate_footprint(QWEN_27B, **known).terms}
+    assert (by_size["weights"].certainty, by_size["weights"].source) == (
+        "derived",
+        "size of the file",
+    )
+    assert by_size["kv cache"].certainty == by_size["recurrent state"].certainty == "exact"
+    assert by_size["process overhead"].certainty == by_size["margin"].certainty == "prior"
+    given = estimate_footprint(QWEN_27B, num_ctx=8192, weights_gpu_bytes=16 * GIB)
+    assert {t.name: t.certainty for t in given.terms}["weights"] == "exact"
 
 
 def test_the_forecast_is_ollamas_and_not_ours():

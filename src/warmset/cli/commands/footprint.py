@@ -21,6 +21,7 @@ PARTS = (
 )
 TERMS = (
     Column(key="name", title="TERM"),
+    Column(key="tier", title="IN"),
     Column(key="size", title="BYTES", right=True),
     Column(key="certainty", title="CERTAINTY"),
     Column(key="formula", title="FORMULA"),
@@ -130,8 +131,7 @@ def print_parts(subject: Subject, found: Footprint, *, no_color: bool) -> None:
 
     flash = "flash attention" if found.flash_attention else "no flash attention"
     slots = f"{found.slots} slot{'s' if found.slots > 1 else ''}"
-    where = f"{subject.gpus} GPU{'s' if subject.gpus > 1 else ''}" if subject.gpus else "RAM"
-    print(f"{subject.entry.name} on {where}, {subject.engine}")
+    print(f"{subject.entry.name} {_place(subject.gpus)}, {subject.engine}")
     print(f"context {found.context} in {slots}, KV {found.kv_type}, batch {found.batch}, {flash}")
     print(f"facts: {subject.entry.basis or 'what the server says'}; estimate: {found.basis}")
     print()
@@ -184,6 +184,7 @@ def _terms(found: Footprint) -> list[Mapping[str, object]]:
     return [
         {
             "name": term.name,
+            "tier": {"gpu": "GPU", "ram": "RAM", "bound": "at most"}[term.tier],
             "size": format_bytes(term.size_bytes),
             "certainty": term.certainty,
             "formula": term.formula,
@@ -229,8 +230,11 @@ def _held(found: Footprint | None) -> str:
 def _max_context_line(largest: MaxContext) -> str:
     if largest.context is None:
         return f"largest context: none ({largest.reason})"
-    where = f"{largest.gpus} GPU{'s' if largest.gpus > 1 else ''}" if largest.gpus else "RAM"
-    return f"largest context: {largest.context} on {where} ({largest.reason})"
+    return f"largest context: {largest.context} {_place(largest.gpus)} ({largest.reason})"
+
+
+def _place(gpus: int) -> str:
+    return f"on {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "in RAM"
 
 
 def describe(
@@ -244,7 +248,6 @@ def describe(
 
     from warmset.shell.estimate import fits_now, tabulate
 
-    fields = asdict(found)
     shape = ("context", "slots", "batch", "kv_type", "flash_attention")
     sums = (
         "weights_vram_bytes",
@@ -256,7 +259,6 @@ def describe(
         "vram_bytes",
         "vram_upper_bytes",
         "ram_bytes",
-        "devices",
         "ollama_forecast_bytes",
         "gpu_layers",
         "layer_count",
@@ -267,11 +269,11 @@ def describe(
         "key": subject.entry.key,
         "engine": subject.engine,
         "gpus": subject.gpus,
-        **{name: fields[name] for name in shape},
-        **{name: fields[name] for name in sums},
+        **{name: getattr(found, name) for name in (*shape, *sums)},
+        "devices": [asdict(share) for share in found.devices],
         "facts_basis": subject.entry.basis,
         "unknowns": list(found.unknowns),
-        "terms": fields["terms"],
+        "terms": [asdict(term) for term in found.terms],
         "fits_now": fits_now(subject, found),
         "max_context": None if largest is None else asdict(largest),
         "table": [

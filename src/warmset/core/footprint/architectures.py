@@ -156,7 +156,7 @@ def sliding_layers(
     if scheme.needs_pattern and not isinstance(pattern, int):
         raise FactsError(
             "attention.sliding_window_pattern is missing: which blocks slide is not known",
-            hint="fetch the verbose form of /api/show, or read the GGUF file",
+            hint="if a server withheld it, its verbose /api/show or the GGUF file has it",
             context={"key": "attention.sliding_window_pattern"},
         )
     period = pattern if isinstance(pattern, int) else scheme.slide_period

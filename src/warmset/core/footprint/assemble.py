@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from warmset.core.footprint.engine import Tool
 from warmset.core.footprint.explain import explain_terms
@@ -33,7 +34,7 @@ def assemble(
     split, totals = parts.split, parts.totals
     gpus = range(_gpus_touched(request, split))
     devices = tuple(_device(gpu, split, extras, parts) for gpu in gpus)
-    ram, ram_weights = _ram(shape, request, extras, parts)
+    ram, ram_weights, host = _ram(shape, request, extras, parts)
     compute = sum(device.compute_bytes for device in devices)
     if not devices:
         compute = parts.graph.output + parts.slot_graph
@@ -59,7 +60,7 @@ def assemble(
         is_integrated=extras.is_integrated,
         basis=_basis(weights),
         unknowns=_unknowns(shape, weights, extras, parts),
-        terms=explain_terms(request, totals, devices, phase=parts.graph.phase, compute=compute),
+        explain=partial(explain_terms, request, weights, extras, parts, devices, host_bytes=host),
     )
 
 
@@ -106,15 +107,17 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
     )
 
 
-def _ram(shape: Shape, request: Request, extras: Extras, parts: Parts) -> tuple[int | None, ...]:
-    """Returns the RAM in all, and the weights in it."""
+def _ram(
+    shape: Shape, request: Request, extras: Extras, parts: Parts
+) -> tuple[int | None, int | None, int]:
+    """Returns the RAM in all, the weights in it, and the buffers in it."""
     split = parts.split
-    if split.weights_ram is None:
-        return None, None
-    weights = split.weights_ram + (0 if split.gpu_layers else extras.weight_bytes)
-    logits = 4 * (shape.vocabulary or 0) * request.slots
     graph = parts.graph.host if split.gpu_layers else parts.graph.output + parts.slot_graph
-    return weights + split.kv_ram + split.state_ram + graph + logits, weights
+    buffers = graph + 4 * (shape.vocabulary or 0) * request.slots
+    if split.weights_ram is None:
+        return None, None, buffers
+    weights = split.weights_ram + (0 if split.gpu_layers else extras.weight_bytes)
+    return weights + split.kv_ram + split.state_ram + buffers, weights, buffers
 
 
 def _total(values: Sequence[int | None]) -> int | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median, pvariance
 from typing import Any, Final
 
@@ -99,6 +100,7 @@ class Calibration:
             devices.append(_corrected(share, round(point), round(upper)))
         vram = _sum([share.vram_bytes for share in devices])
         moved = vram - (footprint.vram_bytes or 0)
+        upper_bytes = _sum([share.vram_upper_bytes for share in devices])
         words = self._words(how, key, len(own))
         return replace(
             footprint,
@@ -106,9 +108,9 @@ class Calibration:
             compute_bytes=sum(share.compute_bytes for share in devices),
             overhead_bytes=sum(share.overhead_bytes for share in devices),
             vram_bytes=vram,
-            vram_upper_bytes=_sum([share.vram_upper_bytes for share in devices]),
+            vram_upper_bytes=upper_bytes,
             basis=f"{footprint.basis}; {words}",
-            terms=(*footprint.terms, _term(words, moved)),
+            explain=partial(_explain, footprint, words, moved, upper_bytes - vram),
         )
 
     def estimator(self, entries: Iterable[Entry]) -> Callable[..., Footprint]:
@@ -279,12 +281,24 @@ def _sum(values: Sequence[int | None]) -> int:
     return sum(value or 0 for value in values)
 
 
-def _term(words: str, moved: int) -> Term:
+def _explain(cold: Footprint, words: str, moved: int, margin: int) -> tuple[Term, ...]:
+    """Returns the terms of the cold estimate with what was learnt, and the new margin."""
     sign = "-" if moved < 0 else "+"
-    return Term(
+    source = "loads observed on this host"
+    learnt = Term(
         name="learnt here",
+        tier="gpu",
         size_bytes=moved,
         formula=f"{words}: {sign}{format_bytes(abs(moved))} against the cold estimate, in overhead",
-        source="loads observed on this host",
+        source=source,
         certainty="derived",
     )
+    bound = Term(
+        name="margin",
+        tier="bound",
+        size_bytes=margin,
+        formula=f"{UPPER_QUANTILE:.0%} of past errors here, {COLD_DEVIATIONS:g} deviations before",
+        source=source,
+        certainty="derived",
+    )
+    return (*(term for term in cold.terms if term.tier != "bound"), learnt, bound)

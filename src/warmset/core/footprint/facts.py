@@ -139,7 +139,7 @@ def missing_fact(key: str, why: str = "is missing") -> FactsError:
     """Returns the refusal that names `key`."""
     return FactsError(
         f"{key} {why}",
-        hint="fetch the verbose form of /api/show, or read the GGUF file",
+        hint="if a server withheld it, its verbose /api/show or the GGUF file has it",
         context={"key": key},
     )
 

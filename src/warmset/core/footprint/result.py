@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 Certainty = Literal["exact", "derived", "prior"]
 """Exact from metadata; derived from a formula checked on logs; prior: the host teaches better."""
 
+Tier = Literal["gpu", "ram", "bound"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One summand with its explanation."""
+    """One summand with its explanation.
+
+    Invariants:
+        Terms of tier `gpu` add up to `Footprint.vram_bytes`, those of `ram` to `ram_bytes`, where
+        these are known; those of `bound` are what `vram_upper_bytes` has on top.
+    """
 
     name: str
+    tier: Tier
     size_bytes: int
     formula: str
     source: str
@@ -71,7 +80,12 @@ class Footprint:
     is_integrated: bool
     basis: str
     unknowns: tuple[str, ...]
-    terms: tuple[Term, ...]
+    explain: Callable[[], tuple[Term, ...]] = field(compare=False, repr=False)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every summand in words, put together when asked for."""
+        return self.explain()
 
     @property
     def is_fully_on_gpu(self) -> bool:
