@@ -122,6 +122,7 @@ def world(
     *,
     state: State | None = None,
     starts: bool = True,
+    loop: Loop | None = None,
     **sidecar: object,
 ) -> World:
     """A twin host at `START` with a warmset that begins at once."""
@@ -134,7 +135,7 @@ def world(
         timeline,
         on_event=lambda event: events.append((timeline.now - START, event)),
     )
-    beside = Sidecar(twin, Loop(said, state), **sidecar)
+    beside = Sidecar(twin, loop or Loop(said, state), **sidecar)
     if starts:
         beside.start()
     return World(twin, beside, events)

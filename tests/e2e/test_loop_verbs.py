@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 from serving_rig import ROOT, SLOW, Rig, rigged
 
+from warmset.core.control.actions import Decision
+from warmset.core.control.config import Config
+from warmset.core.control.plain import from_plain
+from warmset.core.control.state import State
+from warmset.core.control.step import step
+from warmset.core.model import Observation
+
 TWIN = "twin://workstation?hours=3&seed=5"
 BUDGETS = """
 [model."qwen2.5-coder:7b"]
@@ -186,6 +193,23 @@ def test_after_apply_the_plan_shows_no_change(tmp_path: Path) -> None:
         again = rig.run("plan", "--detailed-exitcode")
         assert again.returncode == 0, again.stdout + again.stderr
         assert "Nothing to do" in again.stdout
+        check_replay(rig)
         (tmp_path / "state").rename(tmp_path / "forgotten")
         assert rig.run("plan", "--detailed-exitcode").returncode == 0
         assert len(rig.residents()) == len(names)
+
+
+def check_replay(rig: Rig) -> None:
+    """Every decision of the journal is made again from what `history --decision N` prints."""
+    told = json.loads(rig.run("history", "-o", "json").stdout)["events"]
+    numbers = sorted({event["decision"] for event in told if event["decision"]})
+    assert numbers
+    for number in numbers:
+        kept = json.loads(rig.run("history", "--decision", str(number)).stdout)
+        look = from_plain(
+            Observation, {**kept["observation"], "entries": kept["entries"]}, place="observation"
+        )
+        config, state = from_plain(Config, kept["config"]), from_plain(State, kept["state"])
+        again = step(look, config, state, kept["now"])[1]
+        assert again == from_plain(Decision, kept["decision"])
+        assert {c["name"] for c in kept["candidates"]} >= {m.name for m in again.members}

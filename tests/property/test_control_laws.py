@@ -45,27 +45,29 @@ stories = st.lists(
 )
 
 
+def happen(scene, event) -> None:
+    """Lets one event of a story happen to the host."""
+    kind, *details = event
+    host = scene.host
+    if kind == "use" and host.is_up:
+        host.use(details[0], details[1], keep_alive=details[2])
+    elif kind == "restart" and host.is_up:
+        host.restart(details[0])
+    elif kind == "foreign":
+        host.cards.set_foreign(CARD, min(gib(details[0]), host.cards.free(CARD)))
+    elif kind == "clock":
+        scene.sidecar.clock_ahead += details[0]
+    elif kind == "deaf":
+        scene.sidecar.answers_ps = not details[0]
+    elif kind == "oom" and host.is_up:
+        host.scheduler.runtime_oom()
+
+
 def play(story, until=3600.0):
+    """Returns a host with a loop that has lived through a story."""
     scene = world(SAID)
-
-    def happen(event):
-        kind, *details = event
-        host = scene.host
-        if kind == "use" and host.is_up:
-            host.use(details[0], details[1], keep_alive=details[2])
-        elif kind == "restart" and host.is_up:
-            host.restart(details[0])
-        elif kind == "foreign":
-            host.cards.set_foreign(CARD, min(gib(details[0]), host.cards.free(CARD)))
-        elif kind == "clock":
-            scene.sidecar.clock_ahead += details[0]
-        elif kind == "deaf":
-            scene.sidecar.answers_ps = not details[0]
-        elif kind == "oom" and host.is_up:
-            host.scheduler.runtime_oom()
-
     for at, event in story:
-        scene.at(at, lambda _, event=event: happen(event))
+        scene.at(at, lambda _, event=event: happen(scene, event))
     scene.at(1900.0, lambda _: setattr(scene.sidecar, "answers_ps", True))
     scene.run(until)
     return scene

@@ -153,7 +153,7 @@ class Pass:
         decision = self._loop.decision
         assert decision is not None
         if self._recorder is not None:
-            self._recorder.decision(observation, config, before, decision)
+            self._recorder.decision(observation, config, before, decision, self._loop.wish)
         refuse_conflict(decision)
         if not decision.trouble:
             check(decision)

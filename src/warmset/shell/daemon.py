@@ -218,7 +218,7 @@ class Daemon:
         self._tell_findings(decision.findings)
         recorder = self._outside.recorder
         if recorder is not None:
-            recorder.decision(looked.observation, config, before, decision)
+            recorder.decision(looked.observation, config, before, decision, self._loop.wish)
             recorder.state(self._loop.state, looked.observation.at)
             self._tell_journal(recorder)
         self._inform(looked.observation, config, decision)

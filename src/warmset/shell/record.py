@@ -18,6 +18,7 @@ from warmset.core.control.actions import Alarm, Decision, Finding, Preload
 from warmset.core.control.config import Config
 from warmset.core.control.plain import to_plain
 from warmset.core.control.state import Orders, State, state_from_plain, state_to_plain
+from warmset.core.control.wanted import Wish
 from warmset.core.model import Entry, ModelKey, Observation
 from warmset.errors import TraceError
 
@@ -63,7 +64,12 @@ class Recorder:
             return State(), error.message
 
     def decision(
-        self, observation: Observation, config: Config, before: State, decision: Decision
+        self,
+        observation: Observation,
+        config: Config,
+        before: State,
+        decision: Decision,
+        wish: Wish | None = None,
     ) -> None:
         """Records one step: what was seen, what was known, what was decided.
 
@@ -72,6 +78,7 @@ class Recorder:
             config: the operator's words.
             before: the state that `step` was given.
             decision: what it returned.
+            wish: what it planned with; `None`: it planned nothing.
         """
         at = observation.at
         self._expect(decision)
@@ -92,6 +99,7 @@ class Recorder:
             parts={
                 "entries": self._entries_plain if observation.entries else [],
                 "config": to_plain(config),
+                "candidates": [] if wish is None else weighed(wish),
             },
             body={
                 "now": decision.at,
@@ -211,6 +219,32 @@ def _left_open(plain: object) -> str:
     order = running.get("order")
     name = order.get("name") if isinstance(order, dict) else "?"
     return f"an earlier process ended during its {running.get('stage')} of {name}"
+
+
+def weighed(wish: Wish) -> list[Mapping[str, object]]:
+    """Returns who was weighed and with which numbers, the first to go first.
+
+    `worth` is seconds of waiting saved per day; `need_bytes` an upper bound, on one GPU or in RAM.
+    """
+    inside = {member.key for member in wish.plan.members}
+    rank = {key: place for place, key in enumerate(wish.ranked)}
+    rows = sorted(wish.candidates, key=lambda c: (rank.get(c.key, -1), c.rank))
+    return [
+        {
+            "key": c.key,
+            "name": c.name,
+            "is_configured": c.key in wish.managed,
+            "is_resident": c.is_resident,
+            "is_in_warm_set": c.key in inside,
+            "pin": c.pin,
+            "priority": c.priority,
+            "worth": wish.worth.get(c.key),
+            "need_bytes": c.on_cpu_bytes if c.on_one is None else c.on_one.upper_bytes,
+            "ollama_expects_bytes": c.forecast_bytes,
+            "load_seconds": c.load_seconds,
+        }
+        for c in rows
+    ]
 
 
 def digest_of(decision: Decision) -> str:

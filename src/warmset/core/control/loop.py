@@ -14,6 +14,7 @@ from warmset.core.control.executor import Turn, begin, hear, stop
 from warmset.core.control.orders import Command, Event
 from warmset.core.control.state import State
 from warmset.core.control.step import step
+from warmset.core.control.wanted import Wish
 from warmset.core.model import Observation
 
 
@@ -40,6 +41,14 @@ class Loop:
         self.wake_at = 0.0
         self.decision: Decision | None = None
         self.planned: Decision | None = None
+
+    @property
+    def wish(self) -> Wish | None:
+        """What the last decision was made on; `None` where nothing was planned."""
+        decision, planned = self.decision, self.state.planned
+        if decision is None or decision.is_provisional or decision.trouble or not planned:
+            return None
+        return planned[0].wish
 
     @property
     def is_idle(self) -> bool:

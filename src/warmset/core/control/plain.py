@@ -1,7 +1,8 @@
 """Frozen values to plain JSON-able ones and back, by their type hints.
 
-Infinity is written as the text `"forever"`, since JSON has no word for it. Where a field may hold
-one of several classes, the class name is written as `"type"`.
+Infinity is written as the text `"forever"`, since JSON has no word for it; other numbers that JSON
+does not know as `{"type": "float", "text": "nan"}`. Where a field may hold one of several classes,
+the class name is written as `"type"`. What is read back equals what was written.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from types import UnionType
-from typing import Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Final, ForwardRef, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from warmset.core.model import FactValue
 
 T = TypeVar("T")
 _FOREVER: Final = "forever"
@@ -40,8 +44,8 @@ def to_plain(value: object) -> object:
     if isinstance(value, tuple | list | frozenset):
         items = sorted(value) if isinstance(value, frozenset) else value
         return [to_plain(item) for item in items]
-    if isinstance(value, float) and math.isinf(value) and value > 0:
-        return _FOREVER
+    if isinstance(value, float) and not math.isfinite(value):
+        return _FOREVER if value > 0 else {"type": "float", "text": str(value)}
     assert value is None or isinstance(value, str | int | float | bool), type(value)
     return value
 
@@ -55,18 +59,23 @@ def from_plain(kind: type[T], plain: object, *, place: str = "") -> T:
         PlainError: a value does not fit its hint, or a field is unknown.
     """
     value = _read(kind, plain, place or kind.__name__)
-    assert isinstance(value, kind)
+    assert isinstance(value, get_origin(kind) or kind)
     return value
 
 
 def _read(hint: object, plain: object, place: str) -> object:
+    if isinstance(hint, str | ForwardRef):
+        hint = _recursive(hint)
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return _read_union(get_args(hint), plain, place)
-    if isinstance(hint, type) and is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint) and origin is None:
         return _read_fields(hint, plain, place)
-    if origin is tuple:
-        return _read_list(get_args(hint), plain, place)
+    if isinstance(origin, type) and is_dataclass(origin):
+        return _read_fields(origin, plain, place, get_args(hint))
+    if origin in (tuple, frozenset):
+        items = _read_list(get_args(hint), plain, place)
+        return items if origin is tuple else frozenset(items)
     if origin is Mapping:
         if not isinstance(plain, dict):
             raise PlainError(f"{place}: should be an object")
@@ -75,17 +84,30 @@ def _read(hint: object, plain: object, place: str) -> object:
     return _read_scalar(hint, plain, place)
 
 
+def _recursive(hint: str | ForwardRef) -> object:
+    """Returns the one type that names itself."""
+    name = hint if isinstance(hint, str) else hint.__forward_arg__
+    assert name == "FactValue", name
+    return FactValue
+
+
 def _read_list(args: tuple[object, ...], plain: object, place: str) -> tuple[object, ...]:
     if not isinstance(plain, list):
         raise PlainError(f"{place}: should be a list")
-    assert len(args) == 2 and args[1] is Ellipsis, args  # noqa: PT018 - one thought
-    return tuple(_read(args[0], item, f"{place}[{n}]") for n, item in enumerate(plain))
+    if len(args) == 1 or args[1:] == (Ellipsis,):
+        args = (args[0],) * len(plain)
+    if len(args) != len(plain):
+        raise PlainError(f"{place}: should have {len(args)} items")
+    pairs = enumerate(zip(args, plain, strict=True))
+    return tuple(_read(arg, item, f"{place}[{n}]") for n, (arg, item) in pairs)
 
 
 def _read_scalar(hint: object, plain: object, place: str) -> object:
     scalar = getattr(hint, "__supertype__", hint)  # a NewType's own type
     if scalar is float and plain == _FOREVER:
         return math.inf
+    if scalar is float and isinstance(plain, dict) and plain.get("type") == "float":
+        return float(str(plain.get("text")))
     if scalar is float and isinstance(plain, int | float) and not isinstance(plain, bool):
         return float(plain)
     if isinstance(scalar, type) and issubclass(scalar, StrEnum):
@@ -115,18 +137,36 @@ def _read_union(options: tuple[object, ...], plain: object, place: str) -> objec
     raise PlainError(f"{place}: {plain!r} is none of what may stand here") from last
 
 
-def _read_fields(kind: type, plain: object, place: str) -> object:
+def _read_fields(
+    kind: type, plain: object, place: str, parameters: tuple[object, ...] = ()
+) -> object:
     if not isinstance(plain, dict):
         raise PlainError(f"{place}: should be an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {item.name for item in fields(kind) if "unwritten" not in item.metadata}
     unknown = set(plain) - known - {"type"}
     if unknown:
         raise PlainError(f"{place}: unknown field {min(map(str, unknown))!r}")
+    meant = dict(zip(getattr(kind, "__parameters__", ()), parameters, strict=False))
     found = {
-        name: _read(hints[name], plain[name], f"{place}.{name}") for name in known & set(plain)
+        name: _read(_filled(hints[name], meant), plain[name], f"{place}.{name}")
+        for name in known & set(plain)
     }
     try:
         return kind(**found)
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:
         raise PlainError(f"{place}: {error}") from error
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return get_type_hints(kind)
+
+
+def _filled(hint: object, meant: Mapping[object, object]) -> object:
+    """Returns a hint of a generic class with its parameters in place."""
+    if hint in meant:
+        return meant[hint]
+    if get_origin(hint) in (Union, UnionType) and set(get_args(hint)) & set(meant):
+        return Union[tuple(_filled(arg, meant) for arg in get_args(hint))]  # noqa: UP007 - of a list
+    return hint

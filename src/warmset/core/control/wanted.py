@@ -47,6 +47,7 @@ class Wish:
     Attributes:
         candidates: managed models and residents, as the planner sees them.
         managed: keys of what the operator configured.
+        worth: key -> seconds of waiting that residency saves per day, as far as known.
         ranked: keys of the managed models that have a rank, the first to go first.
         world: what is resident where, as the planner charges it; `None`: not known.
         is_pressed: whether the residents hold more than may be used, so that somebody has to go.
@@ -59,6 +60,7 @@ class Wish:
     host: HostCapacity
     candidates: tuple[Candidate, ...]
     managed: frozenset[ModelKey]
+    worth: Mapping[ModelKey, float]
     ranked: tuple[ModelKey, ...]
     plan: Plan
     world: World | None
@@ -148,6 +150,7 @@ def _answer(question: Question) -> Wish:
         host=host,
         candidates=candidates,
         managed=question.managed,
+        worth={c.key: c.value for c in measured},
         ranked=_ranked(words, question, made),
         plan=made,
         world=world,
