@@ -30,3 +30,4 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent/config")
     monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent/cache")
+    monkeypatch.setenv("XDG_STATE_HOME", "/nonexistent/state")

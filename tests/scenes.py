@@ -124,6 +124,19 @@ class Scene:
         self.watches.append(watch)
         return watch
 
+    def serve(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts `warmset serve`, which looks often."""
+        daemon = subprocess.Popen(
+            self._command("serve", "--tick", "0.2", *arguments),
+            env=self._env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.watches.append(daemon)
+        return daemon
+
     def end(self) -> None:
         """Ends the server, every process and every hang."""
         for watch in self.watches:
@@ -138,6 +151,7 @@ class Scene:
 
     def _env(self) -> dict[str, str]:
         base = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(self.folder)}
+        base["WARMSET_STATE"] = str(self.folder / "state")
         return self.nvml.env(base | {"XDG_CACHE_HOME": str(self.folder / "cache")})
 
 

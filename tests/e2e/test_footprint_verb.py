@@ -14,7 +14,6 @@ import gguf_bytes as raw
 import pytest
 from range_server import RangeServer, serving
 
-from warmset.adapters.observations import Observations
 from warmset.core.footprint import estimate_footprint
 from warmset.core.settings import Settings
 from warmset.core.units import GIB, MIB
@@ -29,8 +28,9 @@ from warmset.shell.estimate import (
     tabulate,
     warn,
 )
-from warmset.shell.learn import keep_residents, observations_path, observe_residents
-from warmset.shell.observe import look_closely
+from warmset.shell.learn import keep_lessons, observe_residents
+from warmset.shell.observe import see
+from warmset.shell.wiring import connect
 
 ROOT = Path(__file__).parents[2]
 TWIN = "twin://workstation?demand=office&hours=3&seed=5"
@@ -150,7 +150,7 @@ def test_a_file_is_estimated_exactly(find: Find, tmp_path: Path) -> None:
     path = raw.write_sparse(tmp_path / "m.gguf", HEAD, 5 * MIB)
     subject = find(str(path), context=4096)
     found = subject.estimate()
-    assert found.basis == "tensor table and facts"
+    assert (found.basis, found.grounds) == ("estimated", "tensor table and facts")
     assert subject.entry.basis == "GGUF file"
     assert found.weights_vram_bytes == 2 * (2 * 64 * 256 + 64 * 1000)
     assert found.weights_ram_bytes == 2 * 64 * 1000
@@ -293,23 +293,25 @@ def test_disagreements_with_ollama_are_warned_of(find: Find) -> None:
 
 def test_residents_teach_the_next_estimate(find: Find, environ: dict[str, str]) -> None:
     """What `--learn` keeps makes seen shapes exact and is kept once; others come nearer."""
-    seen = look_closely(Settings(url=TWIN))
-    loads = observe_residents(seen)
+    connection = connect(Settings(url=TWIN), environ=environ)
+    seen = see(connection, Settings(url=TWIN))
+    loads = tuple(observe_residents(seen))
     assert loads
-    assert keep_residents(seen, environ) == (len(loads), "")
-    assert keep_residents(seen, environ) == (0, "")
-    with Observations(observations_path(environ, seen.observation.server_url)) as store:
-        assert store.loads() == loads
+    assert keep_lessons(connection, seen) == f"learnt from {len(loads)} loads"
+    assert keep_lessons(connection, seen) == "learnt from 0 loads"
+    connection.close()
+    assert set(see(connection, Settings(url=TWIN)).observation.learnt.loads) == set(loads)
     load = loads[0]
     entry = next(e for e in seen.observation.entries if e.key == load.key.model)
     subject = find(entry.name, TWIN)
     found = subject.estimate()
-    assert "measured here in this shape" in found.basis
+    assert found.basis == "observed"
+    assert "measured here in this shape, 1 time" in found.grounds
     assert found.vram_bytes == sum(load.driver_bytes)
     others = [e for e in seen.observation.entries if e.key not in {o.key.model for o in loads}]
-    assert "calibrated by" in find(others[0].name, TWIN, gpus=1).estimate().basis
+    assert find(others[0].name, TWIN, gpus=1).estimate().basis == "calibrated"
     stranger = find(entry.name, TWIN, engine="ollama-0.12").estimate()
-    assert "measured" not in stranger.basis
+    assert stranger.basis == "estimated"
 
 
 def test_learning_from_the_command_line(environ: dict[str, str], tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ def test_learning_from_the_command_line(environ: dict[str, str], tmp_path: Path)
     done = run(*arguments, environ=environ, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "learnt from" in done.stderr
-    assert "measured here" in done.stdout or "calibrated by" in done.stdout
+    assert "bytes: observed (" in done.stdout or "bytes: calibrated (" in done.stdout
 
 
 def test_paths_with_an_unknown_home_are_a_usage_error(find: Find) -> None:

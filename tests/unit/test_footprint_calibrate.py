@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from warmset.core.catalogue import CATALOGUE
 from warmset.core.footprint import Footprint, estimate_footprint
-from warmset.core.footprint.calibrate import MAX_LOADS, Calibration
-from warmset.core.footprint.observed import LoadKey, ObservedLoad, load_key, observe_load
+from warmset.core.footprint.calibrate import Calibration
+from warmset.core.footprint.observed import load_key, observe_load
 from warmset.core.footprint.residuals import HOST, NOISE_BYTES, Residuals
+from warmset.core.loads import MAX_LOADS, LoadKey, ObservedLoad
 from warmset.core.model import Entry, ModelKey
 from warmset.core.units import GIB, MIB
 
@@ -98,7 +99,7 @@ def test_five_loads_bring_the_median_error_below_one_per_cent() -> None:
             cold, key = estimate(*shape)
             found, truth = calibration.apply(cold, key), sum(host.load(cold, key))
             seen.append(abs(found.vram_bytes - truth))
-            assert "measured here" in found.basis
+            assert found.basis == "observed"
     assert median(errors) <= 0.01
     assert max(seen) <= 50 * MIB
     assert missed <= 0.05 * len(errors)
@@ -144,8 +145,8 @@ def test_one_load_teaches_the_host_and_its_model_more_than_others() -> None:
     assert for_other.vram_bytes - other.vram_bytes > 50 * MIB
     assert for_other.vram_bytes - other.vram_bytes < for_same.vram_bytes - same.vram_bytes
     assert for_same.vram_bytes - same.vram_bytes < 200 * MIB
-    assert for_other.basis.endswith("calibrated by 1 load on this host")
-    assert for_same.basis.endswith("calibrated by 1 load on this host, 1 of this model")
+    assert for_other.grounds.endswith("calibrated by 1 load on this host")
+    assert for_same.grounds.endswith("calibrated by 1 load on this host, 1 of this model")
     gap = for_other.vram_upper_bytes - for_other.vram_bytes
     assert [term.name for term in for_other.terms][-2:] == ["learnt here", "margin"]
     assert for_other.terms[-1].size_bytes == gap
@@ -173,7 +174,7 @@ def test_other_gpus_of_the_host_are_near_not_seen() -> None:
     cold, key = estimate("llama3.1:8b")
     load = observe_load(cold, key, at=0, epoch=EPOCH, driver_bytes=[cold.vram_bytes + 90 * MIB])
     calibration = Calibration([load], EPOCH)
-    assert "measured" not in calibration.apply(cold, replace(key, devices=("GPU-9",))).basis
+    assert calibration.apply(cold, replace(key, devices=("GPU-9",))).basis == "calibrated"
     found = calibration.apply(cold, replace(key, devices=()))
     assert found.vram_bytes == cold.vram_bytes + 90 * MIB
 
@@ -218,7 +219,7 @@ def test_a_lone_strange_reading_is_believed_when_a_second_says_so() -> None:
     shown = cold.vram_bytes + 2 * GIB
     strange = observe_load(cold, key, at=9, epoch=EPOCH, driver_bytes=[shown])
     once = Calibration([*loads, strange], EPOCH).apply(cold, key)
-    assert "measured here" not in once.basis
+    assert once.basis != "observed"
     assert once.vram_bytes < cold.vram_bytes + GIB
     twice = Calibration([*loads, strange, replace(strange, at=10)], EPOCH).apply(cold, key)
     assert twice.vram_bytes == shown

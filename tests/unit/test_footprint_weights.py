@@ -188,7 +188,7 @@ def test_a_file_size_alone_is_an_upper_guess_with_no_ram_sum():
     footprint = estimate(file_bytes=GIB)
     assert footprint.weights_vram_bytes == GIB
     assert footprint.ram_bytes is None
-    assert footprint.basis == "file size and facts"
+    assert footprint.grounds == "file size and facts"
 
 
 def test_unknown_weights_leave_the_sums_unknown():

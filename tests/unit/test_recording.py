@@ -97,7 +97,7 @@ def test_a_decision_keeps_all_it_was_made_from(recorder: Recorder) -> None:
     assert number is not None
     told = recorder.journal.decision(number)
     assert told is not None
-    assert set(told.parts) == {"entries", "config", "candidates"}
+    assert set(told.parts) == {"entries", "config", "candidates", "learnt"}
     assert told.body["now"] == 7.5
     look = told.body["observation"]
     assert isinstance(look, dict)

@@ -11,25 +11,28 @@ import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import TypeAdapter, ValidationError
-
-from warmset.core.footprint.observed import ObservedLoad
+from warmset.core.loads import LoadKey, ObservedLoad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FILE_NAME: Final = "observations.sqlite3"
-MAX_LOADS: Final = 4096
+MAX_LOADS: Final = 1024
+MAX_OF_SHAPE: Final = 5
+"""Of one shape so many are kept: more would say the same, and push out what is rarely loaded."""
+
 _BUSY_SECONDS: Final = 2.0
 _MAX_BYTES: Final = 1 << 50
+_PARTS: Final = ("exact", "compute", "overhead", "driver")
 _MIGRATIONS: Final = (
     "CREATE TABLE loads (id INTEGER PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL)",
     "CREATE INDEX loads_at ON loads (at)",
+    "ALTER TABLE loads ADD COLUMN runner TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE loads ADD COLUMN shape TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX loads_shape ON loads (shape, at)",
 )
 """One statement for each version of the schema; `PRAGMA user_version` counts those done."""
 
@@ -49,10 +52,15 @@ class Observations:
         self._path = path
         self._database = self._open(path)
 
-    def add(self, load: ObservedLoad) -> None:
-        """Keeps one load; the oldest beyond the bound go."""
-        body = json.dumps(asdict(load), separators=(",", ":"))
-        self._try(lambda: self._insert(load.at, body))
+    def add(self, load: ObservedLoad) -> bool:
+        """Keeps one load unless it is known, and returns whether it was new.
+
+        Looks at the same process are one load, of which the most that was seen counts: memory
+        grows with the first requests. The oldest beyond the bounds go.
+        """
+        added: list[bool] = []
+        self._try(lambda: added.append(self._keep(load)))
+        return added[-1]
 
     def loads(self) -> tuple[ObservedLoad, ...]:
         """Returns all loads, oldest first; rows that make no sense are left out."""
@@ -78,14 +86,33 @@ class Observations:
         """Closes the file."""
         self.close()
 
-    def _insert(self, at: float, body: str) -> None:
+    def _keep(self, load: ObservedLoad) -> bool:
+        shape = json.dumps([load.epoch, asdict(load.key)], separators=(",", ":"))
+        body = json.dumps(asdict(load), separators=(",", ":"))
         with self._database:
-            self._database.execute("INSERT INTO loads (at, body) VALUES (?, ?)", (at, body))
+            self._database.execute("BEGIN IMMEDIATE")
+            row = (load.at, body, load.runner, shape)
+            for number, text in self._database.execute(
+                "SELECT id, body FROM loads WHERE shape = ? AND runner = ?", (shape, load.runner)
+            ).fetchall():
+                known = _to_load(text)
+                if known is not None and _is_told(known, load):
+                    return False
+                if load.runner:
+                    self._database.execute("DELETE FROM loads WHERE id = ?", (number,))
             self._database.execute(
-                "DELETE FROM loads WHERE id IN"
-                " (SELECT id FROM loads ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?)",
-                (MAX_LOADS,),
+                "INSERT INTO loads (at, body, runner, shape) VALUES (?, ?, ?, ?)", row
             )
+            self._forget("WHERE shape = ?", shape, MAX_OF_SHAPE)
+            self._forget("WHERE ? != ''", "all", MAX_LOADS)
+        return True
+
+    def _forget(self, where: str, value: str, bound: int) -> None:
+        self._database.execute(
+            "DELETE FROM loads WHERE id IN"  # noqa: S608 - two texts, both of this file
+            f" (SELECT id FROM loads {where} ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?)",
+            (value, bound),
+        )
 
     def _select(self) -> Iterable[tuple[str]]:
         return self._database.execute("SELECT body FROM loads ORDER BY at, id").fetchall()
@@ -190,19 +217,50 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-@lru_cache(maxsize=1)
-def _reader() -> TypeAdapter[ObservedLoad]:
-    return TypeAdapter(ObservedLoad)
+def _is_told(known: ObservedLoad, load: ObservedLoad) -> bool:
+    """Whether a look says nothing that is not known of the same load, or of the same shape."""
+    if load.runner:
+        return sum(load.driver_bytes) <= sum(known.driver_bytes)
+    return (known.driver_bytes, known.ps_bytes) == (load.driver_bytes, load.ps_bytes)
 
 
 def _to_load(body: str) -> ObservedLoad | None:
+    """Reads a row that may be another version's; `None` where it makes no sense."""
     try:
-        load = _reader().validate_json(body)
-    except ValidationError:
+        plain: dict[str, Any] = json.loads(body)
+        key = plain.pop("key")
+        devices = tuple(map(str, key.pop("devices")))
+        parts: dict[str, Any] = {
+            f"{name}_bytes": tuple(map(_count, plain.pop(f"{name}_bytes"))) for name in _PARTS
+        }
+        shown = plain.pop("ps_bytes")
+        load = ObservedLoad(
+            at=float(plain.pop("at")),
+            key=LoadKey(devices=devices, **key),
+            **parts,
+            ps_bytes=None if shown is None else _count(shown),
+            **plain,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
+    return load if _is_sound(load) else None
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and 0 <= value < _MAX_BYTES:
+        return value
+    raise ValueError(value)
+
+
+def _is_sound(load: ObservedLoad) -> bool:
     gpus = len(load.exact_bytes)
-    parts = (load.exact_bytes, load.compute_bytes, load.overhead_bytes, load.driver_bytes)
-    is_sound = gpus == load.key.gpus > 0 and all(len(part) == gpus for part in parts[:3])
-    is_sound = is_sound and len(load.driver_bytes) in (0, gpus)
-    counts = [count for part in parts for count in part] + [load.ps_bytes or 0]
-    return load if is_sound and all(0 <= count < _MAX_BYTES for count in counts) else None
+    parts = (load.exact_bytes, load.compute_bytes, load.overhead_bytes)
+    is_whole = gpus == load.key.gpus > 0 and all(len(part) == gpus for part in parts)
+    texts = (load.epoch, load.runner, load.key.model, load.key.kv_type, load.key.architecture)
+    numbers = (load.key.context, load.key.slots, load.key.batch, load.key.flash_attention)
+    return (
+        is_whole
+        and len(load.driver_bytes) in (0, gpus)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+    )

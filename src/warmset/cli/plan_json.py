@@ -73,6 +73,7 @@ def _member(member: Member, seen: Preview) -> Mapping[str, object]:
         "placement_bytes": dict(member.point),
         "placement_upper_bytes": dict(member.upper),
         "ram_bytes": member.ram_bytes,
+        "basis": member.basis,
         "ollama_forecast_bytes": seen.wish.candidate(member.key).forecast_bytes,
         "is_resident": member.is_resident,
         "value_seconds_per_day": member.value,

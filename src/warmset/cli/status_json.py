@@ -15,7 +15,7 @@ from warmset.core.host.readings import GpuReading, MemorySurvey, Trouble
 from warmset.core.host.runners import Runner
 from warmset.core.model import Device, Entry, Reading, Resident
 from warmset.core.settings import Settings
-from warmset.shell.footprints import entry_of, estimate_resident, name_runner, name_share
+from warmset.shell.footprints import entry_of, footprint_of, name_runner, name_share
 from warmset.shell.observe import Seen
 
 Document = Mapping[str, object]
@@ -158,6 +158,7 @@ def _resident(resident: Resident, seen: Seen) -> Document:
     entry = entry_of(resident, seen)
     runner = runner_of(seen.picture, resident)
     signs = [use for use in seen.picture.use if use.key == resident.key]
+    footprint = footprint_of(resident, entry, seen.observation, seen.picture)
     return {
         "name": resident.name,
         "key": resident.key,
@@ -168,7 +169,10 @@ def _resident(resident: Resident, seen: Seen) -> Document:
         "expires_at": resident.expires_at,
         "is_forever": resident.expires_at is not None and math.isinf(resident.expires_at),
         "pid": runner.process.pid if runner else None,
-        "footprint_estimate_bytes": estimate_resident(resident, entry, seen),
+        "footprint_estimate_bytes": None if footprint is None else footprint.vram_bytes,
+        "footprint_upper_bytes": None if footprint is None else footprint.vram_upper_bytes,
+        "footprint_basis": None if footprint is None else footprint.basis,
+        "footprint_grounds": None if footprint is None else footprint.grounds,
         "observed_bytes": describe_reading(observe_model(seen.picture, resident)),
         "observed_by_device": observe_by_device(seen.picture, resident),
         "is_busy": True if any(use.is_busy for use in signs) else None,

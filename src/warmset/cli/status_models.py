@@ -13,7 +13,7 @@ from warmset.core.host.runners import Runner
 from warmset.core.model import Resident
 from warmset.core.settings import Settings
 from warmset.core.units import format_bytes, format_seconds
-from warmset.shell.footprints import entry_of, estimate_resident, name_runner
+from warmset.shell.footprints import entry_of, footprint_of, name_runner
 from warmset.shell.observe import Seen
 
 MODEL_COLUMNS = (
@@ -25,6 +25,7 @@ MODEL_COLUMNS = (
     Column(key="context", title="CONTEXT", right=True),
     Column(key="until", title="UNTIL"),
     Column(key="footprint", title="FOOTPRINT", right=True),
+    Column(key="basis", title="BASIS", wide=True),
     Column(key="observed", title="OBSERVED", right=True),
     Column(key="use", title="USE"),
     Column(key="priority", title="PRIORITY", right=True),
@@ -54,6 +55,7 @@ def resident_row(resident: Resident, seen: Seen, settings: Settings) -> Row:
     policy = settings.policy_for(entry.names if entry else (resident.name,))
     size = resident.size_bytes
     observed = observe_model(seen.picture, resident)
+    footprint = footprint_of(resident, entry, seen.observation, seen.picture)
     runner = runner_of(seen.picture, resident)
     return {
         "name": resident.name,
@@ -63,7 +65,8 @@ def resident_row(resident: Resident, seen: Seen, settings: Settings) -> Row:
         "processor": processor(resident),
         "context": resident.context,
         "until": until(resident.expires_at, seen.observation.at),
-        "footprint": format_bytes(estimate_resident(resident, entry, seen)),
+        "footprint": format_bytes(None if footprint is None else footprint.vram_bytes),
+        "basis": "" if footprint is None else footprint.basis,
         "observed": "" if observed.value is None else show_bytes(observed),
         "use": _use([use for use in seen.picture.use if use.key == resident.key]),
         "priority": policy.priority,

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, Literal, NewType, TypeVar
 
+from warmset.core.loads import Learnt
+
 ModelKey = NewType("ModelKey", str)
 """`sha256:HEX` of the weights blob; `manifest:HEX` for models without a GGUF blob."""
 
@@ -201,6 +203,7 @@ class Observation:
         runners: of this server only; `None`: its processes cannot be seen from here.
         located: resident -> device -> bytes, as far as the driver told them by process.
         trouble: why the server did not answer; empty when it did.
+        learnt: what earlier loads on this host taught.
 
     Units:
         `at` and `residents_at` are Unix seconds of the wall clock.
@@ -221,6 +224,7 @@ class Observation:
     runners: tuple[RunnerSeen, ...] | None = None
     located: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     trouble: str = ""
+    learnt: Learnt = field(default_factory=Learnt)
 
 
 def normalise_name(name: str) -> str:

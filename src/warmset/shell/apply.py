@@ -184,7 +184,10 @@ class Pass:
 
     def _look(self) -> Observation:
         settings = self._said.settings
-        observation, self._picture = look_for_loop(self._connection, settings, self._picture)
+        learns = self._recorder is not None
+        observation, self._picture = look_for_loop(
+            self._connection, settings, self._picture, learns=learns
+        )
         return observation
 
     def _config(self) -> Config:

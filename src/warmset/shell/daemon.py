@@ -182,7 +182,10 @@ class Daemon:
     def _look(self) -> None:
         settings = self._loop.config.settings
         try:
-            observation, picture = look_for_loop(self._connection, settings, self._picture)
+            learns = self._outside.recorder is not None  # who only observes leaves no trace
+            observation, picture = look_for_loop(
+                self._connection, settings, self._picture, learns=learns
+            )
         except Exception:  # noqa: BLE001 - the loop must hear of every end
             self._inbox.put(Looked(observation=None, picture=None, error=traceback.format_exc()))
         else:

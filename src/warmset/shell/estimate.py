@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
-from warmset.core.footprint.calibrate import Calibration
+from warmset.core.footprint.calibrate import Calibration, calibration_of
 from warmset.core.footprint.observed import load_key
 from warmset.core.footprint.split import FIT_MARGIN_BYTES
 from warmset.core.model import DeviceId, Entry
@@ -26,7 +26,7 @@ from warmset.core.settings import Settings
 from warmset.core.units import format_bytes
 from warmset.errors import BackendError, FactsError
 from warmset.shell.decide import locate
-from warmset.shell.learn import calibration_of, engine_of
+from warmset.shell.lessons import engine_of, epoch_of
 from warmset.shell.newcomer import find_newcomer
 from warmset.shell.observe import Seen, look_closely
 
@@ -133,10 +133,10 @@ def find_subject(asked: Asked, settings: Settings, environ: Mapping[str, str]) -
     Raises:
         WarmsetError: nothing is known of the model, or the configuration is wrong.
     """
-    seen, notes = _look(settings)
+    seen, notes = _look(settings, environ)
     observation = None if seen is None else seen.observation
     entry = find_newcomer(observation, asked.name, environ, offline=asked.offline)
-    engine = asked.engine or ("ollama" if seen is None else engine_of(seen))
+    engine = asked.engine or ("ollama" if seen is None else engine_of(seen.observation.version))
     if seen is None:
         return _alone(entry, asked, settings, engine, notes)
     located = locate(seen)
@@ -170,7 +170,7 @@ def find_subject(asked: Asked, settings: Settings, environ: Mapping[str, str]) -
         residents=tuple(r.name for key, r in rows.items() if key != entry.key),
         is_resident=resident is not None,
         devices=tuple(device.id for device in seen.observation.devices),
-        calibration=calibration_of(seen, engine, environ),
+        calibration=_calibration(seen, engine),
         notes=(*notes, *seen.observation.notes),
     )
     count = _usual_gpus(subject, host) if asked.gpus is None else asked.gpus
@@ -245,9 +245,14 @@ def find_max_context(subject: Subject) -> MaxContext:
     return best
 
 
-def _look(settings: Settings) -> tuple[Seen | None, tuple[str, ...]]:
+def _calibration(seen: Seen, engine: str) -> Calibration:
+    learnt, version = seen.observation.learnt, seen.observation.version
+    return calibration_of(replace(learnt, epoch=epoch_of(seen.survey, version, engine=engine)))
+
+
+def _look(settings: Settings, environ: Mapping[str, str]) -> tuple[Seen | None, tuple[str, ...]]:
     try:
-        return look_closely(settings), ()
+        return look_closely(settings, environ), ()
     except BackendError as error:
         return None, (f"no host to look at: {error.message}",)
 

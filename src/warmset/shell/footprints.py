@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from warmset.core.footprint import Footprint, estimate_footprint
+from warmset.core.footprint import Footprint
+from warmset.core.footprint.calibrate import calibration_of
+from warmset.core.footprint.observed import load_key
 from warmset.core.host.attribution import Share
-from warmset.core.host.observed import observe_by_device
+from warmset.core.host.observed import observe_by_device, runner_of
 from warmset.core.host.picture import Picture
 from warmset.core.host.runners import Phase, Runner
 from warmset.core.model import Entry, ModelKey, Observation, Resident
-from warmset.errors import FactsError
 from warmset.shell.observe import Seen
+from warmset.shell.started import estimate_as_started, shape_as_started, usual_shape
 
 
 def entry_of(resident: Resident, seen: Seen) -> Entry | None:
@@ -35,31 +37,24 @@ def _name_key(key: ModelKey | None, seen: Seen) -> str | None:
     return next((e.name for e in seen.observation.entries if key and e.key == key), None)
 
 
-def estimate_resident(resident: Resident, entry: Entry | None, seen: Seen) -> int | None:
-    """Returns the estimated VRAM of a resident in its present shape, if it can be told."""
-    found = footprint_of(resident, entry, seen.observation, seen.picture)
-    return None if found is None else found.vram_bytes
-
-
 def footprint_of(
     resident: Resident, entry: Entry | None, observation: Observation, picture: Picture
 ) -> Footprint | None:
-    """Returns the estimated footprint of a resident in its present shape, if it can be told."""
-    if entry is None or resident.context is None or not entry.facts:
+    """Returns the footprint of a resident in its present shape, as this host has taught it.
+
+    `None` where the facts for it are missing.
+    """
+    if entry is None or not entry.facts:
         return None
-    settings = observation.settings
-    gpus = max(1, len(observe_by_device(picture, resident)))
-    try:
-        return estimate_footprint(
-            entry.facts,
-            num_ctx=resident.context,
-            num_parallel=1 if entry.is_embedding else settings.num_parallel or 1,
-            kv_type=settings.kv_cache_type or "f16",
-            gpus=0 if resident.size_vram_bytes == 0 else gpus,
-            tensors=entry.tensors,
-            file_bytes=entry.file_bytes,
-            projector_bytes=entry.projector_bytes,
-            adapter_bytes=entry.adapter_bytes,
-        )
-    except FactsError:
-        return None
+    runner, settings = runner_of(picture, resident), observation.settings
+    command = None if runner is None else runner.process.command
+    shape = shape_as_started(settings, resident, command) or usual_shape(settings)
+    counts = observe_by_device(picture, resident)
+    devices = [device.id for device in observation.devices if device.id in counts]
+    gpus = 0 if resident.size_vram_bytes == 0 else max(1, len(devices))
+    found = estimate_as_started(observation, resident, entry, shape, gpus=gpus)
+    if found is None or not observation.learnt.loads:
+        return found
+    architecture = str(entry.facts.get("general.architecture"))
+    key = load_key(found, model=entry.key, architecture=architecture, devices=devices)
+    return calibration_of(observation.learnt).apply(found, key)

@@ -1,123 +1,111 @@
-"""From what residents hold to observed loads, and from those to a host's calibration."""
+"""From what residents hold to observed loads.
+
+Rule: a guess teaches nothing. A load counts where its process is the only one of its model, sits
+wholly on GPUs, was counted by the driver in this very look, and was started in a shape that its
+command line or the server's own settings tell. Where no driver counts, Ollama's own sum does, as
+far as it is a measurement.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
-import warmset
-from warmset.core.footprint import estimate_footprint
-from warmset.core.footprint.calibrate import Calibration
-from warmset.core.footprint.observed import ObservedLoad, load_key, observe_load
-from warmset.core.host.observed import observe_by_device, observe_model
-from warmset.core.model import Entry, Quality, Resident
-from warmset.core.ollama.context import slots
-from warmset.core.ollama.types import WeightsFile
-from warmset.errors import FactsError
-from warmset.shell.observe import Seen
-
-
-def epoch_of(seen: Seen, engine: str) -> str:
-    """Returns the combination that loads are learnt for: engine, drivers, and this estimator."""
-    drivers = sorted({f"{s.source} {s.driver}" for s in seen.survey.gpus if s.driver})
-    return "; ".join((engine, *drivers, f"warmset {warmset.__version__}"))
+from warmset.core.footprint.observed import load_key, observe_load
+from warmset.core.host.observed import observe_by_device, observe_model, runner_of
+from warmset.core.host.runners import Runner
+from warmset.core.loads import ObservedLoad
+from warmset.core.model import DeviceId, Entry, Observation, Quality, Resident
+from warmset.core.ollama.generation import generation_of
+from warmset.core.settings import Settings
+from warmset.shell.lessons import epoch_of
+from warmset.shell.observe import Seen, see
+from warmset.shell.started import estimate_as_started, has_extras, shape_as_started
+from warmset.shell.wiring import Connection, connect
 
 
-def engine_of(seen: Seen) -> str:
-    """Returns the engine of a host as estimates take it."""
-    version = seen.observation.version
-    return f"ollama-{version}" if version else "ollama"
-
-
-def observations_path(environ: Mapping[str, str], url: str) -> Path:
-    """Returns where the observed loads of a host are kept.
+def learn_from_residents(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Looks at the host once, keeps what its residents teach, and returns what to say of it.
 
     Raises:
-        ConfigError: the state folder named in the environment cannot be used.
+        WarmsetError: the host cannot be looked at.
     """
-    from warmset.adapters.journal import state_folder
-    from warmset.adapters.observations import FILE_NAME
-
-    return state_folder(environ, url) / FILE_NAME
-
-
-def calibration_of(seen: Seen, engine: str, environ: Mapping[str, str]) -> Calibration:
-    """Returns what the loads kept for a host teach about the next one; reads only."""
-    from warmset.adapters.observations import read_loads
-
-    loads = read_loads(observations_path(environ, seen.observation.server_url))
-    return Calibration(loads, epoch_of(seen, engine))
+    connection = connect(settings, environ=environ)
+    try:
+        return keep_lessons(connection, see(connection, settings))
+    finally:
+        connection.close()
 
 
-def observe_residents(seen: Seen) -> tuple[ObservedLoad, ...]:
-    """Returns what each resident model teaches; none for those partly in RAM or not counted."""
-    entries = {entry.key: entry for entry in seen.observation.entries}
-    found = []
-    for resident in seen.observation.residents or ():
+def keep_lessons(connection: Connection, seen: Seen) -> str:
+    """Keeps what the residents of a look teach, and returns what to say of it."""
+    count = connection.lessons.keep(observe_residents(seen))
+    said = f"learnt from {count} load{'' if count == 1 else 's'}"
+    trouble = connection.lessons.trouble
+    return f"{said}, but not for the next time: {trouble}" if trouble else said
+
+
+def observe_residents(seen: Seen) -> Iterator[ObservedLoad]:
+    """Yields what each resident model teaches."""
+    observation = seen.observation
+    entries = {entry.key: entry for entry in observation.entries}
+    if observation.version is None:
+        return
+    for resident in observation.residents or ():
         entry = entries.get(resident.key) if resident.key else None
-        load = None if entry is None else _observe(seen, resident, entry)
+        is_whole = resident.size_bytes == resident.size_vram_bytes
+        if entry is None or not is_whole or not resident.size_vram_bytes:
+            continue
+        runners = [r for r in seen.picture.runners if r.key == entry.key]
+        if len(runners) > 1:
+            continue  # one may be on its way out or in
+        load = _observe(seen, resident, entry)
         if load is not None:
-            found.append(load)
-    return tuple(found)
-
-
-def keep_residents(seen: Seen, environ: Mapping[str, str]) -> tuple[int, str]:
-    """Keeps what the residents teach, each measurement once.
-
-    Returns:
-        How many were new, and why they will not be there next time; empty if they will.
-
-    Raises:
-        ConfigError: the state folder cannot be made.
-    """
-    from warmset.adapters.journal import make_folder
-    from warmset.adapters.observations import Observations
-
-    path = observations_path(environ, seen.observation.server_url)
-    make_folder(path.parent)
-    with Observations(path) as store:
-        known = {_measurement(load) for load in store.loads()}
-        fresh = [load for load in observe_residents(seen) if _measurement(load) not in known]
-        for load in fresh:
-            store.add(load)
-        return len(fresh), store.trouble
-
-
-def _measurement(load: ObservedLoad) -> tuple[object, ...]:
-    return (load.epoch, load.key, load.driver_bytes, load.ps_bytes)
+            yield load
 
 
 def _observe(seen: Seen, resident: Resident, entry: Entry) -> ObservedLoad | None:
-    observation = seen.observation
-    file, whole = WeightsFile.of_entry(entry), resident.size_bytes == resident.size_vram_bytes
-    if file is None or resident.context is None or not whole:
-        return None
+    observation, runner = seen.observation, runner_of(seen.picture, resident)
     counts = observe_by_device(seen.picture, resident)
-    is_counted = observe_model(seen.picture, resident).quality is Quality.EXACT
-    order = [d.id for d in observation.devices if counts.get(d.id)] if is_counted else []
-    settings = observation.settings
-    try:
-        footprint = estimate_footprint(
-            entry.facts,
-            num_ctx=resident.context,
-            num_parallel=slots(file, settings.num_parallel or 1, completes=not entry.is_embedding),
-            kv_type=settings.kv_cache_type or "f16",
-            flash_attn=settings.flash_attention,
-            gpus=max(1, len(order)),
-            engine=engine_of(seen),
-            tensors=entry.tensors,
-            file_bytes=file.file_bytes,
-            projector_bytes=entry.projector_bytes,
-            adapter_bytes=entry.adapter_bytes,
-        )
-    except FactsError:
+    order = _counted_on(seen, resident)
+    if order:
+        driver = [counts[device] or 0 for device in order]
+    elif _is_told_by_ollama(observation):
+        driver = []
+    else:
+        return None
+    command = None if runner is None else runner.process.command
+    shape = shape_as_started(observation.settings, resident, command)
+    if shape is None or (command is not None and has_extras(command, entry)):
+        return None
+    found = estimate_as_started(observation, resident, entry, shape, gpus=max(1, len(order)))
+    if found is None:
         return None
     architecture = str(entry.facts.get("general.architecture"))
     return observe_load(
-        footprint,
-        load_key(footprint, model=entry.key, architecture=architecture, devices=order),
+        found,
+        load_key(found, model=entry.key, architecture=architecture, devices=order),
         at=observation.at,
-        epoch=epoch_of(seen, engine_of(seen)),
-        driver_bytes=[counts[device] or 0 for device in order],
+        epoch=epoch_of(seen.survey, observation.version),
+        driver_bytes=driver,
         ps_bytes=resident.size_vram_bytes,
+        runner=_name(runner) if runner is not None and driver else "",
     )
+
+
+def _is_told_by_ollama(observation: Observation) -> bool:
+    """Whether `size_vram` is a measurement of a known GPU: older servers show an estimate there."""
+    sizes = [device.total_bytes.value for device in observation.devices]
+    is_measured = generation_of(observation.version).runs_llama_server
+    return is_measured and len(sizes) == 1 and sizes[0] is not None
+
+
+def _counted_on(seen: Seen, resident: Resident) -> Sequence[DeviceId]:
+    """Returns the GPUs on which the driver counted a resident's process just now."""
+    counts = observe_by_device(seen.picture, resident)
+    if observe_model(seen.picture, resident).quality is not Quality.EXACT:
+        return ()
+    return [device.id for device in seen.observation.devices if counts.get(device.id)]
+
+
+def _name(runner: Runner) -> str:
+    return f"{runner.process.pid} {runner.process.started_at:.2f}"

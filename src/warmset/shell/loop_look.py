@@ -27,6 +27,7 @@ from warmset.core.model import (
 )
 from warmset.core.settings import Settings
 from warmset.errors import BackendError
+from warmset.shell.learn import observe_residents
 from warmset.shell.observe import Seen, see
 from warmset.shell.wiring import Connection
 
@@ -40,7 +41,7 @@ _AT_WORK: Final = (Sign.CPU_TIME, Sign.GPU_TIME)
 
 
 def look_for_loop(
-    connection: Connection, settings: Settings, before: Picture | None
+    connection: Connection, settings: Settings, before: Picture | None, *, learns: bool = False
 ) -> tuple[Observation, Picture | None]:
     """Returns what the host says now, and the picture that the next look needs.
 
@@ -48,11 +49,14 @@ def look_for_loop(
         connection: the host.
         settings: the operator's word.
         before: the picture of the look before this one.
+        learns: keep what the loads seen now teach.
     """
     try:
         seen = see(connection, settings, before)
     except BackendError as error:
         return _no_answer(connection, error), None
+    if learns:
+        connection.lessons.keep(observe_residents(seen))
     return with_processes(seen, has_before=before is not None), seen.picture
 
 

@@ -7,7 +7,7 @@ at all is an error, since nothing can be said of a host without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from warmset.core.host.vantage import Sight, Vantage
 from warmset.core.model import Device, DeviceId, Entry, Observation, Resident, unknown
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, Unreachable
+from warmset.shell.lessons import epoch_of
 from warmset.shell.wiring import Connection, connect
 
 
@@ -79,11 +80,12 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
             is_same_machine=sight.vantage is not Vantage.UNCONFIRMED,
         )
         devices = _devices(connection, survey, residents)
+        told = _version(version)
         observation = Observation(
             at=at,
             server_url=connection.server.url,
             is_local=connection.is_local,
-            version=_version(version),
+            version=told,
             entries=entries,
             residents=residents,
             devices=devices,
@@ -97,7 +99,9 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
                 *notes,
                 *_sight_notes(sight),
                 *_device_notes(survey, devices),
+                *connection.lessons.notes,
             ),
+            learnt=connection.lessons.learnt([d.id for d in devices], epoch_of(survey, told)),
         )
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
 
@@ -138,13 +142,17 @@ def look(settings: Settings) -> Observation:
     return look_closely(settings).observation
 
 
-def look_closely(settings: Settings) -> Seen:
+def look_closely(settings: Settings, environ: Mapping[str, str] = os.environ) -> Seen:
     """Returns what the host says now, and whose bytes are where.
+
+    Args:
+        settings: they name the host.
+        environ: names the folder of what earlier loads taught.
 
     Raises:
         WarmsetError: the host cannot be reached, or its address is wrong.
     """
-    connection = connect(settings, environ=os.environ)
+    connection = connect(settings, environ=environ)
     try:
         return see(connection, settings)
     finally:

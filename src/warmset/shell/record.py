@@ -19,6 +19,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.plain import to_plain
 from warmset.core.control.state import Orders, State, state_from_plain, state_to_plain
 from warmset.core.control.wanted import Wish
+from warmset.core.loads import Learnt
 from warmset.core.model import Entry, ModelKey, Observation
 from warmset.errors import TraceError
 
@@ -100,10 +101,11 @@ class Recorder:
                 "entries": self._entries_plain if observation.entries else [],
                 "config": to_plain(config),
                 "candidates": [] if wish is None else weighed(wish),
+                "learnt": to_plain(observation.learnt),
             },
             body={
                 "now": decision.at,
-                "observation": to_plain(replace(observation, entries=())),
+                "observation": to_plain(_without_parts(observation)),
                 "state": state_to_plain(before),
                 "decision": to_plain(decision),
             },
@@ -131,11 +133,15 @@ class Recorder:
     def failure(self, observation: Observation, config: Config, state: State, error: str) -> None:
         """Records the look on which a decision failed, to be replayed."""
         body = {
-            "observation": to_plain(replace(observation, entries=())),
+            "observation": to_plain(_without_parts(observation)),
             "state": state_to_plain(state),
             "error": error,
         }
-        parts = {"entries": to_plain(observation.entries), "config": to_plain(config)}
+        parts = {
+            "entries": to_plain(observation.entries),
+            "config": to_plain(config),
+            "learnt": to_plain(observation.learnt),
+        }
         row = DecisionRow(at=observation.at, digest="failed", body=body, parts=parts)
         text = error.strip().rpartition("\n")[2]
         event = EventRow(at=observation.at, kind="decision_failed", severity="error", text=text)
@@ -208,6 +214,11 @@ class Recorder:
                 actual_seconds=expected.took_seconds,
             )
         )
+
+
+def _without_parts(observation: Observation) -> Observation:
+    """Leaves out what is stored once for many decisions."""
+    return replace(observation, entries=(), learnt=Learnt())
 
 
 def _left_open(plain: object) -> str:

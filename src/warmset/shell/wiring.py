@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from warmset.core.host.survey import HostSurvey, survey_of_elsewhere
 from warmset.core.settings import Settings
 from warmset.ports import Clock, ModelServer
+from warmset.shell.lessons import Lessons, lessons_of
 from warmset.shell.local import LocalHost
 
 TWIN_SCHEME = "twin://"
@@ -40,6 +41,7 @@ class Connection:
         wait: lets time pass until the next look; in a twin, its own time too.
         skip: lets time pass for the host; a twin does not make us wait for it.
         notes: what the operator should know about the connection itself.
+        lessons: what earlier loads on the host taught.
     """
 
     server: ModelServer
@@ -50,6 +52,7 @@ class Connection:
     skip: Callable[[float], None] = time.sleep
     notes: tuple[str, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
+    lessons: Lessons = field(default_factory=lambda: Lessons(None))
 
 
 def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
@@ -61,16 +64,19 @@ def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
     if settings.url.startswith(TWIN_SCHEME):
         from warmset.shell.twin_link import connect_twin
 
-        return connect_twin(settings.url.removeprefix(TWIN_SCHEME), settings)
+        twin = connect_twin(settings.url.removeprefix(TWIN_SCHEME), settings)
+        return replace(twin, lessons=lessons_of(environ, twin.server.url))
     from warmset.adapters.ollama.address import is_local, parse_address
     from warmset.adapters.ollama.client import connect as connect_server
 
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
     here = LocalHost(address.port) if is_local(address) else None
+    lessons = lessons_of(environ, server.url)
 
     def close() -> None:
         server.close()
+        lessons.close()
         if here is not None:
             here.close()
 
@@ -81,4 +87,5 @@ def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
         survey=here.survey if here else lambda: survey_of_elsewhere(address.host),
         notes=address.notes,
         close=close,
+        lessons=lessons,
     )

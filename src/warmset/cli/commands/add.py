@@ -70,7 +70,12 @@ def command(
         emit_names(outcome.pushed_out)
     else:
         options = options_of(ctx)
-        print_fit(outcome.fit, decision.host, no_color=options.no_color)
+        print_fit(
+            outcome.fit,
+            decision.host,
+            wide=output is Output.WIDE,
+            no_color=options.no_color,
+        )
         print()
         for line in _lines(entry, outcome):
             print(line)

@@ -20,6 +20,7 @@ COLUMNS = (
     Column(key="where", title="WHERE"),
     Column(key="need", title="NEED", right=True),
     Column(key="upper", title="AT MOST", right=True),
+    Column(key="basis", title="BASIS", wide=True),
     Column(key="state", title="STATE"),
 )
 
@@ -57,14 +58,14 @@ def command(
         emit_names([member.name for member in outcome.members])
     else:
         options = options_of(ctx)
-        print_fit(outcome, decision.host, no_color=options.no_color)
+        print_fit(outcome, decision.host, wide=output is Output.WIDE, no_color=options.no_color)
         for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if outcome.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def print_fit(outcome: Fit, host: HostCapacity, *, no_color: bool) -> None:
+def print_fit(outcome: Fit, host: HostCapacity, *, no_color: bool, wide: bool = False) -> None:
     """Prints the verdict, where the models would be, and who would have to go."""
     from warmset.core.units import format_bytes
 
@@ -77,6 +78,7 @@ def print_fit(outcome: Fit, host: HostCapacity, *, no_color: bool) -> None:
             "name": member.name,
             "where": " + ".join(labels[d] for d in member.upper) or "RAM",
             "need": format_bytes(sum(member.point.values()) or member.ram_bytes),
+            "basis": member.basis,
             "upper": format_bytes(sum(member.upper.values()) or member.ram_bytes),
             "state": "resident" if member.is_resident else "to load",
         }
@@ -84,7 +86,7 @@ def print_fit(outcome: Fit, host: HostCapacity, *, no_color: bool) -> None:
     ]
     if rows:
         print()
-        table(rows, COLUMNS, no_color=no_color)
+        table(rows, COLUMNS, wide=wide, no_color=no_color)
     if outcome.plan.fragile and outcome.members:
         print()
         for restore in outcome.plan.fragile:
@@ -105,6 +107,7 @@ def describe(outcome: Fit) -> Mapping[str, object]:
                 "placement_bytes": dict(member.point),
                 "placement_upper_bytes": dict(member.upper),
                 "ram_bytes": member.ram_bytes,
+                "basis": member.basis,
                 "is_resident": member.is_resident,
             }
             for member in outcome.members

@@ -74,7 +74,9 @@ def command(
 
     settings, options = settings_of(ctx), options_of(ctx)
     if learn:
-        _learn(ctx)
+        from warmset.shell.learn import learn_from_residents
+
+        say(learn_from_residents(settings, os.environ), quiet=options.quiet)
     asked = Asked(
         name=model,
         context=context,
@@ -112,19 +114,6 @@ def command(
         say(f"note: {note}", quiet=options.quiet)
 
 
-def _learn(ctx: typer.Context) -> None:
-    import os
-
-    from warmset.shell.learn import keep_residents
-    from warmset.shell.observe import look_closely
-
-    count, trouble = keep_residents(look_closely(settings_of(ctx)), os.environ)
-    quiet = options_of(ctx).quiet
-    say(f"learnt from {count} resident model{'' if count == 1 else 's'}", quiet=quiet)
-    if trouble:
-        say(f"warning: {trouble}")
-
-
 def print_parts(subject: Subject, found: Footprint, *, no_color: bool) -> None:
     """Prints the load and its bytes by part and tier."""
     from warmset.core.units import format_bytes
@@ -133,7 +122,8 @@ def print_parts(subject: Subject, found: Footprint, *, no_color: bool) -> None:
     slots = f"{found.slots} slot{'s' if found.slots > 1 else ''}"
     print(f"{subject.entry.name} {_place(subject.gpus)}, {subject.engine}")
     print(f"context {found.context} in {slots}, KV {found.kv_type}, batch {found.batch}, {flash}")
-    print(f"facts: {subject.entry.basis or 'what the server says'}; estimate: {found.basis}")
+    print(f"facts: {subject.entry.basis or 'what the server says'}")
+    print(f"bytes: {found.basis} ({found.grounds})")
     print()
     on_gpu = bool(found.devices)
     forecast = found.ollama_forecast_bytes
@@ -263,6 +253,7 @@ def describe(
         "gpu_layers",
         "layer_count",
         "basis",
+        "grounds",
     )
     return {
         "model": subject.entry.name,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from warmset.core.settings import Settings
     from warmset.errors import WarmsetError
     from warmset.shell.observe import Seen
+    from warmset.shell.wiring import Connection
 
 DEFAULT_INTERVAL_SECONDS = 2.0
 SHORTEST_INTERVAL_SECONDS = 0.1
@@ -25,6 +26,9 @@ CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 WatchOption = Annotated[
     bool, typer.Option("--watch", "-w", help="Look again every SEC seconds (2), until stopped.")
+]
+LearnOption = Annotated[
+    bool, typer.Option("--learn", help="Keep what the resident models hold for later estimates.")
 ]
 IntervalArgument = Annotated[
     float | None,
@@ -37,6 +41,7 @@ def command(
     interval_seconds: IntervalArgument = None,
     *,
     watch: WatchOption = False,
+    learn: LearnOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the GPUs, whose bytes are on them, and the resident models with their memory."""
@@ -49,16 +54,28 @@ def command(
     connection = connect(settings, environ=os.environ)
     try:
         if not watch:
-            _show(see(connection, settings), settings, output, options)
+            seen = see(connection, settings)
+            if learn:
+                _learn(connection, seen, options)
+            _show(seen, settings, output, options)
             return
         from warmset.shell.watch import watch as watch_host
 
         seconds = interval_seconds or DEFAULT_INTERVAL_SECONDS
         said: tuple[str, ...] = ()
         for news in watch_host(connection, settings, interval_seconds=seconds):
+            if learn and not isinstance(news, Exception):
+                _learn(connection, news, options, is_quiet=True)
             said = _show_news(news, settings, output, options, said)
     finally:
         connection.close()
+
+
+def _learn(connection: Connection, seen: Seen, options: Options, *, is_quiet: bool = False) -> None:
+    from warmset.shell.learn import keep_lessons
+
+    said = keep_lessons(connection, seen)
+    say(said, quiet=is_quiet or options.quiet)
 
 
 def _show(seen: Seen, settings: Settings, output: Output, options: Options) -> None:

@@ -96,6 +96,7 @@ def ask(
         settings=observation.settings,
         notes=observation.notes,
         located={key: place for key, place in observation.located.items() if place},
+        learnt=observation.learnt,
     )
     amounts, grains = _measure(looked)
     return Question(

@@ -213,7 +213,7 @@ def _as_measured(
         if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
             held = sum(place.values())
             ram = 0 if need is None else need.ram_bytes
-            need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram)
+            need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram, basis="observed")
         measured.append(replace(candidate, on_one=need))
     return tuple(measured)
 

@@ -58,7 +58,8 @@ def assemble(
         flash_attention=request.flash,
         kv_type=request.types.name,
         is_integrated=extras.is_integrated,
-        basis=_basis(weights),
+        basis="estimated",
+        grounds=_grounds(weights),
         unknowns=_unknowns(shape, weights, extras, parts),
         explain=partial(explain_terms, request, weights, extras, parts, devices, host_bytes=host),
     )
@@ -125,7 +126,7 @@ def _total(values: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _basis(weights: Weights) -> str:
+def _grounds(weights: Weights) -> str:
     if weights.table is not None:
         return "tensor table and facts"
     if weights.file_bytes is not None:

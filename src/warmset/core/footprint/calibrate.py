@@ -20,12 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from statistics import median, pvariance
 from typing import Any, Final
 
 from warmset.core.footprint.estimate import estimate_footprint
-from warmset.core.footprint.observed import LoadKey, ObservedLoad, load_key
+from warmset.core.footprint.observed import load_key
 from warmset.core.footprint.overhead import (
     COMPUTE_UPPER_RATIO,
     CONTEXT_BYTES,
@@ -33,14 +33,13 @@ from warmset.core.footprint.overhead import (
 )
 from warmset.core.footprint.residuals import HOST, NOISE_BYTES, OUTLIER, Effect, Residuals
 from warmset.core.footprint.result import DeviceShare, Footprint, Term
+from warmset.core.loads import MAX_LOADS, Learnt, LoadKey, ObservedLoad
 from warmset.core.model import Entry, Facts
 from warmset.core.units import format_bytes
 
 UPPER_QUANTILE: Final = 0.95
 COLD_DEVIATIONS: Final = 2.0
 _LEAST_DEVIATIONS: Final = 1.0
-MAX_LOADS: Final = 128
-"""The newest loads of an epoch that are learnt from; it bounds the time to below a second."""
 
 
 @dataclass(slots=True)
@@ -109,7 +108,8 @@ class Calibration:
             overhead_bytes=sum(share.overhead_bytes for share in devices),
             vram_bytes=vram,
             vram_upper_bytes=upper_bytes,
-            basis=f"{footprint.basis}; {words}",
+            basis="observed" if own else "calibrated",
+            grounds=f"{footprint.grounds}; {words}",
             explain=partial(_explain, footprint, words, moved, upper_bytes - vram),
         )
 
@@ -211,6 +211,12 @@ class Calibration:
         loads = f"{self._epoch.loads} load{'s' * (self._epoch.loads > 1)} on this host"
         of_model = self._epoch.models.get(key.model)
         return f"calibrated by {loads}" + (f", {of_model} of this model" if of_model else "")
+
+
+@lru_cache(maxsize=8)
+def calibration_of(learnt: Learnt) -> Calibration:
+    """Returns what a host has taught; the same answer for the same loads, since it takes time."""
+    return Calibration(learnt.loads, learnt.epoch)
 
 
 def _newest(loads: Iterable[ObservedLoad]) -> list[ObservedLoad]:

@@ -1,64 +1,16 @@
-"""Loads as they were seen: what was predicted, and what the driver and Ollama showed."""
+"""From an estimate and what was measured to an observed load."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.result import Footprint
+from warmset.core.loads import LoadKey, ObservedLoad
 
 _LEAST_SHARE: Final = 0.75
 """A complete load shows at least this share of its exact parts: a file's size counts an input
 table that stays in RAM, a quarter of the smallest models (llama3.2:1b in Q4: 0.2 of 1.3 GB)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadKey:
-    """What decides the bytes of a load on one host.
-
-    Attributes:
-        model: digest of the weights.
-        devices: GPUs by id, in the order of the split; empty where only their number is known.
-    """
-
-    model: str
-    architecture: str
-    context: int
-    slots: int
-    kv_type: str
-    batch: int
-    flash_attention: bool
-    gpus: int
-    devices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedLoad:
-    """One load, complete on GPUs, with the parts that were predicted for it.
-
-    Attributes:
-        epoch: engine, driver and estimator; what one taught is only a first guess in another.
-        exact_bytes: weights, cache and state of each GPU; `compute_bytes`, `overhead_bytes`
-            likewise, as predicted without calibration.
-        driver_bytes: of the process on each GPU; empty where the driver told none.
-        ps_bytes: `size_vram` of `/api/ps`.
-
-    Units:
-        `at` is Unix seconds.
-
-    Invariants:
-        The tuples have one entry for each GPU.
-    """
-
-    at: float
-    epoch: str
-    key: LoadKey
-    exact_bytes: tuple[int, ...]
-    compute_bytes: tuple[int, ...]
-    overhead_bytes: tuple[int, ...]
-    driver_bytes: tuple[int, ...] = ()
-    ps_bytes: int | None = None
 
 
 def load_key(
@@ -86,6 +38,7 @@ def observe_load(
     epoch: str,
     driver_bytes: Sequence[int] = (),
     ps_bytes: int | None = None,
+    runner: str = "",
 ) -> ObservedLoad | None:
     """Returns what a load teaches, `None` where it teaches nothing.
 
@@ -100,6 +53,7 @@ def observe_load(
         epoch: engine, driver and estimator.
         driver_bytes: of the process on each GPU, in the order of the split.
         ps_bytes: `size_vram` of `/api/ps`.
+        runner: names the process.
     """
     devices = footprint.devices
     driver = tuple(driver_bytes)
@@ -119,4 +73,5 @@ def observe_load(
         overhead_bytes=tuple(d.overhead_bytes for d in devices),
         driver_bytes=driver,
         ps_bytes=ps_bytes,
+        runner=runner,
     )

@@ -11,6 +11,9 @@ Certainty = Literal["exact", "derived", "prior"]
 
 Tier = Literal["gpu", "ram", "bound"]
 
+Basis = Literal["estimated", "calibrated", "observed"]
+"""From facts alone; corrected by other loads seen on this host; this very load was seen here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
@@ -78,7 +81,8 @@ class Footprint:
     flash_attention: bool
     kv_type: str
     is_integrated: bool
-    basis: str
+    basis: Basis
+    grounds: str  # of the basis, in words
     unknowns: tuple[str, ...]
     explain: Callable[[], tuple[Term, ...]] = field(compare=False, repr=False)
 

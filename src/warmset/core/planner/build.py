@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
+from warmset.core.footprint.calibrate import calibration_of
 from warmset.core.model import (
     Device,
     DeviceId,
@@ -125,7 +126,7 @@ def build_candidates(
     host: HostCapacity,
     where: Located,
     *,
-    footprint: FootprintOf = estimate_footprint,
+    footprint: FootprintOf | None = None,
     busy: frozenset[ModelKey] = frozenset(),
     load_seconds: Mapping[ModelKey, float] | None = None,
 ) -> tuple[Candidate, ...]:
@@ -134,11 +135,13 @@ def build_candidates(
     Args:
         observation, settings: as for `build_host`.
         host, where: what it returned.
-        footprint: estimates a load.
+        footprint: estimates a load; `None`: with what the host has taught.
         busy: residents with requests in flight.
         load_seconds: as measured on this host.
     """
     timed = load_seconds or {}
+    if footprint is None and observation.learnt.loads:
+        footprint = calibration_of(observation.learnt).estimator(observation.entries)
     residents = {r.key: r for r in observation.residents or () if r.key in where.by_model}
     return tuple(
         build_candidate(
@@ -147,7 +150,7 @@ def build_candidates(
             host,
             resident=residents.get(entry.key),
             located=where.by_model.get(entry.key),
-            footprint=footprint,
+            footprint=footprint or estimate_footprint,
             engine=_engine(observation.version),
             is_busy=entry.key in busy,
             load_seconds=timed.get(entry.key),
@@ -186,7 +189,7 @@ def build_candidate(
     if resident is not None and located and len(located) == 1:
         if not is_readable(entry):
             held = sum(located.values())
-            on_one, unknown = Need(point_bytes=held, upper_bytes=held), ""
+            on_one, unknown = Need(point_bytes=held, upper_bytes=held, basis="observed"), ""
         elif on_one is not None and not _is_as_wanted(resident, shape):
             # Its clients will have it loaded anew: what it holds today is not what it will need.
             located = dict.fromkeys(located, on_one.upper_bytes)
@@ -303,7 +306,12 @@ class _Measure:
         point, upper = estimate.vram_bytes, estimate.vram_upper_bytes
         if point is None or upper is None:
             return None
-        return Need(point_bytes=point, upper_bytes=max(point, upper), ram_bytes=self._ram(estimate))
+        return Need(
+            point_bytes=point,
+            upper_bytes=max(point, upper),
+            ram_bytes=self._ram(estimate),
+            basis=estimate.basis,
+        )
 
     def _spread(self, estimate: Footprint) -> Spread | None:
         """Splits an estimate over a group into what each GPU takes and what is shared out."""
@@ -323,6 +331,7 @@ class _Measure:
             fixed_upper_bytes=max(fixed, fixed_upper) + step,
             shared_bytes=shared,
             ram_bytes=self._ram(estimate),
+            basis=estimate.basis,
         )
 
     def _ram(self, estimate: Footprint) -> int:

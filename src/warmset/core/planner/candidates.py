@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from warmset.core.footprint.result import Basis
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.ollama.context import server_context
 from warmset.core.ollama.predict import predict_vram
@@ -40,6 +41,7 @@ class Need:
     point_bytes: int
     upper_bytes: int
     ram_bytes: int = 0
+    basis: Basis = "estimated"
 
     def __post_init__(self) -> None:
         assert 0 <= self.point_bytes <= self.upper_bytes, self
@@ -58,6 +60,7 @@ class Spread:
     fixed_upper_bytes: int
     shared_bytes: int
     ram_bytes: int = 0
+    basis: Basis = "estimated"
 
     @property
     def margin_bytes(self) -> int:

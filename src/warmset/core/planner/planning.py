@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from warmset.core.footprint.result import Basis
 from warmset.core.model import ModelKey
 from warmset.core.planner.actions import list_actions
 from warmset.core.planner.admission import Denied, load_in_all, try_load
@@ -249,4 +250,14 @@ def _member(loaded: Loaded) -> Member:
         point=loaded.point,
         ram_bytes=loaded.ram_bytes,
         is_resident=candidate.is_resident,
+        basis=_basis(loaded),
     )
+
+
+def _basis(loaded: Loaded) -> Basis:
+    """What a resident holds is read off the driver; the rest is as its need is known."""
+    candidate = loaded.candidate
+    if candidate.located and dict(candidate.located) == dict(loaded.point):
+        return "observed"
+    need = candidate.spread if len(loaded.upper) > 1 else candidate.on_one
+    return "estimated" if need is None or not loaded.upper else need.basis

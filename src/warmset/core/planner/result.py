@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from warmset.core.footprint.result import Basis
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.planner.restore import Restore
 
@@ -46,6 +47,7 @@ class Member:
     Attributes:
         upper: device -> upper bound of its bytes there; empty: in RAM.
         point: device -> expected bytes.
+        basis: how those are known.
     """
 
     key: ModelKey
@@ -57,6 +59,7 @@ class Member:
     point: Mapping[DeviceId, int]
     ram_bytes: int
     is_resident: bool
+    basis: Basis = "estimated"
 
     @property
     def is_split(self) -> bool:

@@ -91,7 +91,8 @@ class Gauges:
     ) -> Footprint | None:
         """Returns what is expected from metadata; each shape is estimated once."""
         settings = labels.observation.settings
-        shape = (row.key, row.context, row.size_vram_bytes, settings)
+        learnt = labels.observation.learnt
+        shape = (row.key, row.context, row.size_vram_bytes, settings, learnt)
         if shape not in self._estimates:
             if len(self._estimates) > 1000:
                 self._estimates.clear()

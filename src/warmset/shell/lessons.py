@@ -1,0 +1,144 @@
+"""The loads kept of one host: read at every look, added to by whoever may write.
+
+Rule: they make estimates better and never stop a command. What cannot be read or kept is a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import warmset
+from warmset.core.host.survey import HostSurvey
+from warmset.core.loads import MAX_LOADS, Learnt, ObservedLoad
+from warmset.errors import ConfigError
+
+if TYPE_CHECKING:
+    from warmset.adapters.observations import Observations
+
+
+FILE_NAME: Final = "observations.sqlite3"
+
+
+class Lessons:
+    """What one host has taught, in a file that several commands may read and write.
+
+    Args:
+        path: the file, which need not exist; `None` where there is none to be had.
+        trouble: why there is none.
+
+    Attributes:
+        trouble: why what is learnt will not be there next time; empty if it will.
+    """
+
+    def __init__(self, path: Path | None, trouble: str = "") -> None:
+        self.trouble = trouble
+        self._path = path
+        self._store: Observations | None = None
+        self._read: tuple[object, tuple[ObservedLoad, ...]] = (None, ())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the operator should know of this memory."""
+        return (self.trouble,) if self.trouble else ()
+
+    def learnt(self, devices: Collection[str], epoch: str) -> Learnt:
+        """Returns what counts for a host with these GPUs; loads of GPUs that left do not.
+
+        Args:
+            devices: ids of the GPUs that are there.
+            epoch: of the loads that are to be predicted.
+        """
+        loads = tuple(load for load in self._loads() if set(load.key.devices) <= set(devices))
+        return Learnt(loads=loads[-MAX_LOADS:], epoch=epoch)
+
+    def keep(self, loads: Iterable[ObservedLoad]) -> int:
+        """Keeps what is new among loads, and returns how many those are."""
+        found = tuple(loads)
+        if self._path is None or not found:
+            return 0
+        try:
+            store = self._open(self._path)
+        except ConfigError as error:
+            self.trouble = error.message
+            return 0
+        count = sum(store.add(load) for load in found)
+        self.trouble = store.trouble
+        return count
+
+    def close(self) -> None:
+        """Closes the file; it is opened again when it is needed."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _open(self, path: Path) -> Observations:
+        if self._store is None:
+            from warmset.adapters.journal import make_folder
+            from warmset.adapters.observations import Observations
+
+            make_folder(path.parent)
+            self._store = Observations(path)
+        return self._store
+
+    def _loads(self) -> tuple[ObservedLoad, ...]:
+        """Reads the file if it is not as it was; a store that fell back to memory is asked."""
+        if self._store is not None and self._store.trouble:
+            return self._store.loads()
+        stamp = _stamp(self._path)
+        if stamp != self._read[0]:
+            loads: tuple[ObservedLoad, ...] = ()
+            if self._path is not None and any(stamp):
+                from warmset.adapters.observations import read_loads
+
+                loads = read_loads(self._path)
+            self._read = (stamp, loads)
+        return self._read[1]
+
+
+def engine_of(version: str | None) -> str:
+    """Returns the engine of a server as estimates take it."""
+    return f"ollama-{version}" if version else "ollama"
+
+
+def epoch_of(survey: HostSurvey, version: str | None, *, engine: str = "") -> str:
+    """Returns the combination that loads are learnt for: engine, drivers, and this estimator.
+
+    Args:
+        survey: with the drivers.
+        version: of the server.
+        engine: in place of the server's own.
+    """
+    drivers = sorted({f"{s.source} {s.driver}" for s in survey.gpus if s.driver})
+    return "; ".join((engine or engine_of(version), *drivers, f"warmset {warmset.__version__}"))
+
+
+def lessons_of(environ: Mapping[str, str], url: str) -> Lessons:
+    """Returns the lessons of a host; nothing is read or made yet.
+
+    Args:
+        environ: names the state folder.
+        url: the server's address.
+    """
+    from warmset.adapters.journal.folder import state_folder
+
+    try:
+        return Lessons(state_folder(environ, url) / FILE_NAME)
+    except ConfigError as error:
+        return Lessons(None, f"what loads teach is not kept: {error.message}")
+
+
+def _stamp(path: Path | None) -> tuple[tuple[int, int] | None, ...]:
+    """Tells whether a database changed; its newest rows may be in the file beside it."""
+    if path is None:
+        return ()
+    return tuple(_stat(each) for each in (path, path.with_name(f"{path.name}-wal")))
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
