@@ -2,6 +2,7 @@
 
 import pytest
 
+from warmset.core.footprint import estimate_footprint
 from warmset.core.footprint.engine import Era, Tool, parse_engine
 from warmset.errors import FactsError
 
@@ -58,7 +59,7 @@ def test_the_go_engine_runs_only_what_its_release_had():
 
 @pytest.mark.parametrize(
     ("month", "version"),
-    [("2024-11", (0, 5)), ("2025-07", (0, 9)), ("2026-03", (0, 16)), ("2026-08", (0, 30))],
+    [("2024-11", (0, 5)), ("2025-07", (0, 9, 4)), ("2026-03", (0, 17, 4)), ("2026-06", (0, 30))],
 )
 def test_a_month_of_ollama_is_the_release_then_out(month, version):
     """Months lead to the release at their start, by the dates of the tags."""
@@ -69,3 +70,34 @@ def test_latent_values_were_dropped_early_in_2026():
     """llama.cpp stored the compressed values twice until January 2026."""
     assert not parse_engine("llama.cpp-b7000").drops_latent_values
     assert parse_engine("llama.cpp-b8211").drops_latent_values
+
+
+@pytest.mark.parametrize(
+    ("text", "architecture", "flashes"),
+    [
+        ("llama.cpp-b6300", "llama", False),
+        ("llama.cpp-b6400", "llama", True),
+        ("llama.cpp-2025", "llama", False),
+        ("ik_llama.cpp-2025", "llama", False),
+        ("ollama-0.9.6", "gemma3", False),
+        ("ollama-0.11.4", "gptoss", False),
+        ("ollama-0.12.0", "gptoss", True),
+        ("ollama-0.12.0", "qwen3", False),
+        ("ollama-0.12.6", "qwen3", True),
+        ("ollama-0.13.0", "llama", False),
+        ("ollama-0.13.5", "llama", True),
+        ("ollama-0.20.0", "llama4", False),
+        ("ollama-0.33.0-rc2", "llama4", True),
+        ("ollama", "gemma2", True),
+    ],
+)
+def test_flash_attention_became_the_default_by_and_by(text, architecture, flashes):
+    """For llama.cpp at a build, for Ollama's engine architecture by architecture."""
+    facts = {
+        "general.architecture": architecture,
+        "block_count": 2,
+        "embedding_length": 512,
+        "attention.head_count": 8,
+        "attention.sliding_window": 128,
+    }
+    assert estimate_footprint(facts, num_ctx=4096, engine=text).flash_attention is flashes

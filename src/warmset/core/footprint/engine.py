@@ -4,9 +4,10 @@ A version text is read leniently into an era of llama.cpp, since every runtime o
 llama.cpp, a fork of it, or (between Ollama 0.6 and 0.30, for some architectures) Ollama's Go
 engine on the same tensor library.
 
-Source: llama.cpp pull requests 13194 (window caches, 2025-05), 14363 (streams, 2025-07), 19067
-(caches without values, 2026-01), 23764 (f16 masks, 2026-05), 23861 (limited outputs, 2026-06);
-Ollama `LLAMA_CPP_VERSION` and `Makefile.sync` at the release tags.
+Source: llama.cpp pull requests 13194 (window caches, 2025-05), 14363 (streams, 2025-07), 15434
+(automatic flash attention, 2025-08), 19067 (caches without values, 2026-01), 23764 (f16 masks,
+2026-05), 23861 (limited outputs, 2026-06); Ollama `LLAMA_CPP_VERSION` and `Makefile.sync` at the
+release tags.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Engine:
     era: Era
     version: tuple[int, ...] | None = None  # of Ollama, where given
     drops_latent_values: bool = True  # latent attention keeps its row once, not again as values
+    has_auto_flash: bool = True  # flash attention wherever it can run
 
     @property
     def is_fork(self) -> bool:
@@ -67,32 +69,79 @@ class Engine:
         first = _GO_SINCE.get(architecture)
         return first is not None and first <= self.version < _LLAMA_SERVER
 
+    def flashes(self, architecture: str) -> bool:
+        """Whether flash attention runs where nobody said."""
+        first = _FLASH_SINCE.get(architecture)
+        if self.tool is Tool.OLLAMA and self.version is not None and first is not None:
+            return first <= self.version
+        return self.has_auto_flash and not self.is_go(architecture)
+
 
 _LLAMA_SERVER: Final = (0, 30)
 _GO_SINCE: Final = {
-    **dict.fromkeys(("gemma3", "mistral3"), (0, 6)),
-    **dict.fromkeys(("gemma3n", "llama4", "mllama", "qwen25vl"), (0, 9)),
-    **dict.fromkeys(("gptoss", "gpt-oss"), (0, 11)),
-    **dict.fromkeys(("qwen3", "qwen3moe"), (0, 12)),
-    **dict.fromkeys(("qwen3vl", "qwen3vlmoe", "deepseek2"), (0, 13)),
-    **dict.fromkeys(("bert", "nomic-bert", "olmo3", "qwen3next", "glm4moelite", "lfm2"), (0, 16)),
-    **dict.fromkeys(("qwen35", "qwen35moe", "lfm2moe", "gemma4"), (0, 20)),
-    **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), (0, 20)),
+    "gemma3": (0, 6),
+    "mistral3": (0, 6, 5),
+    "llama4": (0, 6, 7),
+    **dict.fromkeys(("mllama", "qwen25vl"), (0, 7)),
+    "gemma3n": (0, 9, 3),
+    "gptoss": (0, 11),
+    "gpt-oss": (0, 11, 5),
+    "qwen3": (0, 12),
+    "qwen3moe": (0, 12, 2),
+    **dict.fromkeys(("qwen3vl", "qwen3vlmoe"), (0, 12, 7)),
+    **dict.fromkeys(("deepseekocr", "deepseek2"), (0, 13)),
+    "nomic-bert": (0, 13, 1),
+    "olmo3": (0, 13, 4),
+    "bert": (0, 13, 5),
+    **dict.fromkeys(("glm4moelite", "lfm2"), (0, 14, 3)),
+    **dict.fromkeys(("qwen3next", "glmocr"), (0, 15, 5)),
+    **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "lfm2moe"), (0, 17, 1)),
+    **dict.fromkeys(("qwen35", "qwen35moe"), (0, 17, 1)),
+    "gemma4": (0, 20),
+    **dict.fromkeys(("laguna", "nemotron_h_omni"), (0, 22)),
 }
-"""Source: Ollama `fs/ggml/ggml.go: OllamaEngineRequired` at v0.6.5, v0.9.6, v0.11.4, v0.12.6,
-v0.13.0, v0.16.0 and v0.20.0; releases between two of these count as the earlier one."""
+"""Source: Ollama `fs/ggml/ggml.go: OllamaEngineRequired` at every release tag of 0.6 to 0.24."""
+
+_FLASH_SINCE: Final = {
+    **dict.fromkeys(("gptoss", "gpt-oss"), (0, 11, 8)),
+    **dict.fromkeys(("qwen3", "qwen3moe"), (0, 12, 4)),
+    "gemma3": (0, 12, 6),
+    **dict.fromkeys(("qwen3vl", "qwen3vlmoe"), (0, 12, 8)),
+    "mistral3": (0, 13, 2),
+    "olmo3": (0, 13, 4),
+    "bert": (0, 13, 5),
+    **dict.fromkeys(("glm4moelite", "lfm2"), (0, 14, 3)),
+    **dict.fromkeys(("qwen3next", "glmocr"), (0, 15, 5)),
+    **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "lfm2moe"), (0, 17, 1)),
+    **dict.fromkeys(("qwen35", "qwen35moe"), (0, 17, 1)),
+    "gemma4": (0, 20, 4),
+    "nemotron_h_omni": (0, 22),
+}
+"""Architectures with flash attention unless somebody says no. Source: Ollama
+`fs/ggml/ggml.go: FlashAttention` at the same tags."""
 
 _RELEASES: Final = (
+    ((2026, 9), (0, 32, 15)),
+    ((2026, 8), (0, 32, 5)),
+    ((2026, 7), (0, 31, 1)),
     ((2026, 6), (0, 30)),
-    ((2026, 5), (0, 20)),
-    ((2026, 3), (0, 16)),
+    ((2026, 5), (0, 22, 1)),
+    ((2026, 4), (0, 19)),
+    ((2026, 3), (0, 17, 4)),
+    ((2026, 2), (0, 15, 3)),
+    ((2026, 1), (0, 13, 5)),
     ((2025, 12), (0, 13)),
-    ((2025, 10), (0, 12)),
-    ((2025, 9), (0, 11, 5)),
+    ((2025, 11), (0, 12, 9)),
+    ((2025, 10), (0, 12, 3)),
+    ((2025, 9), (0, 11, 8)),
+    ((2025, 8), (0, 10, 1)),
+    ((2025, 7), (0, 9, 4)),
     ((2025, 6), (0, 9)),
-    ((2025, 4), (0, 6)),
+    ((2025, 5), (0, 6, 7)),
+    ((2025, 4), (0, 6, 3)),
 )
-"""Source: dates of Ollama's release tags; 0.30.0 is of 2026-06-01."""
+"""Newest release at the start of a month. Source: dates of Ollama's release tags; 0.30.0 is of
+2026-06-01."""
 
 _TOOLS: Final = {
     "ollama": Tool.OLLAMA,
@@ -104,6 +153,7 @@ _TOOLS: Final = {
 }
 _WINDOWED_SINCE: Final = {"build": (5427, 0), "month": (2025, 6), "ollama": (0, 11, 5)}
 _ONE_ROW_SINCE: Final = {"build": (7830, 0), "month": (2026, 2), "ollama": (0, 30)}
+_AUTO_FLASH_SINCE: Final = {"build": (6325, 0), "month": (2025, 9), "ollama": (0, 13, 4)}
 _LEAN_SINCE: Final = {"build": (9440, 0), "month": (2026, 6), "ollama": (0, 30)}
 
 
@@ -132,7 +182,7 @@ def parse_engine(text: str) -> Engine:
             context={"key": "engine"},
         )
     if tool is Tool.IK_LLAMA_CPP:
-        return Engine(text=text, tool=tool, era=Era.DENSE)
+        return Engine(text=text, tool=tool, era=Era.DENSE, has_auto_flash=False)
     kind, point = _read_version(version, tool)
     if tool is Tool.OLLAMA and kind == "month":
         kind, point = "ollama", _release_of(point)
@@ -142,6 +192,7 @@ def parse_engine(text: str) -> Engine:
         era=_era_of(kind, point),
         version=point if kind == "ollama" else None,
         drops_latent_values=_is_since(_ONE_ROW_SINCE, kind, point),
+        has_auto_flash=_is_since(_AUTO_FLASH_SINCE, kind, point),
     )
 
 

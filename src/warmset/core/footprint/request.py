@@ -73,7 +73,7 @@ def complete_request(
             slots = 1
     total = context * slots if runtime.context_is_per_slot else context
     types = parse_cache_types(_text("kv_type", kv_type))
-    flash, types = _resolve_flash(runtime, types, flash_attn)
+    flash, types = _resolve_flash(runtime, shape.architecture, types, flash_attn)
     if batch is None:
         predicted = 0 if as_ollama is None else predict_vram(as_ollama, total)
         batch = _choose_batch(
@@ -150,19 +150,19 @@ def _free_bytes(free: int | Sequence[int] | None, gpus: int) -> tuple[int, ...]:
 
 
 def _resolve_flash(
-    engine: Engine, types: CacheTypes, wanted: bool | None
+    engine: Engine, architecture: str, types: CacheTypes, wanted: bool | None
 ) -> tuple[bool, CacheTypes]:
     """Returns whether flash attention runs, and the cache types that follow.
 
-    Left open, it runs where the engine's default is `auto`, or where a quantised cache asks.
+    Left open, it runs where it is the engine's default, or where a quantised cache asks.
 
-    Source: llama.cpp pull request 15434 (`auto`, 2025-08); Ollama before 0.30
-    `llm/server.go`: without flash attention the cache silently stays f16.
+    Source: Ollama before 0.30 `llm/server.go`: without flash attention the cache silently stays
+    f16.
     """
     quantised = types.value < CACHE_TYPE_BYTES_PER_32["f16"]
     if wanted is not None and not isinstance(wanted, bool):
         raise FactsError(f"flash_attn is {wanted!r:.60}", context={"key": "flash_attn"})
-    flash = (engine.era is not Era.DENSE or quantised) if wanted is None else wanted
+    flash = (engine.flashes(architecture) or quantised) if wanted is None else wanted
     if flash or not quantised:
         return flash, types
     if engine.tool is Tool.OLLAMA and engine.era is not Era.LEAN:
