@@ -24,7 +24,7 @@ from warmset.adapters.journal import (
     open_for_reading,
 )
 from warmset.adapters.journal.reading import Pages
-from warmset.adapters.journal.schema import MIGRATIONS, VERSION
+from warmset.adapters.journal.schema import JOURNAL
 from warmset.errors import TraceError
 
 BIG = "x" * 3000
@@ -241,7 +241,7 @@ def test_an_older_journal_is_brought_up_to_date(tmp_path: Path) -> None:
     """What it held is still there; before that, reading verbs say what to do."""
     path = tmp_path / "journal.sqlite3"
     old = sqlite3.connect(path)
-    old.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
+    old.executescript(f"{JOURNAL.scripts[0]}; PRAGMA user_version = 1;")
     old.execute("INSERT INTO events VALUES (1, 5.0, NULL, 'started', '', '', 'note', 'old', '{}')")
     old.commit()
     old.close()
@@ -256,9 +256,9 @@ def test_an_older_journal_is_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_newer_journal_is_set_aside_whole(tmp_path: Path) -> None:
     """After a downgrade nothing is misread; the newer file is kept."""
     journal = Journal(tmp_path)
-    journal._db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    journal._db.execute(f"PRAGMA user_version = {JOURNAL.version + 1}")
     journal.close()
-    with pytest.raises(TraceError, match=f"version {VERSION + 1}"):
+    with pytest.raises(TraceError, match=f"version {JOURNAL.version + 1}"):
         open_for_reading(tmp_path)
     assert "newer" in Journal(tmp_path).take_trouble()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from warmset.core.units import GIB
 from warmset.errors import ConfigError, TraceError, WarmsetError
-from warmset.shell.twin_files import find_demand, find_host, read_trace
+from warmset.shell.twin_files import deal_trace, find_demand, find_host
 
 HOST = """
 ram = "64GiB"
@@ -97,7 +97,7 @@ def test_a_wrong_trace_is_named(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(TraceError) as caught:
-        read_trace(path, MODELS)
+        deal_trace(path, MODELS)
     assert f"t.csv{named}" in caught.value.message
 
 
@@ -112,6 +112,6 @@ def test_junk_is_refused_without_a_traceback(
         if name.endswith(".toml"):
             find_host(str(path))
         else:
-            read_trace(path, MODELS)
+            deal_trace(path, MODELS)
     except WarmsetError:
         pass

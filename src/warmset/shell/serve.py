@@ -12,13 +12,21 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-from warmset.adapters.journal import Journal, Orders, OrdersFile, make_folder, state_folder
+from warmset.adapters.journal import (
+    DemandStore,
+    Journal,
+    Orders,
+    OrdersFile,
+    make_folder,
+    state_folder,
+)
 from warmset.core.control.loop import Loop
 from warmset.core.control.state import State
 from warmset.core.settings import Settings
 from warmset.errors import ConfigError
 from warmset.ports import ModelServer
 from warmset.shell.daemon import Daemon, Outside
+from warmset.shell.demand_keeper import DemandKeeper
 from warmset.shell.lock import Holder, take_lock
 from warmset.shell.log import EventLog
 from warmset.shell.perform import Performer, SteadyClock
@@ -139,6 +147,7 @@ class Service:
         self._telling = Telling(connection.clock, self._log, order.environ)
         self._clock = SteadyClock(connection.clock)
         self._recorder: Recorder | None = None
+        self._keeper: DemandKeeper | None = None
         self._is_twin = settings.url.startswith(TWIN_SCHEME)
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._daemon: Daemon | None = None
@@ -169,8 +178,12 @@ class Service:
         journal = Journal(folder)
         stack.callback(journal.close)
         self._recorder = Recorder(journal)
+        demand = DemandStore(folder)
+        stack.callback(demand.close)
+        self._keeper = DemandKeeper(demand)
         state, remark = self._recorder.restore()
         self._warn("journal_trouble", journal.take_trouble())
+        self._warn("demand_trouble", demand.take_trouble())
         self._warn("state_remark", remark)
         self._log.write(
             "started",
@@ -203,7 +216,7 @@ class Service:
                 said=self._words.said,
                 reload=self._reload,
                 recorder=self._recorder,
-                listeners=self._telling.listeners,
+                listeners=(*self._telling.listeners, *([self._keeper] if self._keeper else [])),
             ),
             log=self._log,
             inbox=inbox,

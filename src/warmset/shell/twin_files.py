@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +12,7 @@ from warmset.core.twin.demand import PATTERNS, Arrival, generate_demand
 from warmset.core.twin.host import HostSpec
 from warmset.core.twin.hosts import RELEASE_LAG_SECONDS, installed, named_host
 from warmset.core.twin.library import InstalledModel
-from warmset.errors import TraceError
-
-MAX_TRACE_BYTES = 256 << 20
+from warmset.shell.trace_files import read_trace
 
 
 def find_host(name: str) -> HostSpec:
@@ -76,14 +69,14 @@ def find_demand(
     """
     if name in PATTERNS or not name.endswith((".csv", ".csv.gz")):
         return generate_demand(name, models, hours=hours, seed=seed)
-    return read_trace(Path(name).expanduser(), models)
+    return deal_trace(Path(name).expanduser(), models)
 
 
-def read_trace(path: Path, models: tuple[str, ...]) -> tuple[Arrival, ...]:
-    """Returns the requests of a trace: columns `t`, `model`, `duration_s`, `t` ascending.
+def deal_trace(path: Path, models: tuple[str, ...]) -> tuple[Arrival, ...]:
+    """Returns the requests of a trace for the models of a host.
 
-    Names that the host does not have are dealt out to the host's models in the order of their
-    first appearance, so that any trace can live on any host.
+    Names that the host does not have are dealt out to its models in the order of their first
+    appearance, so that any trace can live on any host.
 
     Raises:
         TraceError: naming file, line and value of what is wrong.
@@ -91,45 +84,9 @@ def read_trace(path: Path, models: tuple[str, ...]) -> tuple[Arrival, ...]:
     arrivals: list[Arrival] = []
     dealt: dict[str, str] = {name: name for name in models}
     strangers = 0
-    before = 0.0
-    for number, row in enumerate(csv.DictReader(io.StringIO(_trace_text(path))), start=2):
-        at, seconds = _number(row, "t", path, number), _number(row, "duration_s", path, number)
-        name = row.get("model") or ""
-        if not name:
-            raise TraceError(f"{path}:{number}: model is missing")
-        if at < before:
-            raise TraceError(f"{path}:{number}: t = {at} comes after {before}; sort the trace")
-        before = at
-        if name not in dealt:
-            dealt[name] = models[strangers % len(models)]
+    for row in read_trace(path).requests():
+        if row.model not in dealt:
+            dealt[row.model] = models[strangers % len(models)]
             strangers += 1
-        arrivals.append(Arrival(at=at, model=dealt[name], seconds=seconds))
+        arrivals.append(Arrival(at=row.at, model=dealt[row.model], seconds=row.seconds))
     return tuple(arrivals)
-
-
-def _trace_text(path: Path) -> str:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(MAX_TRACE_BYTES + 1)
-        if len(raw) > MAX_TRACE_BYTES:
-            raise TraceError(f"{path}: longer than {MAX_TRACE_BYTES >> 20} MiB")
-        text = raw.decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: cannot be read as a trace: {error}") from error
-    header = text.partition("\n")[0].strip()
-    if not {"t", "model", "duration_s"} <= set(header.split(",")):
-        raise TraceError(
-            f'{path}:1: columns "{header[:80]}"; a trace has t,model,duration_s',
-            hint="See the README on traces.",
-        )
-    return text
-
-
-def _number(row: dict[str, str], key: str, path: Path, line: int) -> float:
-    try:
-        value = float(row[key])
-    except (KeyError, TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise TraceError(f"{path}:{line}: {key} = {row.get(key)!r}: seconds of 0 or more expected")
-    return value

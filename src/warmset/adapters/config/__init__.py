@@ -9,6 +9,15 @@ from warmset.adapters.config.document import dotted
 from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.load import load_settings
 from warmset.adapters.config.locate import find_file, search_path
+from warmset.adapters.config.sizes import parse_size
 from warmset.adapters.config.zones import find_zone
 
-__all__ = ["dotted", "find_file", "find_zone", "load_settings", "parse_listen", "search_path"]
+__all__ = [
+    "dotted",
+    "find_file",
+    "find_zone",
+    "load_settings",
+    "parse_listen",
+    "parse_size",
+    "search_path",
+]

@@ -1,4 +1,4 @@
-"""Opening the journal's file, whatever state it is in."""
+"""Opening a database file, whatever state it is in."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from warmset.adapters.journal.reading import Pages
-from warmset.adapters.journal.schema import VERSION, migrate, version_of
+from warmset.adapters.journal.schema import JOURNAL, Schema, migrate, version_of
 from warmset.errors import TraceError
 
-FILE_NAME: Final = "journal.sqlite3"
-ASIDE_NAME: Final = "journal-aside.sqlite3"
 PAGE_BYTES: Final = 4096
 
 BUSY_SECONDS: Final = 0.5
@@ -32,32 +30,35 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def open_for_writing(path: Path, *, max_bytes: int, may_mend: bool) -> Opened:
-    """Returns the journal, a new one in place of one that cannot be read, or one in memory."""
+def open_for_writing(folder: Path, schema: Schema, *, max_bytes: int, may_mend: bool) -> Opened:
+    """Returns the database, a new one in place of one that cannot be read, or one in memory."""
+    path = folder / schema.file_name
     try:
-        return _connect(path, max_bytes), ""
+        return _connect(path, schema, max_bytes), ""
     except sqlite3.DatabaseError as error:
         if is_damage(error) and may_mend:
-            return begin_anew(path, str(error), max_bytes=max_bytes)
-        return _in_memory(path, str(error))
+            return begin_anew(folder, schema, str(error), max_bytes=max_bytes)
+        return _in_memory(path, schema, str(error))
     except TraceError as error:
         if may_mend:
-            return begin_anew(path, error.message, max_bytes=max_bytes)
-        return _in_memory(path, error.message)
+            return begin_anew(folder, schema, error.message, max_bytes=max_bytes)
+        return _in_memory(path, schema, error.message)
     except OSError as error:
-        return _in_memory(path, error.strerror or str(error))
+        return _in_memory(path, schema, error.strerror or str(error))
 
 
-def begin_anew(path: Path, reason: str, *, max_bytes: int) -> Opened:
+def begin_anew(folder: Path, schema: Schema, reason: str, *, max_bytes: int) -> Opened:
     """Sets the file aside, in place of one set aside earlier, and begins another."""
+    path = folder / schema.file_name
     try:
         for ending in ("-wal", "-shm"):
             path.with_name(path.name + ending).unlink(missing_ok=True)
-        path.replace(path.with_name(ASIDE_NAME))
-        database = _connect(path, max_bytes)
+        path.replace(folder / schema.aside_name)
+        database = _connect(path, schema, max_bytes)
     except (OSError, sqlite3.DatabaseError, TraceError) as error:
-        return _in_memory(path, f"{reason}; {error}")
-    return database, f"{path}: {reason}; it was set aside as {ASIDE_NAME} and a new one begun"
+        return _in_memory(path, schema, f"{reason}; {error}")
+    told = f"{path}: {reason}; it was set aside as {schema.aside_name} and a new one begun"
+    return database, told
 
 
 def open_for_reading(folder: Path) -> Pages | None:
@@ -66,7 +67,17 @@ def open_for_reading(folder: Path) -> Pages | None:
     Raises:
         TraceError: it is there and cannot be read.
     """
-    path = folder / FILE_NAME
+    database = connect_for_reading(folder, JOURNAL)
+    return None if database is None else Pages(database)
+
+
+def connect_for_reading(folder: Path, schema: Schema) -> sqlite3.Connection | None:
+    """Returns a database as it stands, `None` if there is none.
+
+    Raises:
+        TraceError: it is there and cannot be read.
+    """
+    path = folder / schema.file_name
     try:
         if not path.exists():
             return None
@@ -74,33 +85,33 @@ def open_for_reading(folder: Path) -> Pages | None:
         version = version_of(database)
     except (sqlite3.DatabaseError, OSError) as error:
         raise TraceError(
-            f"{path}: the journal cannot be read: {error}",
-            hint="`warmset serve` sets a damaged journal aside and begins a new one",
+            f"{path}: the {schema.word} cannot be read: {error}",
+            hint=f"`warmset serve` sets a damaged {schema.word} aside and begins a new one",
             context={"path": str(path)},
         ) from error
-    if version != VERSION:
+    if version != schema.version:
         database.close()
         raise TraceError(
-            f"{path}: version {version} of the journal; this warmset reads {VERSION}",
+            f"{path}: version {version} of the {schema.word}; this warmset reads {schema.version}",
             hint="the next `warmset serve` or `warmset apply` brings an older one up to date",
         )
-    return Pages(database)
+    return database
 
 
-def _connect(path: Path, max_bytes: int) -> sqlite3.Connection:
+def _connect(path: Path, schema: Schema, max_bytes: int) -> sqlite3.Connection:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     os.close(os.open(path, flags, 0o600))  # SQLite gives the files beside it the same mode
     path.chmod(0o600)
     database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
     try:
-        _prepare(database, max_bytes)
+        _prepare(database, schema, max_bytes)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, max_bytes: int) -> None:
+def _prepare(database: sqlite3.Connection, schema: Schema, max_bytes: int) -> None:
     for pragma in (
         f"page_size = {PAGE_BYTES}",
         "auto_vacuum = INCREMENTAL",
@@ -114,12 +125,12 @@ def _prepare(database: sqlite3.Connection, max_bytes: int) -> None:
     found = [row[0] for row in database.execute("PRAGMA quick_check(1)")]
     if found != ["ok"]:
         raise TraceError(f"damaged: {found[0]}")
-    if version_of(database) > VERSION:
+    if version_of(database) > schema.version:
         raise TraceError("written by a newer warmset")
-    migrate(database)
+    migrate(database, schema)
 
 
-def _in_memory(path: Path, reason: str) -> Opened:
+def _in_memory(path: Path, schema: Schema, reason: str) -> Opened:
     database = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(database)
+    migrate(database, schema)
     return database, f"{path}: {reason}; nothing is kept beyond this run"

@@ -11,29 +11,16 @@ What must hold:
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, TypeVar
 
-from warmset.adapters.journal.opening import (
-    FILE_NAME,
-    PAGE_BYTES,
-    begin_anew,
-    is_damage,
-    open_for_writing,
-    primary_code,
-)
 from warmset.adapters.journal.reading import Pages
 from warmset.adapters.journal.rows import DecisionRow, EventRow, LoadRow
-
-T = TypeVar("T")
-
-PRUNE_EVERY: Final = 200
-"""Records between two looks at the bounds. Our choice: rows are small against the bounds."""
+from warmset.adapters.journal.schema import JOURNAL
+from warmset.adapters.journal.writing import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +37,7 @@ class Limits:
     bytes: int = 64 << 20
 
 
-class Journal(Pages):
+class Journal(Writer, Pages):
     """The journal of one host, open for writing.
 
     Args:
@@ -62,21 +49,19 @@ class Journal(Pages):
     def __init__(
         self, folder: Path, *, limits: Limits | None = None, may_mend: bool = True
     ) -> None:
-        self.path = folder / FILE_NAME
-        self.limits = limits or Limits()
-        self.lost = 0  # records that could not be written
-        self._since_prune = 0
         self._last: tuple[int, str] | None = None
-        self._may_mend = may_mend
-        database, self._trouble = open_for_writing(
-            self.path, max_bytes=self.limits.bytes, may_mend=may_mend
+        allowed = limits or Limits()
+        super().__init__(
+            folder,
+            JOURNAL,
+            rows={
+                "decisions": allowed.decisions,
+                "events": allowed.events,
+                "loads": allowed.loads,
+            },
+            max_bytes=allowed.bytes,
+            may_mend=may_mend,
         )
-        super().__init__(database)
-
-    def take_trouble(self) -> str:
-        """Returns what went wrong since it was asked the last time; empty if nothing."""
-        told, self._trouble = self._trouble, ""
-        return told
 
     def record_decision(self, row: DecisionRow, events: Sequence[EventRow] = ()) -> int | None:
         """Records a decision and what was seen with it; returns its number, `None` if lost."""
@@ -174,74 +159,11 @@ class Journal(Pages):
             ),
         )
 
-    def _write(self, work: Callable[[], T]) -> T | None:
-        """Does one transaction; a second time after what helps; never raises for the disk."""
-        for may_mend in (True, False):
-            try:
-                result = self._transact(work)
-            except sqlite3.DatabaseError as error:
-                if not may_mend or not self._mend(error):
-                    self._trouble = f"{self.path}: {error}"
-                    self.lost += 1
-                    return None
-            else:
-                self._prune_sometimes()
-                return result
-        return None
-
-    def _transact(self, work: Callable[[], T]) -> T:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            result = work()
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        return result
-
-    def _mend(self, error: sqlite3.DatabaseError) -> bool:
-        """Returns whether another try may help, after doing what it takes."""
-        if is_damage(error) and self._may_mend:
-            self._db.close()
-            self._db, self._trouble = begin_anew(self.path, str(error), max_bytes=self.limits.bytes)
-            return True
-        if primary_code(error) == sqlite3.SQLITE_FULL:
-            return self._prune(keep=0.5)
-        return False
-
-    def _prune_sometimes(self) -> None:
-        self._since_prune += 1
-        if self._since_prune >= PRUNE_EVERY:
-            self._since_prune = 0
-            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
-            is_large = pages * PAGE_BYTES > self.limits.bytes * 0.9
-            self._prune(keep=0.7 if is_large else 1.0)
-
-    def _prune(self, *, keep: float) -> bool:
-        """Lets the oldest rows go, down to a share of what there is or may be."""
-
-        def work() -> None:
-            for table in ("decisions", "events", "loads"):
-                limit = int(getattr(self.limits, table))
-                have = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - our names
-                left = min(limit, int(have * keep)) if keep < 1 else limit
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE id <="  # noqa: S608 - our names
-                    f" (SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?)",
-                    (left,),
-                )
-            self._db.execute(
-                "DELETE FROM parts WHERE digest NOT IN (SELECT value FROM decisions,"
-                " json_each(decisions.parts))"
-            )
-
-        try:
-            self._transact(work)
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
-        except sqlite3.DatabaseError:
-            return False
-        return True
+    def _tidy(self) -> None:
+        self._db.execute(
+            "DELETE FROM parts WHERE digest NOT IN (SELECT value FROM decisions,"
+            " json_each(decisions.parts))"
+        )
 
 
 def _pack(plain: object) -> bytes:

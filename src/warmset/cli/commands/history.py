@@ -13,6 +13,7 @@ from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
     from warmset.adapters.journal import EventRow, LoadRow
+    from warmset.shell.daily import Day
     from warmset.shell.pages import Story
 
 COLUMNS = (
@@ -22,6 +23,17 @@ COLUMNS = (
     Column(key="severity", title="LEVEL", wide=True),
     Column(key="decision", title="DECISION", right=True, wide=True),
     Column(key="text", title="WHY"),
+)
+
+DAY_COLUMNS = (
+    Column(key="day", title="DAY"),
+    Column(key="model", title="MODEL"),
+    Column(key="uses", title="USES", right=True),
+    Column(key="loads", title="LOADS", right=True),
+    Column(key="cold_starts", title="COLD STARTS", right=True),
+    Column(key="waited", title="WAITED", right=True),
+    Column(key="evictions", title="EVICTIONS", right=True),
+    Column(key="expired", title="EXPIRED", right=True),
 )
 
 
@@ -39,11 +51,16 @@ def command(
         int,
         typer.Option("--decision", metavar="N", min=0, help="One decision whole, always as JSON."),
     ] = 0,
+    daily: Annotated[
+        bool, typer.Option("--daily", help="Uses, loads, cold starts and waiting by day and model.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what warmset did and saw on this host, oldest first."""
     from warmset.cli.durations import parse_seconds
     from warmset.core.model import normalise_name
+    from warmset.shell.daily import sum_up
+    from warmset.shell.demand_history import load_demand
     from warmset.shell.pages import read_decision, read_story
     from warmset.shell.wiring import connect
 
@@ -54,19 +71,18 @@ def command(
         if decision:
             emit(read_decision(os.environ, connection.server.url, decision))
             return
-        story = read_story(
-            os.environ,
-            connection.server.url,
-            name=normalise_name(model) if model else "",
-            since=oldest,
-            limit=limit,
-        )
+        name = normalise_name(model) if model else ""
+        url = connection.server.url
+        story = read_story(os.environ, url, name=name, since=oldest, limit=limit)
+        days = sum_up(load_demand(os.environ, url, oldest), model=name)
     finally:
         connection.close()
     if output is Output.JSON:
-        emit(describe(story))
+        emit({**describe(story), "days": [day_document(day) for day in days]})
     elif output is Output.NAME:
         emit_names(sorted({event.name for event in story.events if event.name}))
+    elif daily:
+        _print_days(days, story, no_color=options.no_color, quiet=options.quiet)
     else:
         _print(story, wide=output is Output.WIDE, no_color=options.no_color, quiet=options.quiet)
 
@@ -89,6 +105,36 @@ def _print(story: Story, *, wide: bool, no_color: bool, quiet: bool) -> None:
         for event in story.events
     ]
     table(rows, COLUMNS, wide=wide, no_color=no_color)
+
+
+def _print_days(days: tuple[Day, ...], story: Story, *, no_color: bool, quiet: bool) -> None:
+    from warmset.core.units import format_seconds
+
+    if not days:
+        say(f"no demand of this host is kept: {story.folder}", quiet=quiet)
+        return
+    rows = [
+        {
+            **day_document(day),
+            "waited": format_seconds(day.waited_seconds),
+        }
+        for day in days
+    ]
+    table(rows, DAY_COLUMNS, no_color=no_color)
+
+
+def day_document(day: Day) -> dict[str, object]:
+    """Returns one day of one model as it stands in JSON. Units: seconds."""
+    return {
+        "day": day.day,
+        "model": day.model,
+        "uses": day.uses,
+        "loads": day.loads,
+        "cold_starts": day.cold_starts,
+        "waited_seconds": round(day.waited_seconds, 3),
+        "evictions": day.evictions,
+        "expired": day.expired,
+    }
 
 
 def describe(story: Story) -> dict[str, object]:

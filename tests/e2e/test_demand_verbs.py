@@ -1,0 +1,177 @@
+"""Demand as its users meet it: simulate, trace, history, in processes of their own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import httpx
+import pytest
+from serving_rig import rigged
+
+from warmset.shell.trace_files import read_trace
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = {
+    "requests", "cold_starts", "cold_seconds", "wait_mean_seconds", "wait_p95_seconds",
+    "gib_hours", "loads", "evictions", "thrash_reloads",
+}  # fmt: skip
+
+
+class Shell:
+    """Runs verbs in a folder of a test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "warmset", *words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "src"),
+                "WARMSET_STATE": str(self.folder / "state"),
+                "HOME": str(self.folder),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *words: str) -> dict:
+        """Runs a verb and returns its document."""
+        return json.loads(self(*words, "-o", "json").stdout)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Three models of 6 GB in turn, twice a minute, with sizes beside."""
+    rows = "".join(f"{30 * i}.0,m{i % 3},2.0\n" for i in range(60))
+    path = tmp_path / "turns.csv.gz"
+    path.write_bytes(gzip.compress(f"t,model,duration_s\n{rows}".encode()))
+    models = {f"m{i}": {"bytes": 6_000_000_000, "load_s": 4.0} for i in range(3)}
+    (tmp_path / "turns.models.json").write_text(json.dumps({"models": models}))
+    return path
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "admission"])
+def test_simulate_has_a_row_for_each_policy(shell: Shell, trace: Path, mode: str) -> None:
+    """With the agreed columns, in the order asked for, and a bound below all that do not fetch."""
+    told = shell.json(
+        "simulate", trace.name, "--on", "laptop", "--policy", "lru,ollama,worth", "--mode", mode,
+        "--budget", "14GB",
+    )  # fmt: skip
+    assert [row["policy"] for row in told["policies"]] == ["lru", "ollama", "worth"]
+    assert all(set(row) > COLUMNS for row in told["policies"])
+    assert told["schema_version"] == 1
+    assert told["budget_bytes"] == 14_000_000_000
+    lru, ollama = told["policies"][:2]
+    assert lru["requests"] == 60
+    assert lru["cold_starts"] == 60  # in turn, LRU evicts what is wanted next
+    assert (lru["mode"], ollama["mode"]) == (mode, "stock")
+    assert 0 < told["bound_seconds"] <= lru["load_seconds"]
+
+
+def test_more_memory_ends_the_waiting(shell: Shell, trace: Path) -> None:
+    """The curve falls from every request to one load of each model, and so does the picture."""
+    told = shell.json("simulate", trace.name, "--on", "laptop", "--policy", "lru", "--points", "5")
+    curve = told["curve"]
+    assert [point["budget_bytes"] for point in curve] == sorted(p["budget_bytes"] for p in curve)
+    seconds = [point["cold_seconds"]["lru"] for point in curve]
+    assert (seconds[0], seconds[-1]) == (240.0, 12.0)
+    words = ("simulate", trace.name, "--on", "laptop", "--policy", "lru", "--svg", "curve.svg")
+    shown = shell(*words).stdout
+    assert "POLICY" in shown
+    assert "cold seconds" in shown
+    assert "GiB for models" in shown
+    drawn = ET.parse(shell.folder / "curve.svg").getroot()
+    assert any(part.tag.endswith("polyline") for part in drawn)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (("simulate", "--on", "laptop"), 3, "no demand given"),
+        (("simulate", "office", "--from-history", "--on", "laptop"), 3, "one demand at a time"),
+        (("simulate", "office", "--on", "laptop", "--policy", "magic"), 3, '"magic"'),
+        (("simulate", "office", "--on", "laptop", "--mode", "both"), 3, "'both'"),
+        (("simulate", "office", "--on", "laptop", "--budget", "lots"), 3, "--budget 'lots'"),
+        (("simulate", "office", "--on", "nowhere.toml"), 3, "nowhere.toml"),
+        (("simulate", "gone.csv", "--on", "laptop"), 3, "gone.csv"),
+        (("simulate", "strange.csv", "--on", "laptop"), 3, "who:1b"),
+        (("simulate", "--from-history", "--on", "laptop"), 3, "no history"),
+        (("simulate", "office", "--on", "http://127.0.0.1:9"), 4, "127.0.0.1:9"),
+        (("trace", "import", "gone.jsonl", "--host", "twin://laptop"), 3, "gone.jsonl"),
+        (("trace", "export", "out.csv", "--host", "twin://laptop"), 3, "no history"),
+        (("trace", "generate", "out.txt"), 3, "out.txt"),
+    ],
+)
+def test_bad_input_is_named(shell: Shell, words: tuple[str, ...], code: int, named: str) -> None:
+    """With what is wrong, an exit code of its kind, and nothing on stdout."""
+    (shell.folder / "strange.csv").write_text("t,model,duration_s\n1,who:1b,1\n")
+    done = shell(*words, code=code)
+    assert named in done.stderr
+    assert done.stdout == ""
+
+
+def test_demand_goes_round(shell: Shell) -> None:
+    """Generated, imported, exported: the same requests by the same names; then replayed."""
+    shell("trace", "generate", "made.csv.gz", "--on", "laptop", "--hours", "2", "--seed", "3")
+    shell("trace", "import", "made.csv.gz", "--host", "twin://laptop")
+    shell("trace", "export", "out.csv", "--host", "twin://laptop")
+    made, out = read_trace(shell.folder / "made.csv.gz"), read_trace(shell.folder / "out.csv")
+    assert out.models == made.models
+    assert out.seconds == pytest.approx(made.seconds)
+    gaps = [b - a for a, b in zip(made.times, made.times[1:], strict=False)]
+    assert [b - a for a, b in zip(out.times, out.times[1:], strict=False)] == pytest.approx(
+        gaps, abs=0.01
+    )
+    told = shell.json("simulate", "--from-history", "--on", "laptop", "--policy", "lru")
+    assert told["requests"] == len(made)
+    printed = shell("trace", "export", "-", "--host", "twin://laptop").stdout
+    assert printed == (shell.folder / "out.csv").read_text()
+
+
+def test_serve_learns_demand_and_not_its_own_pings(tmp_path: Path) -> None:
+    """A client loads one model and uses another; the pinned one is only pinged by us. The store
+    has the client's uses, its cold start and our preload, and outlives the process."""
+    with rigged(tmp_path) as rig:
+        daemon = rig.serve()
+        daemon.wait_for("decision", is_converged=True)
+        coder, chat = "qwen2.5-coder:7b", "llama3.2:3b"
+        httpx.post(f"{rig.url}/api/generate", json={"model": coder, "prompt": "x"}, timeout=60)
+        daemon.wait_for("model_came", model=coder)
+        told = json.loads(rig.run("history", "-o", "json").stdout)
+        before = sum(day["uses"] for day in told["days"] if day["model"] == chat)
+        httpx.post(f"{rig.url}/api/generate", json={"model": chat, "prompt": "x"}, timeout=60)
+
+        def uses_of_chat() -> int:
+            days = json.loads(rig.run("history", "-o", "json").stdout)["days"]
+            return sum(day["uses"] for day in days if day["model"] == chat)
+
+        rig.wait_until(lambda: uses_of_chat() > before)
+        daemon.stop()
+        told = json.loads(rig.run("history", "-o", "json").stdout)
+        days = {day["model"]: day for day in told["days"]}
+        assert days[coder]["cold_starts"] == 1
+        assert days[coder]["waited_seconds"] >= 0
+        assert days[coder]["uses"] >= 1
+        pinned = days["nomic-embed-text:latest"]
+        assert (pinned["uses"], pinned["loads"], pinned["cold_starts"]) == (0, 1, 0)
+        assert "COLD STARTS" in rig.run("history", "--daily").stdout
