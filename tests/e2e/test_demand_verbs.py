@@ -166,7 +166,13 @@ def test_serve_learns_demand_and_not_its_own_pings(tmp_path: Path) -> None:
             return sum(day["uses"] for day in days if day["model"] == chat)
 
         rig.wait_until(lambda: uses_of_chat() > before)
+        body = {"model": chat, "prompt": "x", "keep_alive": -1}
+        httpx.post(f"{rig.url}/api/generate", json=body, timeout=60)
+        daemon.wait_for("lease_overwritten", model=chat)
         daemon.stop()
+        counsel = json.loads(rig.run("advise", "-o", "json").stdout)
+        assert [client["model"] for client in counsel["clients"]] == [chat]
+        assert "no pin" in counsel["clients"][0]["text"]
         told = json.loads(rig.run("history", "-o", "json").stdout)
         days = {day["model"]: day for day in told["days"]}
         assert days[coder]["cold_starts"] == 1
@@ -175,3 +181,28 @@ def test_serve_learns_demand_and_not_its_own_pings(tmp_path: Path) -> None:
         pinned = days["nomic-embed-text:latest"]
         assert (pinned["uses"], pinned["loads"], pinned["cold_starts"]) == (0, 1, 0)
         assert "COLD STARTS" in rig.run("history", "--daily").stdout
+
+
+def test_advise_tells_keep_alives_from_a_trace(shell: Shell, trace: Path) -> None:
+    """With the curve behind each, in words, as environment and as budgets.toml that is valid."""
+    told = shell.json("advise", trace.name, "--on", "laptop", "--budget", "40GB")
+    assert [m["model"] for m in told["models"]] == ["m0", "m1", "m2"]
+    for model in told["models"]:
+        curve = model["curve"]
+        assert [p["keep_alive_seconds"] for p in curve] == [0, 60, 300, 900, 3600, 14400, None]
+        assert [p["warm_share"] for p in curve] == sorted(p["warm_share"] for p in curve)
+        assert model["advice"]["action"] == "pin"
+    assert told["environment"]["OLLAMA_KEEP_ALIVE"] == "4h"
+    text = shell("advise", trace.name, "--on", "laptop", "--budget", "9GB").stdout
+    assert "OLLAMA_KEEP_ALIVE=" in text
+    lines = [line.strip() for line in text.splitlines()]
+    start = lines.index("In budgets.toml (or as keep_alive in each request):") + 1
+    end = lines.index("", start) if "" in lines[start:] else len(lines)
+    (shell.folder / "budgets.toml").write_text("\n".join(lines[start:end]) + "\n")
+    shell("config", "show")
+
+
+def test_advise_without_history_says_what_to_do(shell: Shell) -> None:
+    """Nothing was seen: no advice, and the way to some."""
+    done = shell("advise", "--on", "laptop", code=3)
+    assert "warmset serve" in done.stderr

@@ -56,6 +56,7 @@ VERBS = (
     Verb("history", "Show what was done and seen on this host.", "history"),
     Verb("metrics", "Print the metrics of this host once, in Prometheus' format.", "metrics"),
     Verb("assets", "Files for systemd, Prometheus, Grafana, Compose, Kubernetes.", "assets"),
+    Verb("advise", "Advise how long to keep each model, from how it is used.", "advise"),
     Verb("simulate", "Replay a demand on a host under several policies.", "simulate"),
     Verb("trace", "Import, export or make up demand.", "trace"),
     Verb("init", "Write a first budgets.toml from what the host has.", "init"),

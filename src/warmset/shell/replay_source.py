@@ -27,6 +27,7 @@ class Source:
 
     label: str
     host: str
+    url: str
     trace: Trace
     spec: PoolSpec
     gpus: int
@@ -84,6 +85,7 @@ def find_source(
     return Source(
         label=label,
         host=on.label,
+        url=on.url,
         trace=trace,
         spec=on.spec(trace.models, given=given, budget_bytes=size),
         gpus=on.gpus,
