@@ -52,6 +52,7 @@ VERBS = (
     Verb("run", "Keep models warm while a command runs.", "run"),
     Verb("warm", "Load a model before anybody asks for it.", "warm"),
     Verb("evict", "Unload a model that is idle.", "evict"),
+    Verb("bench", "Measure cold starts against warm requests.", "bench"),
     Verb("explain", "Tell why a model is resident or not.", "explain"),
     Verb("history", "Show what was done and seen on this host.", "history"),
     Verb("metrics", "Print the metrics of this host once, in Prometheus' format.", "metrics"),

@@ -22,9 +22,9 @@ from warmset.core.settings import Settings
 from warmset.errors import NotConverged, WarmsetError
 from warmset.shell.one_pass import prepare
 from warmset.shell.ordering import Desk
-from warmset.shell.refusals import refuse_hopeless
 from warmset.shell.serve import ServeOrder, Service
 from warmset.shell.target import Target, find_target
+from warmset.shell.warming import refuse_hopeless
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
 
 HOLD_SECONDS: Final = 60.0

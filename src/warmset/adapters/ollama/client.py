@@ -13,13 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from warmset.adapters.ollama import levers, wire
+from warmset.adapters.ollama import levers, timing, wire
 from warmset.adapters.ollama.address import Address, is_local
 from warmset.adapters.ollama.cache import ShowCache, default_folder
 from warmset.adapters.ollama.catalogue import Catalogue
 from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.meaning import Meaning, status_error
 from warmset.adapters.ollama.sizes import local_blob_bytes
+from warmset.adapters.ollama.timing import TimedRequest
 from warmset.adapters.ollama.transport import Http
 from warmset.core.model import Entry, Resident
 from warmset.core.ollama.generation import generation_of
@@ -146,6 +147,22 @@ class OllamaServer:
         """Asks for an unload; returns before the memory is back."""
         reasons = ("unload", "load", "")  # before 0.3.11: "load", and gone right after
         self._pull_lever(levers.unload_call(name), reasons, seconds=UNLOAD_SECONDS)
+
+    def time_request(
+        self, entry: Entry, monotonic: Callable[[], float], *, keep_alive: float | None = None
+    ) -> TimedRequest:
+        """Sends one short request and returns how long its parts took.
+
+        Args:
+            entry: loaded by it if need be.
+            monotonic: the clock to measure with.
+            keep_alive: in seconds; `None`: as the server has it.
+        """
+        return timing.time_request(self._http, entry, monotonic, keep_alive=keep_alive)
+
+    def pull(self, name: str) -> int:
+        """Downloads a model; returns the bytes that came."""
+        return timing.pull(self._http, name)
 
     def _known_version(self) -> str:
         if self._version is None:

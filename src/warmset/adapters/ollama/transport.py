@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
@@ -115,6 +115,36 @@ class Http:
         if len(content) > limit_bytes:
             raise bad_payload(endpoint, "", f"it is larger than {limit_bytes >> 20} MiB")
         return content
+
+    def lines(self, path: str, body: Mapping[str, object], *, limit_bytes: int) -> Iterator[bytes]:
+        """Yields the lines of a streamed reply to a POST as they come, however long that takes.
+
+        Raises:
+            BackendError: as `exchange`; also in the middle.
+        """
+        endpoint, model = f"POST {path}", str(body.get("model", ""))
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS, write=WRITE_SECONDS)
+        size = 0
+        try:
+            with self._client.stream(
+                "POST",
+                f"{self._url}{path}",
+                json=body,
+                timeout=timeout,
+                extensions={"trace": self._notice},
+            ) as reply:
+                if reply.status_code != 200:
+                    content = self._read(reply, _ERROR_BYTES, None)
+                    raise status_error(reply.status_code, content, endpoint=endpoint, model=model)
+                for line in reply.iter_lines():
+                    size += len(line)
+                    if size > limit_bytes:
+                        raise bad_payload(
+                            endpoint, "", f"it is larger than {limit_bytes >> 20} MiB"
+                        )
+                    yield line.encode()
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self._translate(error, endpoint) from error
 
     def _notice(self, event: str, facts: Mapping[str, object]) -> None:
         """Keeps each socket as it is opened, for `hang_up`.

@@ -114,6 +114,21 @@ class LoadReply(_Reply):
     error: Any = None
 
 
+class StreamLine(_Reply):
+    """One line of a streamed generate or pull, or the whole of an embed.
+
+    Units:
+        `load_duration` is nanoseconds.
+    """
+
+    response: str | None = None
+    thinking: str | None = None
+    load_duration: Size | None = None
+    digest: str | None = None
+    completed: Size | None = None
+    error: Any = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """What `/api/show` says of one manifest, without its tokenizer and its long texts."""

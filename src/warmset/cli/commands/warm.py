@@ -13,7 +13,7 @@ from warmset.cli.options import options_of, settings_of
 from warmset.cli.render import say
 
 if TYPE_CHECKING:
-    from warmset.core.control.actions import Decision, Finding
+    from warmset.core.control.actions import Finding
     from warmset.core.settings import Settings
 
 HANDED_OVER_SECONDS = 1800.0
@@ -36,7 +36,7 @@ def command(
     """
     from warmset.cli.durations import parse_seconds
     from warmset.shell.one_pass import prepare
-    from warmset.shell.refusals import refuse_hopeless
+    from warmset.shell.warming import only, refuse_evictions, refuse_hopeless
 
     limit_seconds = parse_seconds(timeout, "--timeout")
     quiet = options_of(ctx).quiet
@@ -52,7 +52,8 @@ def command(
         seen = prepared.work.preview()
         refuse_hopeless(name, seen.observation, seen.decision)
         if not make_room:
-            _refuse_evictions(name, seen.decision)
+            hint = "--make-room unloads idle models of a lower rank"
+            refuse_evictions(name, seen.decision, hint=hint)
         prepared.work.run(limit_seconds=limit_seconds, check=lambda _: None)
     print(f"{name} is resident.")
 
@@ -89,30 +90,3 @@ def _hand_over(settings: Settings, model: str, *, quiet: bool) -> str | None:
         return None
     finally:
         connection.close()
-
-
-def only(settings: Settings, name: str) -> Settings:
-    """Returns the settings under which this one model is fetched, and no other."""
-    from types import MappingProxyType
-
-    from warmset.core.model import normalise_name
-    from warmset.core.settings import ModelPolicy
-
-    key = normalise_name(name)
-    models = {n: replace(policy, preload=False) for n, policy in settings.models.items()}
-    known = settings.models.get(key) or ModelPolicy(name=name)
-    models[key] = replace(known, pin=True, preload=True)
-    return replace(settings, models=MappingProxyType(models))
-
-
-def _refuse_evictions(name: str, decision: Decision) -> None:
-    from warmset.core.planner.result import ActionKind
-    from warmset.errors import Refused
-
-    leaving = [c.name for c in decision.changes if c.kind is not ActionKind.PRELOAD]
-    if leaving:
-        raise Refused(
-            f"{name} does not fit beside what is resident: {', '.join(leaving)} would have to go",
-            hint="--make-room unloads idle models of a lower rank",
-            context={"model": name, "leaving": tuple(leaving)},
-        )

@@ -1,0 +1,1 @@
+"""Cold against warm, measured on the host itself: `warmset bench`."""
