@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,8 +114,10 @@ class RangeServer:
 
 
 @contextmanager
-def serving(prepare: Callable[[RangeServer], None] | None = None) -> Iterator[RangeServer]:
-    """Serves on a free port of loopback."""
+def serving(
+    prepare: Callable[[RangeServer], None] | None = None, *, tls: ssl.SSLContext | None = None
+) -> Iterator[RangeServer]:
+    """Serves on a free port of loopback, encrypted where `tls` is given."""
     state = RangeServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +135,10 @@ def serving(prepare: Callable[[RangeServer], None] | None = None) -> Iterator[Ra
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # readers leave early
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    state.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     if prepare is not None:
         prepare(state)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,6 +98,52 @@ def test_a_published_model_is_tried_out_before_the_download(
     again = add(name)
     assert "facts: header read earlier" in again.stdout
     assert server.sent_bytes - read < MIB // 4
+
+
+@pytest.fixture
+def secure_server(environ: dict[str, str], tmp_path: Path):
+    """A registry of its own, with a certificate that `environ` trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command to make a certificate with")
+    pair = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(pair[0]), "-out", str(pair[1])),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[1], pair[0])
+    environ["SSL_CERT_FILE"] = str(pair[1])
+    with serving(tls=context) as state:
+        yield state
+
+
+def test_a_model_of_a_hub_is_tried_out_under_its_hosts_name(
+    add: Run, secure_server: RangeServer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """HOST/USER/REPO:QUANT, as for hf.co: always encrypted, and blobs come from elsewhere."""
+    path = raw.write_sparse(tmp_path / "weights", HEAD, 5 * 10**9)
+    secure_server.publish("someone/Model-GGUF", "Q4_K_M", {"model": path}, file_type="Q4_K_M")
+    blob = next(p for p in secure_server.files if "/blobs/" in p)
+    name = f"{secure_server.url.removeprefix('https://')}/someone/Model-GGUF:Q4_K_M"
+    secure_server.redirects[blob] = f"{secure_server.url}/store/weights"
+    secure_server.files["/store/weights"] = path
+    done = add(name, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["model"], report["basis"]) == (name, "header read from the registry")
+    assert report["ollama_forecast_bytes"] > 5 * 10**9
+    assert secure_server.sent_bytes < 16 * 10**6
+    del environ["SSL_CERT_FILE"]
+    environ["CACHE_DIRECTORY"] = str(tmp_path / "another")
+    distrusted = add(name)
+    assert distrusted.returncode == 4
+    assert "certificate" in distrusted.stderr.lower()
 
 
 def test_what_the_network_says_beats_the_built_in_facts(

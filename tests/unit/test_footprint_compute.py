@@ -120,7 +120,10 @@ def test_experts_in_ram_are_staged_but_not_in_the_fork():
     near = estimate_footprint(mixture, weights_cpu_bytes=GIB // 2, engine="llama.cpp-2025", **held)
     far = estimate_footprint(mixture, weights_cpu_bytes=40 * GIB, engine="llama.cpp-2025", **held)
     fork = estimate_footprint(mixture, weights_cpu_bytes=40 * GIB, engine="ik_llama.cpp-1", **held)
-    assert far.compute_bytes > near.compute_bytes + 256 * MIB
+    staged = far.compute_bytes - near.compute_bytes
+    assert staged > 256 * MIB
+    # the bound holds two of them: what the first leaves free may not do for the second
+    assert far.devices[0].compute_upper_bytes == int(1.15 * far.compute_bytes) + staged
     assert fork.compute_bytes <= near.compute_bytes
 
 

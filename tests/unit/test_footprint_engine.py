@@ -38,6 +38,8 @@ def test_a_version_that_cannot_be_read_counts_as_the_newest():
     """A development build or an empty version is taken for the present."""
     assert parse_engine("ollama-main").era is Era.LEAN
     assert parse_engine("llama.cpp").era is Era.LEAN
+    for commit in ("b1e2f3a", "2025abc", "62bf73d", "f275595dd"):
+        assert parse_engine(f"llama.cpp-{commit}").era is Era.LEAN
 
 
 def test_an_unknown_tool_is_refused_by_name():

@@ -86,7 +86,8 @@ def _device(gpu: int, split: Split, extras: Extras, parts: Parts) -> DeviceShare
         graph_upper = PROJECTOR_GRAPH_BYTES if extras.has_projector else 0
     overhead = CONTEXT_BYTES + parts.unpack
     exact = split.kv[gpu] + split.state[gpu]
-    compute_upper = int(COMPUTE_UPPER_RATIO * (compute + spread))
+    # the gap that one staged weight leaves may be too small for the next
+    compute_upper = int(COMPUTE_UPPER_RATIO * (compute + spread)) + parts.staging
     if is_output and parts.draft_graph:
         compute_upper += max(DRAFT_UPPER_BYTES - parts.draft_graph, 0)
     point = upper = None

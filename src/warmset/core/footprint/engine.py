@@ -198,13 +198,13 @@ def parse_engine(text: str) -> Engine:
 
 def _read_version(version: str, tool: Tool) -> tuple[str, tuple[int, ...]]:
     """Returns what kind of version it is, and the value to compare."""
-    if match := re.match(r"(20\d\d)(?:-(\d{1,2}))?(?!\d)", version):
+    if match := re.match(r"(20\d\d)(?:-(\d{1,2}))?(?![0-9a-z])", version):
         return "month", (int(match[1]), int(match[2] or 1))
     if tool is Tool.OLLAMA and (
         match := re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", version)
     ):
         return "ollama", tuple(int(part or 0) for part in match.groups())
-    if match := re.match(r"b(\d{1,6})(?!\d)", version):
+    if match := re.match(r"b(\d{1,6})(?![0-9a-z])", version):
         return "build", (int(match[1]), 0)
     return "newest", (0, 0)
 
