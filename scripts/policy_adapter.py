@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,7 @@ class HarnessResident(Protocol):
     in_use: int
     uses: int
     keep_alive: float
+    stamp: int  # moves with every use and timer
 
 
 class HarnessNeed(Protocol):
@@ -71,6 +72,41 @@ class HarnessDecision:
     wake_at: float | None = None
 
 
+Kept = tuple[HarnessResident, int, float, Held]
+
+
+class Residents(Mapping[str, Held]):
+    """The harness's residents in warmset's words, each made when it is looked at.
+
+    Most questions are answered from the first glance; what did not change is made only once.
+    """
+
+    def __init__(self, residents: Mapping[str, HarnessResident], kept: dict[str, Kept]) -> None:
+        self.residents, self.kept = residents, kept
+
+    def __getitem__(self, name: str) -> Held:
+        """Returns one resident."""
+        r = self.residents[name]
+        known = self.kept.get(name)
+        if known and known[0] is r and known[1] == r.stamp and known[2] == r.last_used:
+            return known[3]
+        held = _held(r)
+        self.kept[name] = (r, r.stamp, r.last_used, held)
+        return held
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the names."""
+        return iter(self.residents)
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return len(self.residents)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a model is there."""
+        return name in self.residents
+
+
 class Adapter:
     """One of warmset's policies, dressed for the harness."""
 
@@ -78,9 +114,11 @@ class Adapter:
         self.policy = policy
         self.reasons = [str(event) for event in policy.events]
         self.on_request = policy.requested
+        self._held: dict[str, Kept] = {}
 
     def reset(self, models: Mapping[str, HarnessModel], budget: int) -> None:
         """Starts anew with these models and this budget."""
+        self._held.clear()
         costs = {k: ModelCost(id=k, bytes=m.size, load_seconds=m.load_s) for k, m in models.items()}
         self.policy.start(costs, budget)
 
@@ -91,7 +129,7 @@ class Adapter:
             event=Event(state.reason),
             budget_bytes=state.budget,
             free_bytes=state.free,
-            residents={k: _held(r) for k, r in state.resident.items()},
+            residents=Residents(state.resident, self._held),
             subject=state.subject,
             short_bytes=state.need.short if state.need else 0,
             loading=state.loading,

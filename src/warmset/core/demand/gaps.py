@@ -31,6 +31,9 @@ Source: Kass and Wasserman, unit information prior (1995).
 PRIOR_EVENTS: Final = 2.0
 """Events that say `as quick as the others` before a model's own pace counts more."""
 
+POOL_NEWS: Final = 16
+"""Gaps of any model after which the pooled prior is looked at again: one gap hardly moves it."""
+
 UNSEEN: Final = 0.01
 """Events in one model's worth of trials where no model has any: small, but not never."""
 
@@ -58,7 +61,7 @@ class Pool:
     that are still open count as well: left out, models that never come back would look quick.
     """
 
-    __slots__ = ("ended", "floor", "grid", "open", "reached", "widths")
+    __slots__ = ("_hazards", "_news", "ended", "floor", "grid", "open", "reached", "widths")
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -68,11 +71,22 @@ class Pool:
         self.open = [0.0] * grid.count
         thin = 2.0 / grid.fine_per_octave
         self.floor = [UNSEEN if j < grid.split else UNSEEN * thin for j in range(grid.count)]
+        self._hazards: list[float] = []  # empty: to be worked out
+        self._news = 0
 
     def hazards(self) -> list[float]:
         """Returns the cumulative hazard of each bin, -log(1 - share)."""
-        rows = zip(self.ended, self.floor, self.reached, self.open, strict=True)
-        return [-log1p(-min(0.999, max(1e-9, (e + f) / (r + o + 1.0)))) for e, f, r, o in rows]
+        if not self._hazards:
+            rows = zip(self.ended, self.floor, self.reached, self.open, strict=True)
+            shares = (min(0.999, max(1e-9, (e + f) / (r + o + 1.0))) for e, f, r, o in rows)
+            self._hazards = [-log1p(-share) for share in shares]
+        return self._hazards
+
+    def learned(self) -> None:
+        """Takes note of one more gap: after `POOL_NEWS` of them the hazards are worked out anew."""
+        self._news += 1
+        if self._news >= POOL_NEWS:
+            self._news, self._hazards = 0, []
 
     def note_open(self, ages_seconds: Iterable[float]) -> None:
         """Takes the present idle ages of all models: each bin they outlived is a trial."""
@@ -83,18 +97,20 @@ class Pool:
         for j in range(self.grid.count - 1, -1, -1):
             self.open[j] = run
             run += outlived[j]
+        self._hazards = []
 
 
 class GapLaw:
     """The law of one model, learned gap by gap."""
 
-    __slots__ = ("_best", "_ended", "_held", "_next", "_pool", "_reached", "_survival")
+    __slots__ = ("_best", "_ended", "_held", "_next", "_pool", "_reached", "_stale", "_survival")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._ended = [0.0] * pool.grid.count
         self._reached = [0.0] * pool.grid.count
-        self._survival: list[float] = []  # empty: to be built from the counts
+        self._survival: list[float] = []
+        self._stale = pool.grid.count  # the last bin of which the counts changed since the build
 
     def add(self, seconds: float) -> None:
         """Learns from one gap between two uses."""
@@ -111,7 +127,8 @@ class GapLaw:
             new = 1.0 / (grown + PRIOR_GAPS)
             all_ended[j] += new * e_now - old * e
             all_reached[j] += new * grown - old * n
-        self._survival = []
+        self._pool.learned()
+        self._stale = max(self._stale, last)
 
     def outlook(self, age_seconds: float, rent: float) -> Outlook:
         """Returns what the next seconds promise.
@@ -122,11 +139,9 @@ class GapLaw:
 
         Source: the ratio is Gittins' index of a stopping problem; Beckmann et al., LHD (NSDI'18).
         """
-        if not self._survival:
-            self._build()
         grid = self._pool.grid
+        j = self._built_for(age_seconds)
         survival, held, best = self._survival, self._held, self._best
-        j = grid.bin_of(age_seconds)
         alive, past, rate = survival[j], held[j], best[j]
         if j < grid.count - 1:
             low, high = grid.edges[j], grid.edges[j + 1]
@@ -141,23 +156,48 @@ class GapLaw:
         gain = max(gain, alive - survival[end] - rent * (held[end] - past), 0.0)
         return Outlook(gain / alive, rate, 1.0 - survival[end] / alive)
 
+    @property
+    def known_gaps(self) -> float:
+        """How many gaps the law is made of, old ones counting less."""
+        return self._reached[0]
+
+    def holding_seconds(self, age_seconds: float, rent: float) -> float:
+        """Returns how much longer holding pays: the holding time of `outlook`'s gain.
+
+        It is `inf` if no age is known at which holding stops to pay.
+        """
+        grid = self._pool.grid
+        end = j = self._built_for(age_seconds)
+        while end < grid.count and self._best[end] > rent:
+            end = self._next[end]
+        return max(0.0, grid.edges[end] - age_seconds) if end > j else 0.0
+
     def promising_age(self, age_seconds: float, rent: float) -> float:
         """Returns the first age beyond the bin of `age_seconds` at which holding may pay."""
-        if not self._survival:
-            self._build()
         grid = self._pool.grid
-        for j in range(grid.bin_of(age_seconds) + 1, grid.count):
+        for j in range(self._built_for(age_seconds) + 1, grid.count):
             if self._best[j] > rent:
                 return grid.edges[j]
         return grid.edges[-1]
 
     def chance_within(self, age_seconds: float, seconds: float) -> float:
         """Returns the chance of a use in the next `seconds`."""
+        self._built_for(age_seconds)
         return 1.0 - self._alive(age_seconds + seconds) / self._alive(age_seconds)
 
-    def _alive(self, age_seconds: float) -> float:
-        if not self._survival:
+    def _built_for(self, age_seconds: float) -> int:
+        """Returns the bin of an age, with all beyond it up to date.
+
+        What an idle age promises depends only on the bins beyond it. The short gaps of a session
+        change the bins before, so a model that has been idle for longer is not worked out anew.
+        """
+        at = self._pool.grid.bin_of(age_seconds)
+        if at <= self._stale:
             self._build()
+            self._stale = -1
+        return at
+
+    def _alive(self, age_seconds: float) -> float:
         grid, j = self._pool.grid, self._pool.grid.bin_of(age_seconds)
         if j == grid.count - 1:
             return self._survival[j]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import atan2, cos, exp, hypot, log, pi, sin
-from statistics import median
+from statistics import median, median_low
 from typing import Final
 
 LEAST_USES: Final = 6
@@ -28,6 +28,9 @@ BY_CHANCE: Final = 1e-4
 Source: with some ten periods tried for each of a hundred models, one false timer in ten hosts.
 """
 
+MAD_TO_SIGMA: Final = 1.4826
+"""Sigma of a normal law over its median absolute deviation: 1 / 0.6745."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
@@ -35,7 +38,7 @@ class Period:
 
     Attributes:
         anchor: an instant on the grid, near the last use.
-        jitter_seconds: how far uses lie off the grid, root mean square.
+        jitter_seconds: how far uses lie off the grid, as the sigma of a normal law.
         strength: 1.0 all uses exactly on the grid, 0.0 none.
     """
 
@@ -61,7 +64,7 @@ def find_period(times: Sequence[float]) -> Period | None:
     if len(starts) < LEAST_USES:
         return None
     gaps = [b - a for a, b in pairwise(starts)]
-    middle = median(gaps)
+    middle = median_low(gaps)  # one of them: between two habits there is no gap
     near = [g for g in gaps if abs(g - middle) <= SAME_SHARE * middle]
     tried = [sum(near) / len(near), middle, median(near)]
     best = max((_fit(starts, p) for p in tried), key=lambda p: p.strength)
@@ -104,6 +107,6 @@ def _fit(starts: Sequence[float], period: float) -> Period:
     x, y = sum(map(cos, phases)) / len(phases), sum(map(sin, phases)) / len(phases)
     strength = min(1.0, hypot(x, y))
     anchor = origin + atan2(y, x) / (2 * pi) * period
-    offs = [at - anchor - period * round((at - anchor) / period) for at in starts]
-    jitter = (sum(o * o for o in offs) / len(offs)) ** 0.5
+    offs = [abs(at - anchor - period * round((at - anchor) / period)) for at in starts]
+    jitter = MAD_TO_SIGMA * median(offs)  # a stray use must not blur the others
     return Period(seconds=period, anchor=anchor, jitter_seconds=jitter, strength=strength)

@@ -1,8 +1,10 @@
 """Just-in-time preloads: fetch what is worth more than what it displaces, and earns its load.
 
-Looks only while the loader is idle and nobody waits. A preload has to pay: the load seconds it
-saves, corrected by how often such promises came true, must exceed those of the victims by a share
-of its own load. Min residency and a latch keep it from swapping the same models to and fro.
+Looks only while the loader is idle and nobody waits. First come appointments (models on timers),
+then what its gap law promises, then, into room that is free anyway, models that nobody has asked
+for yet. A preload has to pay: the load seconds it saves, corrected by how often such promises came
+true, must exceed those of the victims by a share of its own load. Min residency and a latch keep
+it from swapping the same models to and fro.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from math import inf
 from typing import Final, NamedTuple
 
 from warmset.core.demand.seen import GapLaws
+from warmset.core.policy.appointments import Appointments, worth_at
 from warmset.core.policy.base import Decision, Held, ModelCost, View
+from warmset.core.policy.rent import Rent, worth
+from warmset.core.policy.trust import Trust
 from warmset.core.policy.victims import Candidate, best_victims
 from warmset.core.units import HOUR, MINUTE
 
-FINE_PER_OCTAVE: Final = 16
-"""Bins of the law that times preloads: 4 % wide, 40 s at the quarter-hour of a timer."""
+FINE_PER_OCTAVE: Final = 4
+"""Bins of the law that promises uses: 19 % wide; what is sharper than that is a timer."""
 
 LOAD_PRICE: Final = 0.1
 """Cold seconds that a second of loading ahead must save beyond what it displaces.
@@ -35,9 +40,6 @@ one request, and the latch already keeps models from going to and fro.
 LATCH_SECONDS: Final = MINUTE
 """A model evicted so lately is not preloaded: an eviction and a reload within it is thrash."""
 
-NEAR_SECONDS: Final = 100.0
-"""What a victim loses at once, as in `worth`."""
-
 LONGEST_SLEEP_SECONDS: Final = HOUR
 """A candidate is looked at again after this, whatever its law says: the rent moves."""
 
@@ -47,22 +49,17 @@ LOOK_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 15.0
 """While something is nearly worth it, look again after this: a few loads' time."""
 
-RENT_VICTIMS: Final = 20.0
-"""As in `worth`."""
-
-PROMISE_MEMORY: Final = 0.98
-"""Realised precision looks back over the last 50 preloads."""
-
 CANDIDATES: Final = 5
 """Best candidates for which victims are searched at one look; the others wait for the next."""
 
 
 class Promise(NamedTuple):
-    """A candidate with what it would save."""
+    """A candidate with what it would save. `is_sure`: a timer says so, trust has no say."""
 
     saved_seconds: float
     chance: float
     model: ModelCost
+    is_sure: bool = False
 
 
 class Lookahead:
@@ -71,18 +68,22 @@ class Lookahead:
     def __init__(self, models: Mapping[str, ModelCost]) -> None:
         self.models = models
         self.laws = GapLaws(FINE_PER_OCTAVE)
+        self.rent = Rent()
+        self.trust = Trust()
+        self.appointments = Appointments(models)
+        self.unseen = sorted(models.values(), key=lambda m: (-m.load_seconds / m.bytes, m.id))
         self.gone: dict[str, float] = {}
         self.asleep: dict[str, float] = {}  # model -> no use looking before
-        self.pending: dict[str, float] = {}  # preloads not used yet -> the chance they had
-        self.promised = self.kept = 1.0
-        self.rent = 0.0
         self.looked = -inf
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends, and that a preload was of use."""
+        if model not in self.laws:
+            self.unseen = [m for m in self.unseen if m.id != model]
         self.laws.requested(now, model)
+        self.appointments.requested(now, model)
         self.asleep.pop(model, None)
-        self._settle(model, 1.0)
+        self.trust.settle(model, used=True)
 
     def evicted(self, view: View, victims: tuple[str, ...]) -> None:
         """Learns from the victims of a waiting load what room is worth."""
@@ -90,8 +91,7 @@ class Lookahead:
             held = view.residents[victim]
             if victim in self.laws:
                 outlook = self.laws.outlook(view.now, victim, 0.0)
-                rate = outlook.hit_rate * held.load_seconds / held.bytes
-                self.rent += (rate - self.rent) / RENT_VICTIMS if self.rent else rate
+                self.rent.learn(outlook.hit_rate * held.load_seconds / held.bytes)
             self._let_go(view.now, victim)
 
     def decide(self, view: View) -> Decision | None:
@@ -99,39 +99,70 @@ class Lookahead:
         if not view.loader_is_idle or view.now < self.looked + LOOK_SECONDS:
             return None
         self.looked = view.now
-        promises = self._promises(view)
-        for promise in promises[:CANDIDATES]:
+        due, next_start = self._due(view)
+        promises, pays_at = self._promising(view)
+        for promise in (*due, *promises)[:CANDIDATES]:
             victims = self._victims(view, promise)
             if victims is not None:
                 return self._fetch(view, promise, victims)
-        later = (at for at in self.asleep.values() if at > view.now)
-        soonest = min(later, default=view.now + LONGEST_SLEEP_SECONDS)
-        again = view.now + AGAIN_SECONDS if promises else soonest
-        return Decision(wake_at=max(again, view.now + LOOK_SECONDS))
+        for model in self.unseen:
+            if model.may_preload and model.bytes <= view.free_bytes:
+                return self._fill(view, model)
+        again = view.now + AGAIN_SECONDS if promises or due else pays_at
+        return Decision(wake_at=max(min(again, next_start), view.now + LOOK_SECONDS))
 
-    def _promises(self, view: View) -> list[Promise]:
-        """Returns what is worth fetching, the best first; puts the others to sleep."""
-        precision = min(1.0, self.kept / self.promised)
+    def loss(self, now: float, held: Held, by_law: float) -> float:
+        """Returns the loads lost with a resident, its timer and what its law says in mind."""
+        wait = self.appointments.wait(now, held.id)
+        if not wait:
+            return by_law
+        before = self.laws.chance_within(now, held.id, wait / 2)
+        rent = self.rent.of(held.bytes, held.load_seconds)
+        return self.appointments.loss(now, held, by_law, before, rent)
+
+    def _due(self, view: View) -> tuple[list[Promise], float]:
+        """Returns the appointments whose time has come, and when the next one's comes."""
+        found: list[Promise] = []
+        next_start = inf
+        for start, until, chance, model in self.appointments.schedule(view.now, view.residents):
+            if start > view.now:
+                next_start = min(next_start, start)
+                continue
+            rent, wait = self.rent.of(model.bytes, model.load_seconds), until - view.now
+            if chance - rent * wait > LOAD_PRICE:
+                saved = worth_at(chance, wait, 0.0) - LOAD_PRICE
+                found.append(Promise(model.load_seconds * saved, chance, model, is_sure=True))
+        return found, next_start
+
+    def _promising(self, view: View) -> tuple[list[Promise], float]:
+        """Returns what is worth fetching by its law, the best first; puts the others to sleep."""
+        now, precision = view.now, self.trust.precision
+        soonest = now + LONGEST_SLEEP_SECONDS
         found: list[Promise] = []
         for name in self.laws.models():
+            until = self.asleep.get(name, -inf)
+            if now < until:
+                soonest = min(soonest, until)
+                continue
             model = self.models[name]
-            if name in view.residents or view.now < self.asleep.get(name, -inf):
+            if name in view.residents or not model.may_preload or self.appointments.timer(name):
                 continue
-            if not model.may_preload or view.now < self.gone.get(name, -inf) + LATCH_SECONDS:
+            if now < self.gone.get(name, -inf) + LATCH_SECONDS:
                 continue
-            rent = self.rent * model.bytes / model.load_seconds
-            outlook = self.laws.outlook(view.now, name, rent)
-            saved = outlook.gain + NEAR_SECONDS * outlook.hit_rate
+            rent = self.rent.of(model.bytes, model.load_seconds)
+            outlook = self.laws.outlook(now, name, rent)
             if outlook.gain * precision <= LOAD_PRICE:
-                pays_at = self.laws.promising_at(view.now, name, rent)
-                pays_at = max(pays_at, view.now + LOOK_SECONDS)  # the edge of a bin may be `now`
-                self.asleep[name] = min(pays_at, view.now + LONGEST_SLEEP_SECONDS)
-            elif self._is_early(view.now, model, rent):
-                self.asleep[name] = view.now + AGAIN_SECONDS
+                pays_at = max(self.laws.promising_at(now, name, rent), now + LOOK_SECONDS)
+                self.asleep[name] = until = min(pays_at, now + LONGEST_SLEEP_SECONDS)
+                soonest = min(soonest, until)
+            elif self._is_early(now, model, rent):
+                self.asleep[name] = now + AGAIN_SECONDS
+                soonest = min(soonest, now + AGAIN_SECONDS)
             else:
-                seconds = model.load_seconds * (saved * precision - LOAD_PRICE)
+                seconds = model.load_seconds * (worth(outlook) * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
-        return sorted(found, key=lambda p: (-p.saved_seconds, p.model.id))
+        found.sort(key=lambda p: (-p.saved_seconds, p.model.id))
+        return found, soonest
 
     def _is_early(self, now: float, model: ModelCost, rent: float) -> bool:
         """Whether the room costs more, until a later fetch would be ready, than it promises.
@@ -147,9 +178,9 @@ class Lookahead:
         if short <= 0:
             return ()
         rows = [
-            Candidate(h.id, h.bytes, h.priority, self._loss(view.now, h))
+            Candidate(h.id, h.bytes, h.priority, self._lost_seconds(view.now, h))
             for h in view.residents.values()
-            if h.priority <= promise.model.priority and self._is_settled(view.now, h)
+            if h.priority <= promise.model.priority and _is_settled(view.now, h)
         ]
         victims = best_victims(rows, short)
         if victims is None:
@@ -157,23 +188,20 @@ class Lookahead:
         lost = sum(row.value for row in rows if row.id in victims)
         return victims if promise.saved_seconds > lost else None
 
-    def _is_settled(self, now: float, held: Held) -> bool:
-        """Whether min residency is over."""
-        return held.may_go and now >= max(held.loaded_at, held.last_used) + MIN_RESIDENCY_SECONDS
-
-    def _loss(self, now: float, held: Held) -> float:
+    def _lost_seconds(self, now: float, held: Held) -> float:
         """Returns the load seconds that evicting a resident costs."""
         if held.id not in self.laws:
             return 0.0
-        rent = self.rent * held.bytes / held.load_seconds
-        outlook = self.laws.outlook(now, held.id, rent)
-        return held.load_seconds * (outlook.gain + NEAR_SECONDS * outlook.hit_rate)
+        rent = self.rent.of(held.bytes, held.load_seconds)
+        by_law = worth(self.laws.outlook(now, held.id, rent))
+        return held.load_seconds * self.loss(now, held, by_law)
 
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:
             self._let_go(view.now, victim)
         name = promise.model.id
-        self.pending[name] = promise.chance
+        if not promise.is_sure:
+            self.trust.promise(name, promise.chance)
         displaced = f" for {', '.join(victims)}" if victims else " into free room"
         return Decision(
             evict=victims,
@@ -182,13 +210,23 @@ class Lookahead:
             reasons=(f"{name}: {promise.chance:.0%} to be asked for soon; preload{displaced}",),
         )
 
+    def _fill(self, view: View, model: ModelCost) -> Decision:
+        """Returns the preload of a model nobody asked for yet: its first use may be cold no more.
+
+        Once each, and only into free room, the dearest per byte first: the least to lose.
+        """
+        self.unseen.remove(model)
+        return Decision(
+            preload=(model.id,),
+            wake_at=view.now + AGAIN_SECONDS,
+            reasons=(f"{model.id}: not asked for yet; preload into free room",),
+        )
+
     def _let_go(self, now: float, victim: str) -> None:
         self.gone[victim] = now
-        self._settle(victim, 0.0)
+        self.trust.settle(victim, used=False)
 
-    def _settle(self, model: str, used: float) -> None:
-        """Weighs a promise against what came of it."""
-        chance = self.pending.pop(model, None)
-        if chance is not None:
-            self.promised = self.promised * PROMISE_MEMORY + chance
-            self.kept = self.kept * PROMISE_MEMORY + used
+
+def _is_settled(now: float, held: Held) -> bool:
+    """Whether min residency is over."""
+    return held.may_go and now >= max(held.loaded_at, held.last_used) + MIN_RESIDENCY_SECONDS

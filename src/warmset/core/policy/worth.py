@@ -8,7 +8,7 @@ brings back what is worth more than what it displaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from warmset.core.demand.activity import ActivityClock
@@ -16,21 +16,11 @@ from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.ahead import Lookahead
 from warmset.core.policy.base import Decision, Event, Held, ModelCost, View
 from warmset.core.policy.order import eviction_order
+from warmset.core.policy.rent import NEAR_SECONDS, Rent, worth
 from warmset.core.policy.victims import Candidate, best_victims
 
 FINE_PER_OCTAVE: Final = 2
 """Bins of the law that ranks victims: ages there need only be right to 40 %."""
-
-NEAR_SECONDS: Final = 100.0
-"""What a victim loses at once: the time until it could be loaded again, and room be found.
-
-A resident whose rent just equals its promise is worth nothing by the balance, yet evicting it
-costs its hit rate for about this long. Source: the longest load on common hardware (45 GB at
-0.5 GB/s is 90 s); the score on the traces moves by less than 1 % between 30 and 300.
-"""
-
-RENT_VICTIMS: Final = 20.0
-"""Evictions over which the rent is averaged: the turnover of a host that holds 5 to 20 models."""
 
 SOON_SECONDS: Final = 600.0
 """Who is asked for within it may be the next load. Source: the score moves by less than 1 %
@@ -42,7 +32,7 @@ class Worth:
 
     Args:
         preload: whether models may be loaded before anybody asks.
-        near_seconds: see `NEAR_SECONDS`; an argument so that a benchmark can vary it.
+        near_seconds: see `rent.NEAR_SECONDS`; an argument so that a benchmark can vary it.
     """
 
     def __init__(self, *, preload: bool = True, near_seconds: float = NEAR_SECONDS) -> None:
@@ -57,7 +47,7 @@ class Worth:
         self.budget_bytes = budget_bytes
         self.clock = ActivityClock()
         self.laws = GapLaws(FINE_PER_OCTAVE)
-        self.rent = 0.0  # load seconds per byte and second
+        self.rent = Rent()
         self.ahead = Lookahead(models) if self.preload else None
 
     def requested(self, now: float, model: str) -> None:
@@ -71,16 +61,17 @@ class Worth:
         if view.event is not Event.SPACE:
             return None if self.ahead is None else self.ahead.decide(view)
         rows = [h for h in view.residents.values() if h.may_go]
-        worth = {h.id: self._worth(view.now, h) for h in rows}
+        lost = {h.id: self._lost(view.now, h) for h in rows}
         victims = best_victims(
-            [Candidate(h.id, h.bytes, h.priority, worth[h.id][0]) for h in rows], view.short_bytes
+            [Candidate(h.id, h.bytes, h.priority, lost[h.id][0]) for h in rows], view.short_bytes
         )
         if victims is None:
             return None
-        self._learn_rent(worth[v][1] for v in victims)
+        for victim in victims:
+            self.rent.learn(lost[victim][1])
         if self.ahead is not None:
             self.ahead.evicted(view, victims)
-        return Decision(evict=victims, reasons=tuple(_reason(v, worth[v][0]) for v in victims))
+        return Decision(evict=victims, reasons=tuple(_reason(v, lost[v][0]) for v in victims))
 
     def in_order(self, view: View) -> list[Held]:
         """Returns the possible victims in the order that loses least, whatever comes next."""
@@ -92,23 +83,21 @@ class Worth:
             if model in self.laws
         ]
         candidates = [
-            Candidate(h.id, h.bytes, h.priority, self._worth(view.now, h)[0]) for h in rows
+            Candidate(h.id, h.bytes, h.priority, self._lost(view.now, h)[0]) for h in rows
         ]
         by_id = {h.id: h for h in rows}
         return [by_id[name] for name in eviction_order(candidates, needs)]
 
-    def _worth(self, now: float, held: Held) -> tuple[float, float]:
+    def _lost(self, now: float, held: Held) -> tuple[float, float]:
         """Returns the load seconds lost with a resident, and what it earns per byte and second."""
         if held.id not in self.laws:  # resident, but nobody was seen to ask for it
             return 0.0, 0.0
-        rent = self.rent * held.bytes / held.load_seconds
+        rent = self.rent.of(held.bytes, held.load_seconds)
         outlook = self.laws.outlook(self.clock.read(now), held.id, rent)
-        lost = held.load_seconds * (outlook.gain + self.near_seconds * outlook.hit_rate)
-        return lost, held.load_seconds * outlook.hit_rate / held.bytes
-
-    def _learn_rent(self, earned: Iterable[float]) -> None:
-        for rate in earned:
-            self.rent += (rate - self.rent) / RENT_VICTIMS if self.rent else rate
+        loads = worth(outlook, self.near_seconds)
+        if self.ahead is not None:
+            loads = self.ahead.loss(now, held, loads)
+        return held.load_seconds * loads, held.load_seconds * outlook.hit_rate / held.bytes
 
 
 def _reason(victim: str, lost_seconds: float) -> str:
