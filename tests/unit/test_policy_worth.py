@@ -31,7 +31,9 @@ def taught(*, timer=None, preload=True):
     policy = Worth(preload=preload)
     policy.start(models, 8 * GB)
     events = [(i * PERIOD, "timer") for i in range(60)]
-    events += [(i * 4000.0 + k * 15, "chat") for i in range(13) for k in range(20)]
+    events += [
+        (i * 4000.0 + i * i % 7 * 150 + k * 15, "chat") for i in range(13) for k in range(20)
+    ]
     events += [(100.0, "rare"), (40000.0, "rare")]
     for at, model in sorted(events):
         policy.requested(at, model)
@@ -55,7 +57,7 @@ def looks(policy, residents, *, free=0, start=LAST + 30, until=LAST + PERIOD, **
 def only_the_timer(policy):
     """Lets no other model be fetched, and gives memory a rent that 400 s use up."""
     policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
-    policy.ahead.rent = 8.0 / (4 * GB) / 400.0
+    policy.ahead.rent.per_byte_second = 8.0 / (4 * GB) / 400.0
 
 
 def test_a_timer_is_fetched_shortly_before_it_is_due():
@@ -133,11 +135,37 @@ def test_a_resident_just_used_is_not_displaced_by_a_preload():
 
 
 def test_promises_that_come_to_nothing_make_it_cautious():
-    """After many preloads without a use the same candidate is not fetched any more."""
-    policy, _ = taught()
-    policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
-    policy.ahead.promised, policy.ahead.kept = 50.0, 1.0
-    assert looks(policy, [], free=4 * GB) == (None, None)
+    """After many preloads without a use, what a gap law promises is not fetched any more."""
+    for kept, fetched in ((50.0, True), (1.0, False)):
+        policy, _ = taught()
+        policy.ahead.gone["timer"] = policy.ahead.gone["rare"] = math.inf
+        policy.ahead.trust.promised, policy.ahead.trust.kept = 50.0, kept
+        _, decision = looks(policy, [], free=4 * GB)
+        assert (decision is not None) == fetched
+
+
+def test_a_model_nobody_asked_for_takes_only_free_room_and_only_once():
+    """What is known but was never used fills room that is free anyway; it displaces nobody."""
+    models = {"old": cost("old"), "new": cost("new"), "forbidden": cost("forbidden", gb=1)}
+    models["forbidden"] = cost("forbidden", gb=1, may_preload=False)
+    policy = Worth()
+    policy.start(models, 8 * GB)
+    policy.requested(0.0, "old")
+    row = held(models["old"], last_used=5.0)
+    assert policy.decide(view(100.0, [row], free=2 * GB)).preload is None
+    assert policy.decide(view(200.0, [row], free=4 * GB)).preload == ("new",)
+    again = policy.decide(view(300.0, [row], free=4 * GB))
+    assert not again.preload
+
+
+def test_a_model_nobody_asked_for_goes_first():
+    """A preload without a use is the first victim when somebody needs the room."""
+    policy, models = taught()
+    rows = [held(models["chat"], last_used=LAST), held(cost("stranger"), last_used=LAST)]
+    decision = policy.decide(
+        view(LAST + 5, rows, event=Event.SPACE, short_bytes=GB, subject="rare")
+    )
+    assert decision.evict == ("stranger",)
 
 
 def test_without_preloads_it_is_asked_only_for_room():

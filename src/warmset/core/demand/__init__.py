@@ -9,6 +9,7 @@ from warmset.core.demand.grid import Grid
 from warmset.core.demand.periods import Period, find_period
 from warmset.core.demand.seen import GapLaws
 from warmset.core.demand.sessions import Session, find_sessions, single_share
+from warmset.core.demand.timers import Timer, Timers
 
 __all__ = [
     "ActivityClock",
@@ -21,6 +22,8 @@ __all__ = [
     "Period",
     "Pool",
     "Session",
+    "Timer",
+    "Timers",
     "find_period",
     "find_sessions",
     "single_share",

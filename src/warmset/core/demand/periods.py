@@ -7,14 +7,14 @@ well all uses sit on its grid, with the strength that chance alone would give as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import atan2, cos, exp, hypot, log, pi, sin
+from math import atan2, comb, cos, exp, hypot, log, pi, sin
 from statistics import median, median_low
 from typing import Final
 
-LEAST_USES: Final = 6
-"""Five gaps: with fewer, one coincidence in twenty looks like a timer."""
+LEAST_USES: Final = 5
+"""Four gaps: two uses give period and phase, three confirm them; fewer are an accident."""
 
 RECENT_USES: Final = 64
 """Uses looked at: a timer that was changed is forgotten after as many."""
@@ -27,6 +27,12 @@ BY_CHANCE: Final = 1e-4
 
 Source: with some ten periods tried for each of a hundred models, one false timer in ten hosts.
 """
+
+NEAR_JITTERS: Final = 3.0
+"""A use this many jitters off the grid still is on it: 99.7 % of a normal law."""
+
+LEAST_NEAR_SECONDS: Final = 3.0
+"""However sharp the uses seen, the next may lie so far off: three seconds of network and start."""
 
 MAD_TO_SIGMA: Final = 1.4826
 """Sigma of a normal law over its median absolute deviation: 1 / 0.6745."""
@@ -47,6 +53,10 @@ class Period:
     jitter_seconds: float
     strength: float
 
+    def off(self, at: float) -> float:
+        """Returns how far an instant lies off the grid."""
+        return abs(at - self.anchor - self.seconds * round((at - self.anchor) / self.seconds))
+
     def next_after(self, now: float) -> float:
         """Returns the first instant of the grid after `now`."""
         steps = (now - self.anchor) // self.seconds + 1
@@ -59,6 +69,7 @@ def find_period(times: Sequence[float]) -> Period | None:
     Uses in one burst count once: only the first after each longer gap is taken.
 
     Source: Rayleigh's test of a phase, `P(R > r) ~ exp(-n r^2)`; Mardia, Directional statistics.
+    It is blunt for few uses, however sharp; there the share of the time that they gather in counts.
     """
     starts = _starts(sorted(times)[-RECENT_USES * 4 :])[-RECENT_USES:]
     if len(starts) < LEAST_USES:
@@ -68,9 +79,26 @@ def find_period(times: Sequence[float]) -> Period | None:
     near = [g for g in gaps if abs(g - middle) <= SAME_SHARE * middle]
     tried = [sum(near) / len(near), middle, median(near)]
     best = max((_fit(starts, p) for p in tried), key=lambda p: p.strength)
+    chance = min(_chance_of_phase(starts, best), _chance_of_gathering(starts, best))
+    return best if chance * len(tried) < BY_CHANCE else None
+
+
+def _chance_of_phase(starts: Sequence[float], found: Period) -> float:
+    """Returns how likely uses at random show so strong a phase: good at vague timers."""
     free = len(starts) - 1  # the period was taken from the data
-    surprise = free * best.strength**2
-    return best if exp(-surprise) * len(tried) < BY_CHANCE else None
+    return exp(-free * found.strength**2)
+
+
+def _chance_of_gathering(starts: Sequence[float], found: Period) -> float:
+    """Returns how likely so many uses at random lie so near the grid: good at sharp timers.
+
+    Each lies in the share `w` of the time around the grid with chance `w`: the binomial tail,
+    less the two uses that period and phase were taken from.
+    """
+    near = max(LEAST_NEAR_SECONDS, NEAR_JITTERS * found.jitter_seconds)
+    on_grid = sum(found.off(at) <= near for at in starts)
+    share = min(1.0, 2 * near / found.seconds)
+    return comb(len(starts), on_grid) * share ** max(0, on_grid - 2)
 
 
 def _starts(times: Sequence[float]) -> list[float]:
@@ -107,6 +135,6 @@ def _fit(starts: Sequence[float], period: float) -> Period:
     x, y = sum(map(cos, phases)) / len(phases), sum(map(sin, phases)) / len(phases)
     strength = min(1.0, hypot(x, y))
     anchor = origin + atan2(y, x) / (2 * pi) * period
-    offs = [abs(at - anchor - period * round((at - anchor) / period)) for at in starts]
-    jitter = MAD_TO_SIGMA * median(offs)  # a stray use must not blur the others
-    return Period(seconds=period, anchor=anchor, jitter_seconds=jitter, strength=strength)
+    sharp = Period(seconds=period, anchor=anchor, jitter_seconds=0.0, strength=strength)
+    jitter = MAD_TO_SIGMA * median(map(sharp.off, starts))  # a stray use must not blur the others
+    return replace(sharp, jitter_seconds=jitter)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from warmset.core.demand.periods import LEAST_USES, find_period
+from warmset.core.demand.periods import LEAST_USES, NEAR_JITTERS, find_period
 
 BURST_SECONDS: Final = 20.0
 """Uses this close together are one beat: well within the shortest period of cron, a minute."""
@@ -30,9 +30,6 @@ FOLLOW: Final = 0.125
 
 RECENT_BEATS: Final = 16
 """Beats of which the share is taken when a timer is found."""
-
-NEAR_JITTERS: Final = 3.0
-"""A use this many jitters off the grid still is a beat: 99.7 % of a normal law."""
 
 LEAST_JITTER_SECONDS: Final = 1.0
 """No timer is trusted to be sharper: requests come over a network."""

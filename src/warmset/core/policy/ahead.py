@@ -128,6 +128,9 @@ class Lookahead:
             if start > view.now:
                 next_start = min(next_start, start)
                 continue
+            if self._is_latched(view.now, model.id):
+                next_start = min(next_start, self.gone[model.id] + LATCH_SECONDS)
+                continue
             rent, wait = self.rent.of(model.bytes, model.load_seconds), until - view.now
             if chance - rent * wait > LOAD_PRICE:
                 saved = worth_at(chance, wait, 0.0) - LOAD_PRICE
@@ -147,7 +150,7 @@ class Lookahead:
             model = self.models[name]
             if name in view.residents or not model.may_preload or self.appointments.timer(name):
                 continue
-            if now < self.gone.get(name, -inf) + LATCH_SECONDS:
+            if self._is_latched(now, name):
                 continue
             rent = self.rent.of(model.bytes, model.load_seconds)
             outlook = self.laws.outlook(now, name, rent)
@@ -163,6 +166,10 @@ class Lookahead:
                 found.append(Promise(seconds, outlook.chance, model))
         found.sort(key=lambda p: (-p.saved_seconds, p.model.id))
         return found, soonest
+
+    def _is_latched(self, now: float, model: str) -> bool:
+        """Whether the model was evicted so lately that a load would be a swing back."""
+        return now < self.gone.get(model, -inf) + LATCH_SECONDS
 
     def _is_early(self, now: float, model: ModelCost, rent: float) -> bool:
         """Whether the room costs more, until a later fetch would be ready, than it promises.

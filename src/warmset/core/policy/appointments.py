@@ -16,8 +16,8 @@ from warmset.core.policy.base import Held, ModelCost
 from warmset.core.policy.rent import NEAR_SECONDS
 from warmset.core.units import MINUTE
 
-SURE_JITTERS: Final = 2.5
-"""Early and late enough for 99 % of the beats of a normal law."""
+SURE_JITTERS: Final = 3.0
+"""Early and late enough for 99.7 % of the beats of a normal law."""
 
 SLACK_SECONDS: Final = 8.0
 """How much earlier than needed a load starts: one other load may be in its way.
@@ -100,7 +100,8 @@ class Appointments:
         spread = SURE_JITTERS * timer.jitter_seconds
         due = timer.due(now)
         if due - now > held.load_seconds + spread + SLACK_SECONDS + HORIZON_SECONDS:
-            return min(by_law, chance_before + RELOAD_SHARE)
+            idle = min(by_law, RELOAD_SHARE)
+            return idle + chance_before * (by_law - idle)
         wait = max(1.0, due + spread - now)
         return max(by_law, worth_at(timer.share, wait, rent))
 
