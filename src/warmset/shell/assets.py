@@ -85,6 +85,23 @@ BUNDLES: Final = (
         next="build the image as Containerfile says, then: docker compose up -d",
     ),
     Bundle(
+        name="callers",
+        what="the right keep-alive from curl, Python, Node, LangChain and Open WebUI",
+        files={
+            name: f"callers/{name}"
+            for name in (
+                "curl.sh",
+                "python_httpx.py",
+                "python_ollama.py",
+                "node_fetch.mjs",
+                "node_ollama.mjs",
+                "langchain_chat.py",
+                "open-webui.txt",
+            )
+        },
+        next="OLLAMA_HOST and CHAT_MODEL choose server and model",
+    ),
+    Bundle(
         name="kubernetes",
         what="a DaemonSet of Ollama with warmset beside it",
         files={"warmset-daemonset.yaml": "kubernetes/warmset-daemonset.yaml"},

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from warmset.core.model import Entry, Observation
 from warmset.core.settings import DEFAULT_PRIORITY
 from warmset.core.units import format_bytes
+from warmset.shell.profiles import Profile
 
 _KNOWN = (
     ("max_loaded_models", "OLLAMA_MAX_LOADED_MODELS", "6"),
@@ -19,21 +20,31 @@ _KNOWN = (
 )
 
 
-def write_starter(seen: Observation, url: str) -> str:
+def write_starter(seen: Observation, url: str, profile: Profile | None = None) -> str:
     """Returns a configuration that means what holds without one, and says what may be chosen.
 
     Args:
         seen: one look at the host.
         url: as the file shall name it.
+        profile: who uses the host; `None`: nothing is known of that.
     """
-    parts = (_head(seen), _server(seen, url), _budget(seen), _models(seen))
+    classes = () if profile is None else profile.class_lines()
+    parts = (
+        _head(seen, profile),
+        _server(seen, url),
+        _budget(seen, profile),
+        classes,
+        _models(seen, profile),
+    )
     return "\n".join(line for part in parts for line in (*part, "")).rstrip() + "\n"
 
 
-def _head(seen: Observation) -> Iterator[str]:
+def _head(seen: Observation, profile: Profile | None) -> Iterator[str]:
     version = seen.version or "of unknown version"
     server = _comment(f"Ollama {version} at {seen.server_url}")
     yield f"# Written by `warmset init` for {server}."
+    if profile is not None:
+        yield f"# Profile: {profile.about}."
     yield "# A line without # counts. `warmset check` reads it, `warmset plan` shows what it means."
 
 
@@ -49,27 +60,31 @@ def _server(seen: Observation, url: str) -> Iterator[str]:
             yield f"{name} = {json.dumps(value)}".ljust(32) + f"# {variable}, as seen"
 
 
-def _budget(seen: Observation) -> Iterator[str]:
+def _budget(seen: Observation, profile: Profile | None) -> Iterator[str]:
     yield "[budget]"
-    yield 'vram_reserve = "1GiB"'.ljust(32) + "# held back on each GPU"
-    yield '# vram_limit = "90%"'.ljust(32) + "# of each GPU, or a size"
+    reserve = "1GiB" if profile is None else profile.reserve
+    yield f'vram_reserve = "{reserve}"'.ljust(32) + "# held back on each GPU"
+    limit = '# vram_limit = "90%"'
+    if profile is not None and profile.limit:
+        limit = f'vram_limit = "{profile.limit}"'
+    yield limit.ljust(32) + "# of each GPU, or a size"
     yield '# ram_limit = "32GiB"'.ljust(32) + "# for models outside GPUs"
     for device in seen.devices:
         total = format_bytes(device.total_bytes.value)
         yield f"# [budget.gpu.{_text(device.id)}]".ljust(32) + f"# {_comment(device.name)}, {total}"
 
 
-def _models(seen: Observation) -> Iterator[str]:
+def _models(seen: Observation, profile: Profile | None) -> Iterator[str]:
     resident = {row.key for row in seen.residents or ()}
     yield "# Every model that stands here may be loaded, ranked and unloaded by warmset; all others"
     yield "# are only watched. Those that are resident now stand here; for another take the # away."
     if not seen.entries:
         yield "# Nothing is installed yet."
     for entry in sorted(seen.entries, key=lambda e: (e.key not in resident, e.name)):
-        yield from _model(entry, is_resident=entry.key in resident)
+        yield from _model(entry, profile, is_resident=entry.key in resident)
 
 
-def _model(entry: Entry, *, is_resident: bool) -> Iterator[str]:
+def _model(entry: Entry, profile: Profile | None, *, is_resident: bool) -> Iterator[str]:
     size = format_bytes(entry.size_bytes or entry.file_bytes)
     others = [name for name in entry.names if name != entry.name]
     facts = [size, "resident now" if is_resident else "", *(f"also {name}" for name in others)]
@@ -77,7 +92,10 @@ def _model(entry: Entry, *, is_resident: bool) -> Iterator[str]:
     mark = "" if is_resident else "# "
     about = _comment(", ".join(filter(None, facts)))
     yield f"{mark}[model.{_text(entry.name)}]".ljust(40) + f"# {about}"
-    yield f"{mark}priority = {DEFAULT_PRIORITY}".ljust(40) + "# the lowest loses first"
+    if profile is None:
+        yield f"{mark}priority = {DEFAULT_PRIORITY}".ljust(40) + "# the lowest loses first"
+    else:
+        yield f'{mark}class = "{profile.class_for(is_embedding=entry.is_embedding)}"'
     yield "# pin = true".ljust(40) + "# always wanted resident"
 
 
