@@ -50,6 +50,15 @@ def test_help_of_a_verb_loads_nothing_heavy(verb: str) -> None:
     assert loaded_by(verb, "--help") & HEAVY == set()
 
 
+def test_status_of_a_host_that_taught_nothing_loads_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite comes with the first kept load only."""
+    monkeypatch.setenv("WARMSET_STATE", str(tmp_path))
+    loaded = loaded_by("status", "--host", "twin://cpu?demand=idle")
+    assert "sqlite3" not in loaded
+
+
 def test_completion_loads_nothing_heavy() -> None:
     """Shells ask at every key stroke."""
     done = subprocess.run(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from warmset.core.footprint import Footprint
-from warmset.core.footprint.calibrate import calibration_of
-from warmset.core.footprint.observed import load_key
 from warmset.core.host.attribution import Share
 from warmset.core.host.observed import observe_by_device, runner_of
 from warmset.core.host.picture import Picture
@@ -55,6 +53,9 @@ def footprint_of(
     found = estimate_as_started(observation, resident, entry, shape, gpus=gpus)
     if found is None or not observation.learnt.loads:
         return found
+    from warmset.core.footprint.calibrate import calibration_of
+    from warmset.core.footprint.observed import load_key
+
     architecture = str(entry.facts.get("general.architecture"))
     key = load_key(found, model=entry.key, architecture=architecture, devices=devices)
     return calibration_of(observation.learnt).apply(found, key)

@@ -121,7 +121,7 @@ def lessons_of(environ: Mapping[str, str], url: str) -> Lessons:
         environ: names the state folder.
         url: the server's address.
     """
-    from warmset.adapters.journal.folder import state_folder
+    from warmset.adapters.journal import state_folder
 
     try:
         return Lessons(state_folder(environ, url) / FILE_NAME)
