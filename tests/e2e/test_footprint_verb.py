@@ -18,16 +18,8 @@ from warmset.core.footprint import estimate_footprint
 from warmset.core.settings import Settings
 from warmset.core.units import GIB, MIB
 from warmset.errors import ConfigError, FactsError, UnknownModel, Unreachable
-from warmset.shell.estimate import (
-    Asked,
-    Room,
-    Subject,
-    find_max_context,
-    find_subject,
-    fits_now,
-    tabulate,
-    warn,
-)
+from warmset.shell.estimate import Asked, Room, Subject, find_subject
+from warmset.shell.fitting import find_max_context, fits_now, tabulate, warn
 from warmset.shell.learn import keep_lessons, observe_residents
 from warmset.shell.observe import see
 from warmset.shell.wiring import connect

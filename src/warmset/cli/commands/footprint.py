@@ -12,7 +12,8 @@ from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
     from warmset.core.footprint import Footprint
-    from warmset.shell.estimate import MaxContext, Subject
+    from warmset.shell.estimate import Subject
+    from warmset.shell.fitting import MaxContext
 
 PARTS = (
     Column(key="part", title="PART"),
@@ -70,7 +71,8 @@ def command(
     """Show the bytes a model will hold once loaded, and what Ollama expects of it."""
     import os
 
-    from warmset.shell.estimate import Asked, find_max_context, find_subject, tabulate, warn
+    from warmset.shell.estimate import Asked, find_subject
+    from warmset.shell.fitting import find_max_context, tabulate, warn
 
     settings, options = settings_of(ctx), options_of(ctx)
     if learn:
@@ -191,7 +193,7 @@ def _print_table(
     no_color: bool,
 ) -> None:
     """Prints bytes by context and cache type; a star marks what fits beside the current set."""
-    from warmset.shell.estimate import fits_now
+    from warmset.shell.fitting import fits_now
 
     kinds = list(grid[0][1])
     columns = [Column(key="context", title="CONTEXT", right=True)]
@@ -236,7 +238,7 @@ def describe(
     """Returns the document of `-o json`: bytes, and where each number comes from."""
     from dataclasses import asdict
 
-    from warmset.shell.estimate import fits_now, tabulate
+    from warmset.shell.fitting import fits_now, tabulate
 
     shape = ("context", "slots", "batch", "kv_type", "flash_attention")
     sums = (
