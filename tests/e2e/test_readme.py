@@ -74,7 +74,7 @@ def test_every_verb_is_told(verb: str) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"', "serve"],
+    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"', "serve", "alerts"],
     ids=lambda s: s.split(".")[0],
 )
 def test_every_configuration_key_is_told(section: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from warmset.adapters.config import find_file, find_zone, load_settings
-from warmset.adapters.config.schema import PolicySection, ServeSection, keys_of
+from warmset.adapters.config.schema import AlertsSection, PolicySection, ServeSection, keys_of
 from warmset.core.model import FOREVER
 from warmset.core.settings import (
     DEFAULT_PRIORITY,
@@ -64,6 +64,7 @@ def test_the_worked_example_loads() -> None:
         sections |= {"windows": "class.a", "timezone": "model.a"}
         sections |= dict.fromkeys(keys_of(PolicySection), "policy")
         sections |= dict.fromkeys(keys_of(ServeSection), "serve")
+        sections |= dict.fromkeys(keys_of(AlertsSection), "alerts")
         section = sections.get(key, "ollama")
         load(f"[{section}]\n{line}")
 
@@ -85,6 +86,8 @@ def test_the_worked_example_shows_every_key() -> None:
         ("ollama",),
         ("budget",),
         ("policy",),
+        ("serve",),
+        ("alerts",),
         ("budget", "gpu", "*"),
         ("class", "*"),
         ("model", "*"),

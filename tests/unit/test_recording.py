@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -279,4 +280,24 @@ def test_log_lines_are_json_with_constant_names(capsys: pytest.CaptureFixture[st
         def write(self, _: str) -> None:
             raise BrokenPipeError
 
+        def flush(self) -> None:
+            """Has nothing."""
+
     EventLog(lambda: 0.0, stream=Gone()).write("decision")  # type: ignore[arg-type]
+
+
+def test_a_terminal_gets_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same events, not as JSON; without colour where it is not wanted."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    coloured, plain = Terminal(), Terminal()
+    EventLog(lambda: 0.0, stream=coloured).write("preloaded", model="a")
+    monkeypatch.setenv("NO_COLOR", "1")
+    EventLog(lambda: 0.0, stream=plain).write("preloaded", "warning", model="a")
+    assert "\x1b[" in coloured.getvalue()
+    assert "\x1b[" not in plain.getvalue()
+    for word in ("1970-01-01T00:00:00", "warning", "preloaded", "model=a"):
+        assert word in plain.getvalue()

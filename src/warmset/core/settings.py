@@ -19,6 +19,7 @@ DEFAULT_URL = "http://127.0.0.1:11434"
 """Source: ollama-behaviour 1, `envconfig/config.go: Host`."""
 
 DEFAULT_PRIORITY = 50
+DEFAULT_LEAST_ALARM = "warning"
 DEFAULT_VRAM_RESERVE_BYTES = 1 * GIB
 """Held back on each GPU: driver contexts, a display, fragmentation.
 
@@ -142,6 +143,21 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """Who is told of alarms.
+
+    Attributes:
+        webhook: where to POST them; may hold a secret, so it is shown nowhere whole.
+        token_file: its content is sent as a bearer token.
+        least: the quietest alarm that is told: `note`, `warning` or `error`.
+    """
+
+    webhook: str = ""
+    token_file: str = ""
+    least: str = DEFAULT_LEAST_ALARM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the operator said, and where each word came from.
 
@@ -157,6 +173,9 @@ class Settings:
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     classes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # priority
     serve: ServeSettings = field(default_factory=ServeSettings)
+    alerts: AlertSettings = field(
+        default_factory=AlertSettings, repr=False, metadata={"unwritten": True}
+    )  # a secret of the operator: in no journal, no message
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     path: str = ""  # the file, if there was one
 

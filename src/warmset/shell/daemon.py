@@ -224,7 +224,8 @@ class Daemon:
             recorder.decision(looked.observation, config, before, decision, self._loop.wish)
             recorder.state(self._loop.state, looked.observation.at)
             self._tell_journal(recorder)
-        self._inform(looked.observation, config, decision)
+        step = self._step_of(looked.observation, config, decision)
+        self._inform(lambda listener: listener.stepped(step))
         self._send(commands)
 
     def _send(self, commands: Sequence[Command]) -> None:
@@ -282,13 +283,22 @@ class Daemon:
     def _tell(self, findings: Sequence[Finding]) -> None:
         self._tell_findings(findings)
         if findings:
-            for listener in self._outside.listeners:
-                listener.heard(findings)
+            self._inform(lambda listener: listener.heard(findings))
         if findings and self._outside.recorder is not None:
             self._outside.recorder.findings(findings, self._connection.clock.now())
 
-    def _inform(self, observation: Observation, config: Config, decision: Decision) -> None:
-        step = Step(
+    def _inform(self, tell: Callable[[Listener], None]) -> None:
+        """Tells every listener; one that fails is told of, and no reason to let models go."""
+        for listener in self._outside.listeners:
+            try:
+                tell(listener)
+            except Exception:  # noqa: BLE001 - whatever it is, the loop goes on
+                who = type(listener).__name__.lower()
+                trace = traceback.format_exc()
+                self._log.write("listener_failed", "error", listener=who, traceback=trace)
+
+    def _step_of(self, observation: Observation, config: Config, decision: Decision) -> Step:
+        return Step(
             observation=observation,
             picture=self._picture,
             config=config,
@@ -297,8 +307,6 @@ class Daemon:
             planned=self._loop.planned,
             seconds=self._connection.clock.monotonic() - self._look_began,
         )
-        for listener in self._outside.listeners:
-            listener.stepped(step)
 
     def _tell_findings(self, findings: Sequence[Finding]) -> None:
         for finding in findings:

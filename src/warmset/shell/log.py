@@ -1,4 +1,4 @@
-"""The log of the loop: one line of JSON per event, on stderr.
+"""The log of the loop, on stderr: one line of JSON per event, or one for people on a terminal.
 
 `event` is a constant snake_case name, the facts stand beside it. A reader that goes away does not
 end the loop.
@@ -6,12 +6,12 @@ end the loop.
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from warmset.core.control.plain import to_plain
 
@@ -30,22 +30,44 @@ class EventLog:
     def __init__(
         self, now: Callable[[], float], *, stream: TextIO | None = None, least: str = "note"
     ) -> None:
+        import structlog
+
+        stream = stream or sys.stderr
+        is_for_people = getattr(stream, "isatty", bool)()
         self._now = now
-        self._stream = stream
         self._least = LEVELS[least]
-        self._lock = threading.Lock()
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(stream),
+            processors=[
+                self._stamp,
+                _for_people() if is_for_people else structlog.processors.JSONRenderer(),
+            ],
+            wrapper_class=structlog.BoundLogger,
+        )
 
     def write(self, event: str, level: str = "note", **fields: object) -> None:
         """Writes one event."""
         if LEVELS[level] < self._least:
             return
-        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
         known = {name: to_plain(value) for name, value in fields.items() if value is not None}
-        line = json.dumps({"at": at, "level": level, "event": event, **known}, ensure_ascii=True)
-        with self._lock:
-            try:
-                stream = self._stream or sys.stderr
-                stream.write(line + "\n")
-                stream.flush()
-            except (OSError, ValueError):
-                return  # nobody reads any more
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            self._log.msg(event, level=level, **known)
+
+    def _stamp(
+        self, _logger: object, _method: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
+        level, event = fields.pop("level"), fields.pop("event")
+        return {"at": at, "level": level, "event": event, **fields}
+
+
+def _for_people() -> Any:  # noqa: ANN401 - a processor of structlog
+    """Returns what writes events for a terminal; without colour where that is not wanted."""
+    import structlog
+
+    colors = not os.environ.get("NO_COLOR")
+    styles = structlog.dev.ConsoleRenderer.get_default_level_styles(colors=colors)
+    styles["note"] = styles["info"]
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, timestamp_key="at", level_styles=styles, sort_keys=False
+    )

@@ -13,8 +13,10 @@ from warmset.adapters.config.sources import Layers, read_layers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ServerSettings, normalise_name
 from warmset.core.settings import (
+    DEFAULT_LEAST_ALARM,
     DEFAULT_PRIORITY,
     DEFAULT_URL,
+    AlertSettings,
     Budget,
     GpuBudget,
     ModelPolicy,
@@ -26,6 +28,7 @@ from warmset.core.settings import (
 if TYPE_CHECKING:
     from warmset.adapters.config.report import Fault
     from warmset.adapters.config.schema import (
+        AlertsSection,
         BudgetsFile,
         GpuSection,
         ModelSection,
@@ -156,6 +159,7 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
         models=MappingProxyType(models),
         classes=MappingProxyType(classes),
         serve=_serve(file.serve),
+        alerts=_alerts(file.alerts),
         origins=MappingProxyType(_origins(file, layers)),
         path=layers.path,
     )
@@ -219,6 +223,14 @@ def _server(section: OllamaSection) -> ServerSettings:
         sched_spread=section.sched_spread,
         keep_alive_seconds=section.keep_alive,
         gpu_overhead_bytes=None if overhead is None else int(overhead),
+    )
+
+
+def _alerts(section: AlertsSection) -> AlertSettings:
+    return AlertSettings(
+        webhook=section.webhook or "",
+        token_file=section.token_file or "",
+        least=section.least or DEFAULT_LEAST_ALARM,
     )
 
 

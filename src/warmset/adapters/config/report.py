@@ -17,6 +17,10 @@ MAX_SHOWN = 20
 """Errors spelled out; a file with more is probably not ours."""
 
 
+SECRETS = frozenset({("alerts", "webhook")})
+"""Keys whose value is not repeated in a message."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One thing that is wrong."""
@@ -29,7 +33,7 @@ class Fault:
     def describe(self, layers: Layers) -> str:
         """Returns `FILE:LINE: KEY = VALUE: PROBLEM`."""
         shown = dotted(self.path)
-        if self.show_value and not isinstance(self.value, Mapping):
+        if self.show_value and self.path not in SECRETS and not isinstance(self.value, Mapping):
             shown += f" = {shorten(self.value)}"
         return f"{layers.origin(self.path)}: {shown}: {self.problem}"
 

@@ -108,6 +108,13 @@ def _parse_span(value: object) -> float:
     return seconds
 
 
+def _check_webhook(value: str | None) -> str | None:
+    scheme, _, rest = (value or "http://x").partition("://")
+    if scheme not in ("http", "https") or not rest.strip("/"):
+        raise ValueError('should be an address such as "https://chat.example/hooks/…"')
+    return value
+
+
 def _check_listen(value: str | None) -> str | None:
     if value is not None:
         parse_listen(value)
@@ -247,6 +254,14 @@ class ServeSection(Section):
     allow_remote: Flag = False
 
 
+class AlertsSection(Section):
+    """`[alerts]`: who is told of alarms."""
+
+    webhook: Annotated[Text | None, AfterValidator(_check_webhook)] = None
+    token_file: Text | None = None
+    least: Literal["note", "warning", "error"] | None = None
+
+
 class BudgetsFile(Section):
     """The whole file."""
 
@@ -257,6 +272,7 @@ class BudgetsFile(Section):
     class_: Annotated[dict[str, ClassSection], Field(alias="class", default_factory=dict)]
     model: dict[str, ModelSection] = Field(default_factory=dict)
     serve: ServeSection = Field(default_factory=ServeSection)
+    alerts: AlertsSection = Field(default_factory=AlertsSection)
 
 
 def keys_of(section: type[BaseModel]) -> list[str]:
@@ -273,6 +289,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("class", "*"): ClassSection,
     ("model", "*"): ModelSection,
     ("serve",): ServeSection,
+    ("alerts",): AlertsSection,
 }
 
 

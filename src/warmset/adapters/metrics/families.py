@@ -107,6 +107,7 @@ FAMILIES: Final = (
     _counter("thrash_reloads_total", "Loads soon after the same model had left.", "model"),
     _counter("preloads_total", "Preloads by warmset.", "model", "outcome"),
     _counter("preloads_wasted_total", "Preloaded models that left unused.", "model"),
+    _counter("notifications_total", "Alarms for the webhook.", "outcome"),
     _counter("reconcile_total", "Steps of the loop.", "result"),
     _histogram("reconcile_duration_seconds", "Seconds of one look and decision.", STEP_BUCKETS),
 )

@@ -104,6 +104,10 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     listen = settings.serve.listen
     yield "serve.listen", "off" if listen is None else listen.address
     yield "serve.allow_remote", settings.serve.allow_remote
+    alerts = settings.alerts
+    yield "alerts.webhook", "set, not shown" if alerts.webhook else None
+    yield "alerts.token_file", alerts.token_file or None
+    yield "alerts.least", alerts.least
     for name, priority in settings.classes.items():
         yield dotted(("class", name, "priority")), priority
     for policy in settings.models.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from warmset.adapters.metrics import Gauges as GaugeValues
 from warmset.adapters.metrics import Metrics
@@ -20,6 +20,7 @@ from warmset.core.model import ModelKey, Observation
 from warmset.shell.telemetry.gauges import Gauges, Values, add_plan
 from warmset.shell.telemetry.labels import OTHER, Labels
 from warmset.shell.telemetry.listening import Step
+from warmset.shell.telemetry.outbox import Outcome
 
 REASONS: Final = ("unloaded", "expired", "displaced", "own_preload")
 """Why a model left: by warmset, by its keep-alive, pushed out for another, pushed out by us."""
@@ -66,6 +67,8 @@ class Tally:
         self.metrics = Metrics(self.current)
         for result in RESULTS:
             self.metrics.expect("reconcile_total", result)
+        for outcome in get_args(Outcome):
+            self.metrics.expect("notifications_total", outcome)
 
     def current(self) -> GaugeValues:
         """Returns the gauges that are still true."""

@@ -1,8 +1,8 @@
-"""Everybody whom a running daemon tells: Prometheus, health probes, the service manager."""
+"""Whom a running daemon tells: Prometheus, health probes, the service manager, a webhook."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from warmset.adapters.systemd import ServiceManager
@@ -13,6 +13,8 @@ from warmset.shell.log import EventLog
 from warmset.shell.telemetry.health import Health, Verdict
 from warmset.shell.telemetry.listening import Listener
 from warmset.shell.telemetry.manager import ManagerNews
+from warmset.shell.telemetry.notices import Notices
+from warmset.shell.telemetry.outbox import Outcome
 from warmset.shell.telemetry.web import Answer, Web
 
 
@@ -30,7 +32,9 @@ class Telling:
         self._log = log
         self._manager = ManagerNews(ServiceManager(environ))
         self._web: Web | None = None
-        self.listeners: tuple[Listener, ...] = (self._manager,)
+        self._notices = Notices(self._hear_of_notice)
+        self._count: Callable[[str], None] = lambda _: None
+        self.listeners: tuple[Listener, ...] = (self._manager, self._notices)
         self.url = ""
 
     def start(self, settings: Settings) -> None:
@@ -73,7 +77,13 @@ class Telling:
             return
         self._web = web
         self.listeners = (*self.listeners, tally, health)
+        self._count = lambda outcome: tally.metrics.count("notifications_total", outcome)
         self._log.write("listening", url=self.url)
+
+    def _hear_of_notice(self, outcome: Outcome, reason: str) -> None:
+        self._count(outcome)
+        if outcome != "sent":
+            self._log.write("webhook_failed", "warning", outcome=outcome, reason=reason)
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
@@ -89,7 +99,8 @@ class Telling:
         self._manager.stopping()
 
     def stop(self) -> None:
-        """Answers nobody any more."""
+        """Answers and tells nobody any more."""
+        self._notices.close()
         if self._web is not None:
             self._web.stop()
 
