@@ -13,6 +13,7 @@ from warmset.core.model import Resident
 from warmset.core.ollama.generation import generation_of
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError
+from warmset.shell.doctor_advice import Advice, Host, advise
 from warmset.shell.doctor_install import examine_files, examine_software
 from warmset.shell.doctor_machine import examine_machine
 from warmset.shell.doctor_probe import Health, Probe
@@ -45,6 +46,25 @@ def examine(
         *(() if survey.is_twin else examine_files(environ)),
         *examine_software(),
     )
+
+
+def recommend(connection: Connection, settings: Settings) -> tuple[Advice, ...]:
+    """Returns how Ollama should be started on this host; nothing where it does not answer."""
+    survey = connection.survey()
+    try:
+        version, entries = connection.server.version(), connection.server.entries()
+    except BackendError:
+        return ()
+    host = Host(
+        entries=entries,
+        settings=settings,
+        server=merge_server(settings.server, survey.settings),
+        generation=generation_of(version),
+        devices=tuple(reading.device for reading in survey.readings)
+        if survey.is_own_address
+        else None,
+    )
+    return advise(host)
 
 
 def _ask_server(

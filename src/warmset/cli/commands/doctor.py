@@ -8,13 +8,19 @@ import typer
 
 from warmset.cli.exits import ExitCode
 from warmset.cli.options import OutputOption, options_of, settings_of
-from warmset.cli.render import Column, Output, emit, emit_names, table
+from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 COLUMNS = (
     Column(key="health", title="RESULT"),
     Column(key="area", title="AREA"),
     Column(key="name", title="PROBE"),
     Column(key="detail", title="DETAIL"),
+)
+
+ADVICE_COLUMNS = (
+    Column(key="set", title="START OLLAMA WITH"),
+    Column(key="now", title="NOW"),
+    Column(key="why", title="WHY"),
 )
 
 HINT_COLUMNS = (
@@ -25,7 +31,7 @@ HINT_COLUMNS = (
 
 def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
     """Examine server, drivers, permissions, memory limits and settings. Changes nothing."""
-    from warmset.shell.doctor import examine
+    from warmset.shell.doctor import examine, recommend
     from warmset.shell.doctor_probe import Health
     from warmset.shell.wiring import connect
 
@@ -33,6 +39,7 @@ def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
     connection = connect(settings, environ=os.environ)
     try:
         probes = examine(connection, settings, environ=os.environ)
+        advice = recommend(connection, settings)
     finally:
         connection.close()
     failed = any(probe.health is Health.FAIL for probe in probes)
@@ -50,6 +57,10 @@ def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
                     }
                     for probe in probes
                 ],
+                "environment": [
+                    {"name": one.name, "value": one.value, "now": one.now, "why": one.why}
+                    for one in advice
+                ],
             }
         )
     elif output is Output.NAME:
@@ -64,5 +75,15 @@ def command(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
         if hints:
             print()
             table(hints, HINT_COLUMNS, no_color=options_of(ctx).no_color)
+        if advice:
+            print()
+            set_to = [
+                {"set": f"{one.name}={one.value}", "now": one.now, "why": one.why} for one in advice
+            ]
+            table(set_to, ADVICE_COLUMNS, no_color=options_of(ctx).no_color)
+            say(
+                "as a service: systemctl edit ollama, [Service], Environment=NAME=VALUE",
+                quiet=options_of(ctx).quiet,
+            )
     if failed:
         raise typer.Exit(ExitCode.REFUSED)
