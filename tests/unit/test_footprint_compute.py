@@ -87,6 +87,19 @@ def test_embedders_get_the_large_batch():
     assert estimate_footprint(bert, num_ctx=8192).batch == 2048
 
 
+def test_a_decoder_that_pools_embeds_in_ollama():
+    """One slot, a batch of 2048, and an output row for each token: a qwen3 embedder is not lean."""
+    qwen = LLAMA3 | {"general.architecture": "qwen3", "vocab_size": 151936}
+    pooling = qwen | {"qwen3.pooling_type": 3}
+    load = {"num_ctx": 8192, "num_parallel": 4}
+    chat, embedder = (estimate_footprint(facts, **load) for facts in (qwen, pooling))
+    assert (chat.slots, embedder.slots, embedder.batch) == (4, 1, 2048)
+    assert embedder.kv_bytes == chat.kv_bytes / 4
+    assert embedder.compute_bytes == 4 * 2048 * (151936 + 2 * 4096)
+    server = {"engine": "llama.cpp-b10809", "num_ctx": 8192}
+    assert estimate_footprint(pooling, **server) == estimate_footprint(qwen, **server)
+
+
 def test_further_slots_of_a_hybrid_cost_an_output_buffer_each():
     """Readings of 492, 1388 and 3220 MiB at 2, 4 and 8 slots against 36 at one."""
     lean = {"num_ctx": 8192, "engine": "llama.cpp-2026-06", "batch": 512}

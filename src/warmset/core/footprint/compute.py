@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from warmset.core.footprint.engine import Engine, Era
+from warmset.core.footprint.engine import Engine, Era, Tool
 from warmset.core.footprint.kvcache import Cells
 from warmset.core.footprint.shape import Shape
 
@@ -157,7 +157,8 @@ def _logits(shape: Shape, engine: Engine, load: Load) -> int:
         return 0
     vocabulary = shape.vocabulary or _WIDEST_VOCABULARY
     rows = load.batch
-    if engine.era is Era.LEAN:
+    reads_all = shape.pools and engine.tool is Tool.OLLAMA  # started with `--embedding`
+    if engine.era is Era.LEAN and not reads_all:
         rows = min(rows, load.slots * (1 + load.draft_tokens))
     return _F32 * rows * vocabulary + _F32 * load.batch * 2 * shape.embedding
 

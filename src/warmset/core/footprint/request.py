@@ -69,7 +69,7 @@ def complete_request(
     free = _free_bytes(device_free_bytes, gpus)
     if runtime.tool is Tool.OLLAMA:
         context = min(context, shape.trained_context or context)
-        if shape.is_encoder or shape.architecture in ONE_SLOT_FAMILIES:
+        if shape.embeds or shape.architecture in ONE_SLOT_FAMILIES:
             slots = 1
     total = context * slots if runtime.context_is_per_slot else context
     types = parse_cache_types(_text("kv_type", kv_type))
@@ -180,7 +180,7 @@ def _choose_batch(
     """Returns the physical batch that the engine picks."""
     if engine.tool is not Tool.OLLAMA or engine.era is not Era.LEAN:
         return BATCH_DEFAULT
-    if shape.is_encoder:
+    if shape.embeds:
         return _EMBEDDING_BATCH
     if not flash:
         return BATCH_DEFAULT

@@ -51,6 +51,7 @@ class Shape:
 
     architecture: str
     scheme: Scheme
+    pools: bool  # the file pools its output into one embedding
     embedding: int
     heads: int  # the widest layer
     kv_heads_min: int  # as Ollama reads it: 1 where the key is absent
@@ -68,6 +69,11 @@ class Shape:
     drafts: tuple[LayerCache, ...]
     latent: Latent | None
     missing: tuple[str, ...]
+
+    @property
+    def embeds(self) -> bool:
+        """Whether Ollama loads it to embed: encoders, and decoders that pool their output."""
+        return self.pools or self.is_encoder
 
     @property
     def is_encoder(self) -> bool:
@@ -88,9 +94,10 @@ def read_shape(facts: Facts) -> Shape:
     architecture = facts.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise missing_fact("general.architecture")
-    pools = any(key in facts for key in ("pooling_type", f"{architecture}.pooling_type"))
+    keys = ("pooling_type", f"{architecture}.pooling_type")
+    pools = any(facts.get(key) is not None for key in keys)
     scheme = scheme_of(architecture, pools=pools)
-    return _shape(architecture, scheme, read_values(facts, architecture))
+    return _shape(architecture, scheme, pools, read_values(facts, architecture))
 
 
 @lru_cache(maxsize=512)
@@ -101,7 +108,7 @@ def with_vocabulary(shape: Shape, vocabulary: int) -> Shape:
 
 
 @lru_cache(maxsize=512)
-def _shape(architecture: str, scheme: Scheme, values: tuple[Value, ...]) -> Shape:
+def _shape(architecture: str, scheme: Scheme, pools: bool, values: tuple[Value, ...]) -> Shape:
     found = Found(values)
     blocks = found.required("block_count")
     embedding = found.required("embedding_length")
@@ -123,6 +130,7 @@ def _shape(architecture: str, scheme: Scheme, values: tuple[Value, ...]) -> Shap
     return Shape(
         architecture=architecture,
         scheme=scheme,
+        pools=pools,
         embedding=embedding,
         heads=found.widest("attention.head_count") or 0,
         kv_heads_min=_narrowest(found.raw("attention.head_count_kv")),
