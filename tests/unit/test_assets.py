@@ -181,6 +181,32 @@ def test_the_compose_file_is_whole(tmp_path: Path) -> None:
     assert re.search(r"^USER 10001$", containerfile, re.MULTILINE)
 
 
+def _compose() -> list[str] | None:
+    """Returns the Compose command of this machine: the plugin, or the older program."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(words[0]) is None:
+            continue
+        done = subprocess.run([*words, "version"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return words
+    return None
+
+
+@pytest.mark.skipif(_compose() is None, reason="no docker compose here")
+def test_compose_itself_understands_the_file(tmp_path: Path) -> None:
+    """`config` knows every key, and finds four services."""
+    write_files(plan_writing(find_bundle("compose"), tmp_path), is_forced=False)
+    done = subprocess.run(
+        [*(_compose() or ()), "config", "--services"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"ollama", "warmset", "prometheus", "grafana"}
+
+
 def test_the_kubernetes_objects_fit_together(tmp_path: Path) -> None:
     """Selectors find their pods, probes their ports, mounts their volumes; the budgets load."""
     kinds = {each["kind"]: each for each in OBJECTS}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from warmset.adapters.config import parse_listen
+from warmset.adapters.config import load_settings, parse_listen
 from warmset.adapters.metrics import FAMILIES, Kind, Metrics
 from warmset.core.control.actions import Finding
 from warmset.core.control.config import Config
@@ -17,6 +20,7 @@ from warmset.core.model import Device, DeviceId, ModelKey, unknown
 from warmset.core.settings import Listen, ModelPolicy, ServeSettings, Settings
 from warmset.errors import ConfigError
 from warmset.shell.loop_look import look_for_loop
+from warmset.shell.serve import ServeOrder, Service
 from warmset.shell.telemetry.gauges import Gauges
 from warmset.shell.telemetry.health import Health
 from warmset.shell.telemetry.labels import MOST_NAMES, OTHER, Labels, gpu_label
@@ -287,3 +291,45 @@ def test_only_loopback_unless_allowed(host: str, is_fine: bool) -> None:
         check_listen(settings)
     assert "allow_remote" in caught.value.hint
     check_listen(replace(settings, serve=replace(settings.serve, allow_remote=True)))
+
+
+class Broken:
+    """A listener with a bug."""
+
+    def stepped(self, _step: Step) -> None:
+        raise ZeroDivisionError
+
+    def heard(self, _findings: object) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_listener_that_fails_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever is told may have a bug: it is logged, and models are kept all the same."""
+    settings = Settings(url=TWIN)
+    order = ServeOrder(load=lambda: settings, environ={}, is_once=True)
+    service = Service(order, settings, connect(settings, environ={}))
+    service._telling.listeners = (Broken(), *service._telling.listeners)
+    with ExitStack() as stack:
+        service.run(service.take_over(stack))
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert "listener_failed" in events
+    assert events[-1] == "stopped"
+
+
+def test_an_address_that_changed_counts_after_a_restart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reload cannot move the listener, and says so instead of ignoring the key."""
+    path = tmp_path / "b.toml"
+
+    def load() -> Settings:
+        return load_settings(config=str(path), host=TWIN)
+
+    path.write_text('[serve]\nlisten = "off"\n')
+    settings = load()
+    service = Service(ServeOrder(load=load, environ={}), settings, connect(settings, environ={}))
+    service._reload()
+    assert capsys.readouterr().err == ""
+    path.write_text('[serve]\nlisten = "9100"\n')
+    service._reload()
+    assert "restart_needed" in capsys.readouterr().err

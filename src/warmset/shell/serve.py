@@ -97,7 +97,7 @@ class Words:
         warn: Callable[[str, str], None],
     ) -> None:
         self._order = order
-        self._settings = settings
+        self.settings = settings
         self._warn = warn
         self._told = ""
         self.orders: OrdersFile | None = None
@@ -112,7 +112,7 @@ class Words:
             if self.orders.trouble and self.orders.trouble != self._told:
                 self._warn("orders_trouble", self.orders.trouble)
             self._told = self.orders.trouble
-        return Said(settings=self._settings, orders=orders)
+        return Said(settings=self.settings, orders=orders)
 
     def reload(self) -> None:
         """Reads the file again.
@@ -121,12 +121,12 @@ class Words:
             ConfigError: it is wrong, or means another host; what was read before stays.
         """
         settings = self._order.load()
-        if settings.url != self._settings.url:
+        if settings.url != self.settings.url:
             raise ConfigError(
-                f"the address changed from {self._settings.url} to {settings.url}",
+                f"the address changed from {self.settings.url} to {settings.url}",
                 hint="restart warmset to let it steer another host",
             )
-        self._settings = settings
+        self.settings = settings
 
 
 class Service:
@@ -238,6 +238,8 @@ class Service:
     def _reload(self) -> None:
         with self._telling.reloading():
             self._words.reload()
+        if self._words.settings.serve != self._settings.serve:
+            self._warn("restart_needed", "[serve] changed: it counts after a restart of warmset")
 
     def end(self) -> None:
         """Tells the daemon to stop; from any thread."""
