@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warmset.adapters.ollama import cache
-from warmset.adapters.ollama.cache import ShowCache, default_folder
+from warmset.adapters.ollama.cache import ShowCache
 from warmset.adapters.ollama.modelfile import Layers
+from warmset.adapters.ollama.names import default_folder
 from warmset.adapters.ollama.wire import Shown
 from warmset.core.model import Tensor
 

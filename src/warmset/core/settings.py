@@ -158,6 +158,19 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class YieldSettings:
+    """Whom every configured model makes way for, on a machine that others use too.
+
+    Attributes:
+        programs: names as the process table shows them.
+        on_battery: whether a machine on its battery needs its memory and power itself.
+    """
+
+    programs: tuple[str, ...] = ()
+    on_battery: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the operator said, and where each word came from.
 
@@ -170,6 +183,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     budget: Budget = field(default_factory=Budget)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    yields: YieldSettings = field(default_factory=YieldSettings)
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     classes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # priority
     serve: ServeSettings = field(default_factory=ServeSettings)

@@ -14,7 +14,7 @@ LIBRARIES: Final = ("nvidia-ml-py", "psutil", "httpx", "pydantic", "typer")
 
 def examine_files(environ: Mapping[str, str]) -> Iterator[Probe]:
     """Yields whether the folders that warmset writes to can be written."""
-    from warmset.adapters.ollama.cache import default_folder
+    from warmset.adapters.ollama.names import default_folder
 
     folder = default_folder(environ)
     if folder is None:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from warmset.adapters.journal import (
     Journal,
@@ -27,6 +27,7 @@ from warmset.shell.lock import Holder, take_lock
 from warmset.shell.record import Recorder
 from warmset.shell.said import Said
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
+from warmset.shell.yielding import why_yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,9 @@ def prepare(
     with ExitStack() as stack:
         connection = connect(settings, environ=environ)
         stack.callback(connection.close)
-        said, recorder, state = Said(settings=settings, orders=Orders()), None, State()
+        yielding = why_yield(settings, is_local=connection.is_local and not is_twin)
+        said = Said(settings=settings, orders=Orders(), yielding=yielding)
+        recorder, state = None, State()
         if not is_twin:
             folder = state_folder(environ, connection.server.url)
             if may_write:
@@ -79,7 +82,7 @@ def prepare(
                 state, _ = recorder.restore()
             else:
                 state = _read_state(environ, connection.server.url)
-            said = Said(settings=settings, orders=OrdersFile(folder).read())
+            said = replace(said, orders=OrdersFile(folder).read())
 
         def open_server() -> ModelServer:
             return connection.server

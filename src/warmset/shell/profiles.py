@@ -28,6 +28,7 @@ class Profile:
     Attributes:
         about: one line for the head of the file.
         reserve, limit: of each GPU, as the file says them; empty: the defaults.
+        yields: whether models make way while the machine runs on its battery.
         classes: the first is for models that complete, `embedding` for those that only embed.
     """
 
@@ -35,6 +36,7 @@ class Profile:
     reserve: str
     limit: str
     classes: tuple[Class, ...]
+    yields: bool = False
 
     def class_for(self, *, is_embedding: bool) -> str:
         """Returns the class of a model of this kind."""
@@ -42,6 +44,11 @@ class Profile:
 
     def class_lines(self) -> Iterator[str]:
         """Yields the sections of the classes."""
+        if self.yields:
+            yield "[yield]"
+            yield "on_battery = true"
+            yield '# programs = ["steam", "blender"]'.ljust(32) + "# while one of these runs"
+            yield ""
         for each in self.classes:
             yield f"[class.{each.name}]"
             yield f"priority = {each.priority}"
@@ -99,6 +106,7 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
             about="a laptop: memory and battery belong to other programs first",
             reserve="2GiB",
             limit="75%",
+            yields=True,
             classes=(
                 Class(name="interactive", priority=100, keep_alive="10m", usual="5m to 30m"),
                 Class(name="embedding", priority=80, keep_alive="30m", usual="10m to 2h"),

@@ -173,7 +173,7 @@ def capabilities(facts: Facts, *, has_projector: bool = False) -> frozenset[str]
 
 
 def _cache(environ: Mapping[str, str]) -> RegistryCache:
-    from warmset.adapters.ollama.cache import default_folder
+    from warmset.adapters.ollama.names import default_folder
     from warmset.adapters.registry import RegistryCache
 
     return RegistryCache(default_folder(environ))

@@ -24,6 +24,7 @@ class Said:
 
     settings: Settings
     orders: Orders
+    yielding: str = ""  # for whom; empty: for nobody
 
     def config(self, *, wall: float, now: float) -> Config:
         """Returns what `step` is told.
@@ -47,6 +48,7 @@ class Said:
             settings=settings,
             holds=MappingProxyType(holds),
             openings=MappingProxyType(openings),
+            yielding=self.yielding,
         )
 
 

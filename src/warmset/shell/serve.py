@@ -37,6 +37,7 @@ from warmset.shell.signals import Word, signals_to
 from warmset.shell.telemetry.telling import Telling
 from warmset.shell.telemetry.web import check_listen
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
+from warmset.shell.yielding import why_yield
 
 SUCCESSOR_SECONDS: Final = 3.0
 """A successor waits so long for the lock: longer than a predecessor may take to end."""
@@ -100,6 +101,7 @@ class Words:
         self.settings = settings
         self._warn = warn
         self._told = ""
+        self._is_local = connection.is_local
         self.orders: OrdersFile | None = None
         if not settings.url.startswith(TWIN_SCHEME):
             self.orders = OrdersFile(state_folder(order.environ, connection.server.url))
@@ -112,7 +114,8 @@ class Words:
             if self.orders.trouble and self.orders.trouble != self._told:
                 self._warn("orders_trouble", self.orders.trouble)
             self._told = self.orders.trouble
-        return Said(settings=self.settings, orders=orders)
+        yielding = why_yield(self.settings, is_local=self._is_local)
+        return Said(settings=self.settings, orders=orders, yielding=yielding)
 
     def reload(self) -> None:
         """Reads the file again.

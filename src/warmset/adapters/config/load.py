@@ -22,6 +22,7 @@ from warmset.core.settings import (
     ModelPolicy,
     ServeSettings,
     Settings,
+    YieldSettings,
     normalise_gpu,
 )
 
@@ -160,6 +161,9 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
         classes=MappingProxyType(classes),
         serve=_serve(file.serve),
         alerts=_alerts(file.alerts),
+        yields=YieldSettings(
+            programs=tuple(file.yield_.programs or ()), on_battery=bool(file.yield_.on_battery)
+        ),
         origins=MappingProxyType(_origins(file, layers)),
         path=layers.path,
     )

@@ -262,6 +262,13 @@ class AlertsSection(Section):
     least: Literal["note", "warning", "error"] | None = None
 
 
+class YieldSection(Section):
+    """`[yield]`: whom every configured model makes way for."""
+
+    programs: Annotated[list[Text] | None, Field(max_length=64)] = None
+    on_battery: Flag | None = None
+
+
 class BudgetsFile(Section):
     """The whole file."""
 
@@ -273,6 +280,7 @@ class BudgetsFile(Section):
     model: dict[str, ModelSection] = Field(default_factory=dict)
     serve: ServeSection = Field(default_factory=ServeSection)
     alerts: AlertsSection = Field(default_factory=AlertsSection)
+    yield_: Annotated[YieldSection, Field(alias="yield", default_factory=YieldSection)]
 
 
 def keys_of(section: type[BaseModel]) -> list[str]:
@@ -290,6 +298,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("model", "*"): ModelSection,
     ("serve",): ServeSection,
     ("alerts",): AlertsSection,
+    ("yield",): YieldSection,
 }
 
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -60,21 +60,6 @@ class _Record(BaseModel):
     projector_facts: dict[str, Any]
     tensors: tuple[TensorRecord, ...] | None
     is_remote: bool
-
-
-def default_folder(environ: Mapping[str, str]) -> Path | None:
-    """Returns where caches belong: systemd's `$CACHE_DIRECTORY`, else the user's cache folder.
-
-    `None` where neither can be found, as for a service account without a home.
-    """
-    given = environ.get("CACHE_DIRECTORY", "").split(":")[0]
-    if given:
-        folder = Path(given)
-    else:
-        import platformdirs
-
-        folder = Path(platformdirs.user_cache_dir("warmset", appauthor=False))
-    return folder if folder.is_absolute() else None
 
 
 class ShowCache:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 from warmset.adapters.ollama import levers, timing, wire
 from warmset.adapters.ollama.address import Address, is_local
-from warmset.adapters.ollama.cache import ShowCache, default_folder
+from warmset.adapters.ollama.cache import ShowCache
 from warmset.adapters.ollama.catalogue import Catalogue
 from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.meaning import Meaning, status_error
+from warmset.adapters.ollama.names import default_folder, remember_names
 from warmset.adapters.ollama.sizes import local_blob_bytes
 from warmset.adapters.ollama.timing import TimedRequest
 from warmset.adapters.ollama.transport import Http
@@ -62,6 +63,7 @@ class OllamaServer:
     ) -> None:
         self._address = address
         self._now = now
+        self._cache_folder = cache_folder
         self._version: str | None = None
         self._http = Http(address, transport=transport, monotonic=monotonic)
         self._catalogue = Catalogue(
@@ -117,7 +119,10 @@ class OllamaServer:
         reply = self._ask(
             wire.TagsReply, "GET", "/api/tags", seconds=TAGS_SECONDS, limit_bytes=LIST_BYTES
         )
-        return self._catalogue.entries(reply.models or (), version)
+        entries = self._catalogue.entries(reply.models or (), version)
+        names = (name for entry in entries for name in entry.names)
+        remember_names(self._cache_folder, self._address.url, names)
+        return entries
 
     def residents(self, entries: tuple[Entry, ...]) -> tuple[Resident, ...]:
         """Returns the rows of `/api/ps`, matched with `entries` by manifest.

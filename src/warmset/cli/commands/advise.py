@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,6 +37,12 @@ COLUMNS = (
 _SHOWN = (60, 300, 900, 3600, 14400)
 
 
+class Subject(StrEnum):
+    """Whom the advice is for, if not for the operator."""
+
+    CALLER = "caller"
+
+
 def command(
     ctx: typer.Context,
     trace: Annotated[
@@ -53,12 +60,21 @@ def command(
         float, typer.Option("--hours", min=0.1, max=744, help="Length of a pattern.")
     ] = 48.0,
     seed: Annotated[int, typer.Option("--seed", help="Of a pattern.")] = 1,
+    subject: Annotated[
+        Subject | None,
+        typer.Option("--for", help="caller: what each kind of client should send."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Advise how long to keep each model: what to pin, what not to keep, what works against it."""
     from warmset.shell.advise import counsel
     from warmset.shell.replay_source import find_source
 
+    if subject is Subject.CALLER:
+        from warmset.cli.advise_callers import show
+
+        show(ctx, output)
+        return
     options = options_of(ctx)
     source = find_source(
         trace,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from warmset.cli.completing import complete_model
 from warmset.cli.options import OutputOption, options_of, settings_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
@@ -31,7 +32,12 @@ COLUMNS = (
 
 def command(
     ctx: typer.Context,
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="As `ollama list` shows.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…", help="As `ollama list` shows.", autocompletion=complete_model
+        ),
+    ],
     *,
     cold: Annotated[int, typer.Option("--cold", min=1, max=100, help="Runs after an unload.")] = 3,
     warm: Annotated[int, typer.Option("--warm", min=1, max=1000, help="Runs while it stays.")] = 5,

@@ -108,6 +108,8 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "alerts.webhook", "set, not shown" if alerts.webhook else None
     yield "alerts.token_file", alerts.token_file or None
     yield "alerts.least", alerts.least
+    yield "yield.programs", list(settings.yields.programs) or None
+    yield "yield.on_battery", settings.yields.on_battery
     for name, priority in settings.classes.items():
         yield dotted(("class", name, "priority")), priority
     for policy in settings.models.values():

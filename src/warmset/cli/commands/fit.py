@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from warmset.cli.completing import complete_model
 from warmset.cli.exits import ExitCode
 from warmset.cli.options import OutputOption, options_of, settings_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
@@ -27,7 +28,10 @@ COLUMNS = (
 
 def command(
     ctx: typer.Context,
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Installed models.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL…", help="Installed models.", autocompletion=complete_model),
+    ],
     *,
     context: Annotated[
         int | None, typer.Option("--context", "--ctx", min=1, help="Context of each, in tokens.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from warmset.cli.completing import complete_model
 from warmset.cli.options import options_of, settings_of
 from warmset.cli.render import say
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from warmset.shell.ordering import Desk
     from warmset.shell.target import Target
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="As `ollama list` names it.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="As `ollama list` names it.", autocompletion=complete_model
+    ),
+]
 Save = Annotated[bool, typer.Option("--save", help="Write it into budgets.toml, comments kept.")]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from warmset.cli.completing import complete_models
 from warmset.cli.options import new_app, options_of, settings_of
 from warmset.cli.render import say
 
@@ -23,7 +24,12 @@ def run(
     *,
     models: Annotated[
         list[str],
-        typer.Option("--with", metavar="MODEL[,MODEL]", help="Kept warm meanwhile; repeatable."),
+        typer.Option(
+            "--with",
+            metavar="MODEL[,MODEL]",
+            help="Kept warm meanwhile; repeatable.",
+            autocompletion=complete_models,
+        ),
     ],
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long the loads may take.")

@@ -18,6 +18,7 @@ class Config:
 
     Attributes:
         holds: name -> until when a model is kept as if it were pinned (`warmset hold`).
+        yielding: for whom every configured model makes way now; empty: for nobody.
         openings: name -> when its windows are open, for some days from now.
 
     Units:
@@ -30,6 +31,7 @@ class Config:
 
     settings: Settings = field(default_factory=Settings)
     holds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    yielding: str = ""
     openings: Mapping[str, tuple[Span, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Who is not wanted at the moment: outside its windows, or unused for as long as it is kept.
+"""Who is not wanted now: outside its windows, unused for as long as it is kept, making way.
 
 A lease says rank and nothing else, so retention that ends is ended by an unload. Whoever asks for
 a model that was let go gets it from Ollama as ever; it is not fetched again before that, or before
@@ -37,7 +37,7 @@ def find_unwanted(
 
     Args:
         observation: with residents that are known.
-        config: windows and keep-alives of models; a hold counts before both.
+        config: windows, keep-alives, and for whom to make way; a hold counts before all.
         state: who was used when.
         now: the step's time.
     """
@@ -46,6 +46,10 @@ def find_unwanted(
     dismissed: dict[ModelKey, str] = {}
     for entry in observation.entries:
         if config.is_held(entry.names, now):
+            continue
+        if config.yielding and config.is_managed(entry.names, now):
+            closed.add(entry.key)
+            dismissed[entry.key] = f"it makes way for {config.yielding}"
             continue
         policy = config.settings.policy_for(entry.names)
         known = state.of(entry.key, entry.name)
