@@ -1,4 +1,4 @@
-"""A large host on this machine for benchmarks: 8 GPUs, 20 models resident, each with its runner.
+"""A large host on this machine for benchmarks: 8 GPUs, models resident, each with its runner.
 
 The server is a twin over HTTP, the driver the test suite's NVML double, the runners are idle
 processes with real command lines. It needs Linux, a C compiler, and `tests` on the path.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from actors import Actors
 from fakenvml import GIB, MIB, FakeNvml
 
-from warmset.core.twin.api import Api
+from warmset.core.twin.api import Api, Exchange
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import physics_of
@@ -26,39 +28,74 @@ GPUS, MODELS = 8, 20
 KINDS = ("llama3.1:8b", "qwen2.5:7b", "qwen2.5:14b", "mistral:7b")
 TOTAL_BYTES = 81559 * MIB
 HELD_BYTES = 8 * GIB
+SETUP_SECONDS = 120.0  # of the twin, for each model to load
 
 
-def _describe() -> str:
+class CountingApi(Api):
+    """The twin's interface, which counts what it is asked."""
+
+    def __init__(self, host: TwinHost) -> None:
+        super().__init__(host)
+        self.asked: Counter[str] = Counter()
+
+    def handle(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Exchange:
+        """Takes one request."""
+        self.asked[path] += 1
+        return super().handle(method, path, body, headers)
+
+
+@dataclass(frozen=True)
+class LargeHost:
+    """What runs: the server, and the environment in which its GPUs are seen."""
+
+    server: TwinServer
+    api: CountingApi
+    models: tuple[str, ...]
+    environ: dict[str, str]
+
+
+def _describe(installed: int, resident: int) -> str:
     """Returns the twin's host file."""
     rows = [
         'ram = "1024GiB"',
         '[gpu.0]\nname = "NVIDIA H100 80GB HBM3"',
         f'memory = "81559MiB"\ncount = {GPUS}',
-        f'[env]\nOLLAMA_MAX_LOADED_MODELS = "{MODELS}"\nOLLAMA_CONTEXT_LENGTH = "8192"',
-        *(f'[model."bench{n:02}:8b"]\nlike = "{KINDS[n % len(KINDS)]}"' for n in range(MODELS)),
+        f'[env]\nOLLAMA_MAX_LOADED_MODELS = "{resident}"\nOLLAMA_CONTEXT_LENGTH = "8192"',
+        *(f'[model."bench{n:02}:8b"]\nlike = "{KINDS[n % len(KINDS)]}"' for n in range(installed)),
     ]
     return "\n".join(rows) + "\n"
 
 
 @contextmanager
-def large_host() -> Iterator[tuple[str, dict[str, str]]]:
-    """Gives the server's address and the environment in which the GPUs are seen."""
+def large_host(
+    *, resident: int = MODELS, installed: int = MODELS, is_alive: bool = False
+) -> Iterator[LargeHost]:
+    """Gives a host whose first models are resident; its time runs only if it `is_alive`."""
     with tempfile.TemporaryDirectory(prefix="warmset-bench-") as name:
         folder = Path(name)
-        (folder / "large.toml").write_text(_describe())
+        (folder / "large.toml").write_text(_describe(installed, resident))
         spec = find_host(str(folder / "large.toml"))
-        twin = TwinHost(spec, physics_of(spec), Timeline(time.time() - 3600))
-        server = TwinServer(Api(twin), speed=None)
+        began = time.time() - SETUP_SECONDS * (resident + 1)
+        twin = TwinHost(spec, physics_of(spec), Timeline(began))
+        for number, model in enumerate(spec.models[:resident]):
+            twin.use(model.name, 0.0, keep_alive=86400.0)
+            twin.timeline.advance(began + SETUP_SECONDS * (number + 1))
+        assert len(twin.residents()) == resident, "the bench's models do not fit its host"
+        twin.timeline.advance(time.time())
+        api = CountingApi(twin)
+        server = TwinServer(api, speed=1.0 if is_alive else None)
         server.start()
         actors = Actors(folder, server.port)
         try:
-            for model in spec.models:
-                with server.locked() as host:
-                    host.use(model.name, 0.0, keep_alive=86400.0)
-                server.advance(twin.timeline.now + 120)
-            assert len(twin.residents()) == MODELS, "the bench's models do not fit its host"
-            nvml = _fill(folder, actors, [model.key for model in spec.models])
-            yield server.url, nvml.env() | {"XDG_CACHE_HOME": name}
+            nvml = _fill(folder, actors, [model.key for model in spec.models[:resident]])
+            yield LargeHost(
+                server=server,
+                api=api,
+                models=tuple(model.name for model in spec.models),
+                environ=nvml.env() | {"XDG_CACHE_HOME": name},
+            )
         finally:
             actors.end()
             server.stop()
