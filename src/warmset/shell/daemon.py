@@ -23,6 +23,7 @@ from warmset.core.control.state import state_to_plain
 from warmset.core.host.picture import Picture
 from warmset.core.model import Observation
 from warmset.errors import WarmsetError
+from warmset.shell.installed import Installed
 from warmset.shell.log import EventLog
 from warmset.shell.loop_look import look_for_loop
 from warmset.shell.perform import Performer, SteadyClock, Worker
@@ -104,6 +105,7 @@ class Daemon:
         self._inbox = inbox
         self._clock = clock
         self._picture: Picture | None = None
+        self._installed = Installed()
         self._is_looking = False
         self._look_began = 0.0
         self._is_deciding = False
@@ -184,7 +186,11 @@ class Daemon:
         try:
             learns = self._outside.recorder is not None  # who only observes leaves no trace
             observation, picture = look_for_loop(
-                self._connection, settings, self._picture, learns=learns
+                self._connection,
+                settings,
+                self._picture,
+                installed=self._installed,
+                learns=learns,
             )
         except Exception:  # noqa: BLE001 - the loop must hear of every end
             self._inbox.put(Looked(observation=None, picture=None, error=traceback.format_exc()))

@@ -27,6 +27,7 @@ from warmset.core.model import (
 )
 from warmset.core.settings import Settings
 from warmset.errors import BackendError
+from warmset.shell.installed import Installed
 from warmset.shell.learn import observe_residents
 from warmset.shell.observe import Seen, see
 from warmset.shell.wiring import Connection
@@ -41,7 +42,12 @@ _AT_WORK: Final = (Sign.CPU_TIME, Sign.GPU_TIME)
 
 
 def look_for_loop(
-    connection: Connection, settings: Settings, before: Picture | None, *, learns: bool = False
+    connection: Connection,
+    settings: Settings,
+    before: Picture | None,
+    *,
+    installed: Installed | None = None,
+    learns: bool = False,
 ) -> tuple[Observation, Picture | None]:
     """Returns what the host says now, and the picture that the next look needs.
 
@@ -49,11 +55,14 @@ def look_for_loop(
         connection: the host.
         settings: the operator's word.
         before: the picture of the look before this one.
+        installed: what earlier looks were told of models and version.
         learns: keep what the loads seen now teach.
     """
     try:
-        seen = see(connection, settings, before)
+        seen = see(connection, settings, before, installed)
     except BackendError as error:
+        if installed is not None:
+            installed.forget()
         return _no_answer(connection, error), None
     if learns:
         connection.lessons.keep(observe_residents(seen))

@@ -19,6 +19,7 @@ from warmset.core.host.vantage import Sight, Vantage
 from warmset.core.model import Device, DeviceId, Entry, Observation, Resident, unknown
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, Unreachable
+from warmset.shell.installed import Installed
 from warmset.shell.lessons import epoch_of
 from warmset.shell.wiring import Connection, connect
 
@@ -48,7 +49,12 @@ def observe(connection: Connection, settings: Settings) -> Observation:
     return see(connection, settings).observation
 
 
-def see(connection: Connection, settings: Settings, before: Picture | None = None) -> Seen:
+def see(
+    connection: Connection,
+    settings: Settings,
+    before: Picture | None = None,
+    installed: Installed | None = None,
+) -> Seen:
     """Returns what the host says now, and the picture that follows from it.
 
     Args:
@@ -56,17 +62,23 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
         settings: The operator's word.
         before: The picture of an earlier look, from which stopping runners, bytes on their way
             back and most signs of use follow.
+        installed: What earlier looks of the same loop were told; `None`: the server is asked.
 
     Raises:
         Unreachable: nothing listens at the server's address.
         BackendError: the list of installed models cannot be had.
     """
+    installed = installed or Installed()
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="observe") as pool:
         surveyed = pool.submit(connection.survey)
-        version = pool.submit(connection.server.version)
-        entries = connection.server.entries()
+        if installed.is_due:
+            version = pool.submit(connection.server.version)
+            entries = connection.server.entries()
+            installed.learn(entries, _version(version))
+        entries, told = installed.entries, installed.version
         survey = surveyed.result()
         residents, notes = _residents(connection, entries)  # after the processes, or they race
+        installed.check(residents, survey.server)
         at = connection.clock.now()
         sight = survey.sight(is_server_seen=is_server_seen(survey, residents))
         picture = draw_picture(
@@ -80,7 +92,6 @@ def see(connection: Connection, settings: Settings, before: Picture | None = Non
             is_same_machine=sight.vantage is not Vantage.UNCONFIRMED,
         )
         devices = _devices(connection, survey, residents)
-        told = _version(version)
         observation = Observation(
             at=at,
             server_url=connection.server.url,
