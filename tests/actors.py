@@ -27,7 +27,8 @@ ACTOR = """
 #include <unistd.h>
 /* argv is the role's command line. With PORT in the environment it listens there, on a loopback
  * address that nobody else uses. Orders come on standard input, one line each: "+ name arg arg"
- * starts a child and prints its PID, "-" reaps all children. With --spin it burns CPU for ever. */
+ * starts a child and prints its PID, "-" reaps all children, "~" those that have ended. With
+ * --spin it burns CPU for ever. */
 static void listen_on(const char *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
@@ -45,8 +46,8 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--spin")) for (;;) continue;
     while (fgets(line, sizeof line, stdin)) {
         int n = 0;
-        if (line[0] == '-') {
-            while (wait(NULL) > 0) continue;
+        if (line[0] == '-' || line[0] == '~') {
+            while (waitpid(-1, NULL, line[0] == '~' ? WNOHANG : 0) > 0) continue;
             puts("0"); fflush(stdout); continue;
         }
         for (char *w = strtok(line + 2, " \\n"); w && n < 63; w = strtok(NULL, " \\n"))
@@ -133,6 +134,11 @@ class Actors:
         os.kill(pid, 9)
         self.alive.remove(pid)
         wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+    def end_runner(self, pid: int) -> None:
+        """Ends a runner hard and reaps it, as Ollama does in the end."""
+        self.kill(pid)
+        self.order("~")
 
     def crash_server(self) -> None:
         """Lets the server die and another one take its place; the runners stay."""

@@ -105,6 +105,8 @@ def test_a_model_too_large_for_the_host_costs_the_pins_nothing_for_good() -> Non
     scene.run(600)
     assert scene.resident() == BOTH
     assert scene.findings("model_left").count(GIANT) == 1
+    told = [f for _, f in scene.sidecar.log.findings if f.kind in ("model_left", "pushed_out")]
+    assert {f.name for f in told if GIANT in f.text} >= BOTH
     assert not scene.findings("preload_evicted")
 
 

@@ -138,7 +138,7 @@ class Subject:
             yield f"{who} loaded it {ago} ago"
 
     def _why_gone(self, story: Story) -> Iterator[str]:
-        gone = _last(story.events, "unload_sent", "model_left", "evicted")
+        gone = _last(story.events, "unload_sent", "model_left", "pushed_out", "evicted")
         if gone is None:
             yield (
                 "the journal does not know of an earlier stay"

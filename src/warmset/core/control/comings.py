@@ -71,12 +71,15 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
     """Names what came for the room of those that left when nobody could be seen yet."""
     if state.looked is None:
         return state, ()
+    found = []
     rival = _rival(observation, state)
     for key, known in state.models.items():
         is_recent = known.lost_at is not None and now - known.lost_at < config.loop.calm
         if rival and is_recent and not known.lost_to and known.resident_since is None:
             state = state.note(key, lost_to=rival)
-    return state, ()
+            text = f"it had to make room for {rival}"
+            found.append(Finding(kind="pushed_out", key=key, name=known.name, text=text))
+    return state, tuple(found)
 
 
 def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:
