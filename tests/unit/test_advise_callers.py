@@ -65,7 +65,7 @@ def test_each_caller_of_each_model_has_a_row(run: Run) -> None:
 
 def test_what_the_operator_keeps_counts_before_our_choice() -> None:
     """A keep-alive of the model or its class, in a form that Ollama takes; jobs stay short."""
-    for seconds in (5400.0, 0.0, float("inf")):
+    for seconds in (7200.0, 5400.0, 90.0, 0.5, 0.0, float("inf")):
         policy = ModelPolicy(name="chat:1b", keep_alive=seconds)
         settings = Settings(models={"chat:1b": policy})
         person, job = advise_callers((CHAT,), settings, is_steered=False)

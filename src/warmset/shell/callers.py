@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from warmset.core.callers import HABITS, Caller
-from warmset.core.model import Entry, normalise_name
+from warmset.core.model import FOREVER, Entry, normalise_name
 from warmset.core.settings import Settings
-from warmset.core.units import format_seconds
+from warmset.core.units import HOUR, MINUTE, format_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +65,10 @@ def _of_model(entry: Entry, settings: Settings, *, is_steered: bool) -> Iterator
 
 
 def _wire(seconds: float) -> str:
-    """Returns seconds as Go writes durations that are whole; for ever as -1 with a unit."""
-    return "-1s" if seconds == float("inf") else f"{seconds:g}s"
+    """Returns seconds in the largest unit that is whole; for ever as -1 with a unit."""
+    if seconds == FOREVER:
+        return "-1s"
+    for unit, size in (("h", HOUR), ("m", MINUTE)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:g}s"

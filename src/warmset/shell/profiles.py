@@ -47,16 +47,16 @@ class Profile:
         if self.yields:
             yield "[yield]"
             yield "on_battery = true"
-            yield '# programs = ["steam", "blender"]'.ljust(32) + "# while one of these runs"
-            yield ""
-        for each in self.classes:
+            yield '# programs = ["steam", "blender"]'.ljust(40) + "# while one of these runs"
+        for number, each in enumerate(self.classes):
+            if number or self.yields:
+                yield ""
             yield f"[class.{each.name}]"
             yield f"priority = {each.priority}"
             if each.keep_alive:
                 yield f'keep_alive = "{each.keep_alive}"'.ljust(32) + f"# usual: {each.usual}"
             else:
                 yield '# keep_alive = "24h"'.ljust(32) + f"# usual: {each.usual}"
-            yield ""
 
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(

@@ -36,7 +36,8 @@ def write_starter(seen: Observation, url: str, profile: Profile | None = None) -
         classes,
         _models(seen, profile),
     )
-    return "\n".join(line for part in parts for line in (*part, "")).rstrip() + "\n"
+    blocks = ["\n".join(part) for part in parts]
+    return "\n\n".join(block for block in blocks if block).rstrip() + "\n"
 
 
 def _head(seen: Observation, profile: Profile | None) -> Iterator[str]:

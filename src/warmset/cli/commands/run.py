@@ -19,7 +19,8 @@ command = new_app()
 def run(
     ctx: typer.Context,
     words: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND…", help="The command and its arguments.")
+        list[str],
+        typer.Argument(metavar="COMMAND", help="After --: the command and its arguments."),
     ],
     *,
     models: Annotated[
