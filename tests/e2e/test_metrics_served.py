@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakenvml import GIB, MIB
+from scenes import MODEL, Scene
 from serving_rig import Rig, rigged
 
 
@@ -64,6 +66,39 @@ def test_metrics_without_a_daemon_are_one_look(rig: Rig) -> None:
     rig.kill_twin()
     done = rig.run("metrics")
     assert (done.returncode, done.stdout) == (4, "")
+
+
+def test_bytes_of_a_driver_by_owner(tmp_path: Path) -> None:
+    """Two cards whose UUIDs begin alike, a model and a game: each byte at its owner."""
+    scene = Scene(tmp_path)
+    try:
+        pid = scene.start_runner(MODEL)
+        scene.list_model(MODEL)
+        game = scene.actors.start("game.x86_64").pid
+        scene.hold(0, (pid, 6 * GIB), (game, GIB))
+        scene.hold(1, rest=300 * MIB)
+        (tmp_path / "budgets.toml").write_text(f'[model."{MODEL}"]\npin = true\n')
+        done = scene.run("metrics", "--look", "--config", str(tmp_path / "budgets.toml"))
+    finally:
+        scene.end()
+    assert done.returncode == 0, done.stderr
+    clean(done.stdout)
+    cards = sorted({line.split('"')[1] for line in done.stdout.splitlines() if "gpu=" in line})
+    assert len(cards) == 2
+
+    def value(name: str, card: str) -> float:
+        (line,) = [x for x in done.stdout.splitlines() if x.startswith(f'{name}{{gpu="{card}"}}')]
+        return float(line.split()[1])
+
+    assert value("warmset_device_models_bytes", cards[0]) == 6 * GIB
+    assert value("warmset_device_foreign_bytes", cards[0]) == GIB
+    assert value("warmset_device_memory_total_bytes", cards[0]) == 24 * GIB
+    assert value("warmset_device_models_bytes", cards[1]) == 0
+    assert value("warmset_device_headroom_bytes", cards[0]) == min(
+        value("warmset_device_budget_bytes", cards[0]) - 6 * GIB,
+        24 * GIB - value("warmset_device_memory_used_bytes", cards[0]),
+    )
+    assert f'warmset_model_pinned{{model="{MODEL}"}} 1.0' in done.stdout
 
 
 def test_an_address_in_use(rig: Rig) -> None:

@@ -23,7 +23,7 @@ from warmset.shell.loop_look import look_for_loop
 from warmset.shell.serve import ServeOrder, Service
 from warmset.shell.telemetry.gauges import Gauges
 from warmset.shell.telemetry.health import Health
-from warmset.shell.telemetry.labels import MOST_NAMES, OTHER, Labels, gpu_label
+from warmset.shell.telemetry.labels import MOST_NAMES, OTHER, Labels
 from warmset.shell.telemetry.listening import Step
 from warmset.shell.telemetry.tally import Tally
 from warmset.shell.telemetry.web import check_listen
@@ -134,7 +134,32 @@ def test_what_cannot_be_read_has_no_series() -> None:
     labels = Labels(seen, loop.config)
     values = Gauges().of_look(seen, step.picture, labels, now=0.0)
     assert [name for name in values if name.startswith("device_")] == []
-    assert gpu_label(gone) == "GPU-5c0ffee0"
+    assert labels.of_gpu(gone) == "GPU-5c0ffee0"
+    twin = replace(gone, id=DeviceId("GPU-5c0ffee0-9999-2222-3333-444455556666"))
+    both = Labels(replace(seen, devices=(gone, twin)), loop.config)
+    assert [both.of_gpu(gone), both.of_gpu(twin)] == [gone.id, twin.id]
+
+
+def test_two_names_of_one_model_are_one_series() -> None:
+    """Weights that are configured under two tags are counted once, under the higher policy."""
+    loop = Loopless("llama3.2:3b", "alias:1b")
+    step = loop.look()
+    entries = tuple(
+        replace(e, names=("alias:1b", "llama3.2:3b")) if "llama3.2:3b" in e.names else e
+        for e in step.observation.entries
+    )
+    models = {
+        "llama3.2:3b": ModelPolicy(name="llama3.2:3b", priority=10),
+        "alias:1b": ModelPolicy(name="alias:1b", priority=90),
+        "absent:1b": ModelPolicy(name="absent:1b"),
+    }
+    config = replace(loop.config, settings=replace(loop.config.settings, models=models))
+    labels = Labels(replace(step.observation, entries=entries), config)
+    assert {name for name, _ in labels.configured()} == {"alias:1b", "absent:1b"}
+    key = next(e.key for e in entries if "alias:1b" in e.names)
+    assert labels.of(key, "llama3.2:3b") == "alias:1b"
+    assert labels.of(None, "absent") == OTHER
+    assert labels.of(None, "ABSENT:1b") == "absent:1b"
 
 
 def test_an_ollama_that_does_not_answer_is_down_and_not_empty() -> None:

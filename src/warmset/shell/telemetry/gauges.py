@@ -8,7 +8,6 @@ from typing import Final
 
 import warmset
 from warmset.core.control.actions import Decision
-from warmset.core.control.config import Config
 from warmset.core.control.state import State
 from warmset.core.footprint import Footprint
 from warmset.core.host.attribution import Attribution, Owner
@@ -16,7 +15,7 @@ from warmset.core.host.observed import observe_model
 from warmset.core.host.picture import Picture
 from warmset.core.model import Device, Entry, ModelKey, Observation, Resident
 from warmset.shell.footprints import footprint_of
-from warmset.shell.telemetry.labels import OTHER, Labels, gpu_label
+from warmset.shell.telemetry.labels import OTHER, Labels
 
 Values = dict[str, dict[tuple[str, ...], float]]
 
@@ -52,7 +51,7 @@ class Gauges:
         _put(values, "host_memory_available_bytes", memory.available_bytes.value)
         for device in observation.devices:
             whose = None if picture is None else picture.attributions.get(device.id)
-            _put_device(values, device, whose, labels.config)
+            _put_device(values, device, whose, labels)
         for name, entry in labels.configured():
             names = (name,) if entry is None else entry.names
             policy = labels.config.settings.policy_for(names)
@@ -159,13 +158,13 @@ def _is_wedged(observation: Observation, state: State, now: float) -> bool | Non
     return not is_loading and running.order.key not in listed
 
 
-def _put_device(values: Values, device: Device, whose: Attribution | None, config: Config) -> None:
-    gpu = gpu_label(device)
+def _put_device(values: Values, device: Device, whose: Attribution | None, labels: Labels) -> None:
+    gpu = labels.of_gpu(device)
     total, free = device.total_bytes.value, device.free_bytes.value
     _put(values, "device_memory_total_bytes", total, gpu)
     budget = None
     if total is not None:
-        budget = config.settings.budget.budget_bytes(
+        budget = labels.config.settings.budget.budget_bytes(
             device.id, device.index, total, pci_id=device.pci_id
         )
         _put(values, "device_budget_bytes", budget, gpu)

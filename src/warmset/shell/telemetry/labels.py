@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.config import Config
@@ -18,37 +18,40 @@ MOST_NAMES: Final = 200
 _GPU_DIGITS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
 class Labels:
-    """Which model stands under which name, at one look.
+    """Which model and GPU stand under which name, at one look.
 
     Args:
-        observation: for the installed models.
-        config: for the configured names.
+        observation: for the installed models and the GPUs.
+        config: for the configured names, held ones included.
+
+    Attributes:
+        names: the configured names, at most `MOST_NAMES`.
     """
 
-    observation: Observation
-    config: Config
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The configured names, held ones included."""
-        known = dict.fromkeys((*self.config.settings.models, *self.config.holds))
-        return tuple(known)[:MOST_NAMES]
+    def __init__(self, observation: Observation, config: Config) -> None:
+        self.observation = observation
+        self.config = config
+        known = dict.fromkeys((*config.settings.models, *config.holds))
+        self.names = tuple(known)[:MOST_NAMES]
+        self._known = frozenset(self.names)
+        self._entries = {entry.key: entry for entry in observation.entries}
+        self._short = Counter(_short_id(device) for device in observation.devices)
 
     def of_entry(self, entry: Entry) -> str:
         """Returns the configured name of an installed model, or `other`."""
-        settings = self.config.settings
-        said = normalise_name(settings.policy_for(entry.names).name)
         listed = {normalise_name(name) for name in entry.names}
-        return next((n for n in (said, *sorted(listed)) if n in self.names and n in listed), OTHER)
+        if not listed & self._known:
+            return OTHER
+        said = normalise_name(self.config.settings.policy_for(entry.names).name)
+        return said if said in listed & self._known else min(listed & self._known)
 
     def of(self, key: ModelKey | None, name: str) -> str:
         """Returns the configured name of a model that may be gone, or `other`."""
-        entry = next((e for e in self.observation.entries if key and e.key == key), None)
+        entry = self._entries.get(key) if key else None
         if entry is not None:
             return self.of_entry(entry)
-        return normalise_name(name) if normalise_name(name) in self.names else OTHER
+        return normalise_name(name) if normalise_name(name) in self._known else OTHER
 
     def configured(self) -> Iterator[tuple[str, Entry | None]]:
         """Yields each configured name once, with its model if that is installed."""
@@ -64,10 +67,12 @@ class Labels:
             if name not in told and name not in aliases:
                 yield name, None
 
+    def of_gpu(self, device: Device) -> str:
+        """Returns the start of a GPU's UUID, the whole of it where two begin alike."""
+        short = _short_id(device)
+        return short if self._short[short] == 1 else device.id
 
-def gpu_label(device: Device) -> str:
-    """Returns the start of a GPU's UUID, as `nvidia-smi -L` shows it; else its whole id."""
+
+def _short_id(device: Device) -> str:
     kind, dash, rest = device.id.partition("-")
-    if dash and kind in ("GPU", "MIG"):
-        return f"{kind}-{rest[:_GPU_DIGITS]}"
-    return device.id
+    return f"{kind}-{rest[:_GPU_DIGITS]}" if dash and kind in ("GPU", "MIG") else device.id
