@@ -171,6 +171,30 @@ def test_on_one_gpu_no_better_set_exists(candidates, machine):
     assert objective(outcome) == best
 
 
+@settings(max_examples=40)
+@given(models(most=4), hosts(least=2, most=3))
+def test_on_several_gpus_what_is_called_proved_is_the_best(candidates, machine):
+    """Against all subsets in all orders: proved is best, and no gap hides what is better."""
+    outcome = plan(candidates, machine)
+    if outcome.conflict is not None:
+        return
+    priorities = sorted({c.priority for c in candidates}, reverse=True)
+    best = objective(outcome)
+    for mask in range(1 << len(candidates)):
+        chosen = [c for n, c in enumerate(candidates) if mask >> n & 1]
+        if not all(c in chosen for c in candidates if c.pin):
+            continue
+        value = tuple(sum(c.value for c in chosen if c.priority == p) for p in priorities)
+        if value > best and loads_in_some_order(machine, (), chosen):
+            best = value
+    if outcome.is_proved:
+        assert objective(outcome) == best
+    for ours, theirs in zip(objective(outcome), best, strict=True):
+        if ours != theirs:
+            assert (theirs - ours) / theirs <= outcome.gap + 1e-9
+            break
+
+
 def loads_in_some_order(machine, world, rest):
     if not rest:
         return True

@@ -60,7 +60,7 @@ def test_the_worked_example_loads() -> None:
     assert len(shown) >= 6
     for line in shown:
         key = line.partition(" ")[0]
-        sections = {"vram_reserve": "budget", "parallel": "model.a"}
+        sections = {"vram_reserve": "budget", "parallel": "model.a", "gpu": "model.a"}
         sections |= {"windows": "class.a", "timezone": "model.a"}
         sections |= dict.fromkeys(keys_of(PolicySection), "policy")
         sections |= dict.fromkeys(keys_of(ServeSection), "serve")
@@ -391,6 +391,9 @@ def test_a_value_where_a_table_should_be_is_told(monkeypatch: pytest.MonkeyPatch
         ("pin", "1"),
         ("preload", '"no"'),
         ("requests_per_day", "-1"),
+        ("gpu", '"first"'),
+        ("gpu", "-1"),
+        ("gpu", "true"),
         ("requests_per_day", "inf"),
         ("requests_per_day", "nan"),
         ("requests_per_day", '"many"'),

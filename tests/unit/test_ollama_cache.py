@@ -19,6 +19,7 @@ from warmset.core.model import Tensor
 
 URL = "http://127.0.0.1:11434"
 SHOWN = Shown(
+    main_gpu=None,
     layers=Layers(weights="/b/w", projectors=("/b/p",), adapters=("/b/a",), draft="/b/d"),
     num_ctx=4096,
     text_bytes=76,

@@ -304,3 +304,46 @@ def test_a_plan_that_takes_too_many_trials_is_grown_by_rank_and_not_called_prove
     assert not outcome.is_proved
     for card in machine.gpus:
         assert sum(m.upper.get(card.id, 0) for m in outcome.members) <= card.usable_bytes
+
+
+def bound(candidate, number):
+    return replace(candidate, bound_to=DeviceId(f"GPU-{number}"))
+
+
+def test_a_model_bound_to_a_gpu_gets_there_by_the_order_of_loading():
+    """Ollama takes the GPU with the most room: another model first leaves it the other."""
+    outcome = plan((model("a", 10), bound(model("b", 8), 1)), host(24, 24))
+    places = {m.name: list(m.upper) for m in outcome.members}
+    assert places == {"a": ["GPU-0"], "b": ["GPU-1"]}
+    assert [key.removeprefix("sha256:") for key in outcome.order] == ["a", "b"]
+
+
+def test_where_no_order_reaches_the_bound_gpu_the_parameter_that_does_is_named():
+    """Alone, a model goes to the larger GPU; only its Modelfile can say otherwise."""
+    outcome = plan((bound(model("b", 8, pin=True), 1),), host(48, 24))
+    assert outcome.conflict is not None
+    assert "GPU 0" in outcome.conflict.reason
+    assert "`PARAMETER main_gpu 1`" in outcome.conflict.reason
+
+
+def test_the_modelfile_parameter_brings_a_model_to_its_gpu():
+    """With `main_gpu` in its load shape, Ollama puts it where the operator wants it."""
+    b = bound(model("b", 8, pin=True), 1)
+    options = replace(b.shape.options, main_gpu=1)
+    outcome = plan((replace(b, shape=replace(b.shape, options=options)),), host(48, 24))
+    assert {m.name: list(m.upper) for m in outcome.members} == {"b": ["GPU-1"]}
+
+
+def test_a_resident_on_another_gpu_than_its_own_is_loaded_anew():
+    """What lies elsewhere than the operator wants is unloaded and placed by order."""
+    b = bound(resident(model("b", 8), 0), 1)
+    outcome = plan((resident(model("a", 10), 0), b), host(24, 24))
+    assert {m.name: list(m.upper) for m in outcome.members} == {"a": ["GPU-0"], "b": ["GPU-1"]}
+    assert [(a.kind.value, a.name) for a in outcome.changes] == [("unload", "b"), ("preload", "b")]
+
+
+def test_a_plan_that_is_not_proved_tells_how_much_better_another_might_be():
+    """A gap of nothing and a plan without proof exclude each other."""
+    models = [model(f"m{n}", 3 + n * 7 % 11, value=1 + n * 5 % 7) for n in range(24)]
+    outcome = plan(models, host(24, 24, 12, 12))
+    assert outcome.is_proved == (outcome.gap == 0)

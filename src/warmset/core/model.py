@@ -119,6 +119,7 @@ class Entry:
     projector_bytes: int | None = 0  # None: it has one, size unknown
     adapter_bytes: int | None = 0
     modelfile_num_ctx: Mapping[str, int] = field(default_factory=dict)  # name -> num_ctx
+    modelfile_main_gpu: Mapping[str, int] = field(default_factory=dict)  # name -> main_gpu
     basis: str = ""  # where the facts come from: "show verbose", "tags only", …
 
     @property

@@ -49,6 +49,7 @@ class ModelPolicy:
     context: int | None = None  # what its clients get; None: the server decides
     parallel: int | None = None
     requests_per_day: float | None = None
+    gpu: str | None = None  # the only one it may lie on (`normalise_gpu`); None: any
     clients_send_context: bool = False  # only then a preload may send `num_ctx`
     class_name: str = ""
     keep_alive: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -38,12 +37,6 @@ if TYPE_CHECKING:
         ServeSection,
     )
 
-_GPU_KEY = re.compile(
-    r"\d{1,3}|(?:GPU|MIG)-[0-9a-f-]+|(?:[0-9a-f]{4}|[0-9a-f]{8}):[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
-    r"|[a-z]+:\S+",
-    re.ASCII | re.IGNORECASE,
-)
-
 
 def load_settings(
     *, config: str | None = None, host: str | None = None, look_here: bool = True
@@ -78,6 +71,7 @@ def load_settings(
 def _cross_check(layers: Layers) -> list[Fault]:
     """Returns what no single key can know: names used twice, classes and GPUs that are none."""
     from warmset.adapters.config.report import Fault, nearest
+    from warmset.adapters.config.schema import GPU_NAME
 
     faults: list[Fault] = []
     classes = list(_table(layers.tree, "class"))
@@ -91,7 +85,7 @@ def _cross_check(layers: Layers) -> list[Fault]:
             faults.append(Fault(path=("model", name), problem="no model can have this name"))
     gpus = _table(_table(layers.tree, "budget"), "gpu")
     for key in gpus:
-        if not _GPU_KEY.fullmatch(key):
+        if not GPU_NAME.fullmatch(key):
             problem = "no GPU; name it by UUID (GPU-…), PCI address (0000:01:00.0) or index (0)"
             faults.append(Fault(path=("budget", "gpu", key), problem=problem, value={}))
     faults += _twice(("model",), {name: normalise_name(name) for name in models}, layers)
@@ -185,6 +179,7 @@ def _policy(name: str, section: ModelSection, file: BudgetsFile) -> ModelPolicy:
         context=section.context,
         parallel=section.parallel,
         requests_per_day=section.requests_per_day,
+        gpu=None if section.gpu is None else normalise_gpu(section.gpu),
         clients_send_context=section.clients_send_context,
         class_name=section.class_ or "",
         keep_alive=first("keep_alive"),

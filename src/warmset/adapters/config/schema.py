@@ -36,6 +36,11 @@ LATER: dict[tuple[str, ...], str] = {
 """Words that a later version will understand: refused with that remark, never ignored."""
 
 _SIZE = re.compile(r"(\d{1,15})(\.\d{1,6})?\s*([A-Za-z]*)", re.ASCII)
+GPU_NAME = re.compile(
+    r"\d{1,3}|(?:GPU|MIG)-[0-9a-f-]+|(?:[0-9a-f]{4}|[0-9a-f]{8}):[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
+    r"|[a-z]+:\S+",
+    re.ASCII | re.IGNORECASE,
+)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", re.ASCII)
 _MAX_SIZE = 1 << 60
 MAX_SPAN_SECONDS = 366 * 86400.0
@@ -127,6 +132,14 @@ def _check_text(value: str) -> str:
     return value.strip()
 
 
+def _check_gpu(value: object) -> str:
+    """A UUID, a PCI address or an index, as text or as a number."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not GPU_NAME.fullmatch(text.strip()):
+        raise ValueError("should be a UUID (GPU-…), PCI address (0000:01:00.0) or index (0)")
+    return text.strip()
+
+
 def _parse_window(value: object) -> Window:
     if not isinstance(value, str):
         raise ValueError('should be a text such as "Mon-Fri 08:00-18:00"')  # noqa: TRY004 - as above
@@ -155,6 +168,7 @@ Text = Annotated[str, AfterValidator(_check_text), Field(strict=True)]
 WindowText = Annotated[Window, BeforeValidator(_parse_window)]
 Windows = Annotated[list[WindowText], Field(strict=True, max_length=64)]
 Zone = Annotated[Text, AfterValidator(_check_zone)]
+Gpu = Annotated[str, BeforeValidator(_check_gpu)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
 Priority = Annotated[int, Field(strict=True, ge=0, le=1000)]
@@ -215,6 +229,7 @@ class ModelSection(Section):
     context: Tokens | None = None
     parallel: Annotated[int | None, Field(strict=True, ge=1, le=1024)] = None
     requests_per_day: Annotated[float | None, Field(strict=True, ge=0, le=1e9)] = None
+    gpu: Gpu | None = None
     clients_send_context: Flag = False
     keep_alive: KeepAlive | None = None
     windows: Windows | None = None

@@ -50,6 +50,7 @@ class _Record(BaseModel):
     digest: str
     layers: _LayersRecord
     num_ctx: Annotated[int, Field(gt=0)] | None
+    main_gpu: Annotated[int, Field(ge=0)] | None
     text_bytes: Annotated[int, Field(ge=0)]
     format: str
     family: str
@@ -119,6 +120,7 @@ class ShowCache:
 
 _PLAIN: Final = (
     "num_ctx",
+    "main_gpu",
     "text_bytes",
     "format",
     "family",

@@ -233,5 +233,10 @@ def _with_facts(entry: Entry, members: Sequence[_Member], shown: Sequence[Shown]
             for member in members
             if member.shown is not None and member.shown.num_ctx is not None
         },
+        modelfile_main_gpu={
+            _tagged(member.row.name): member.shown.main_gpu
+            for member in members
+            if member.shown is not None and member.shown.main_gpu is not None
+        },
         basis="show verbose",
     )

@@ -13,6 +13,7 @@ from typing import Final
 
 _BLOB: Final = re.compile(r"(?:^|[\\/])sha256[-:]([0-9a-f]{64})$")
 _MAX_NUM_CTX: Final = 1 << 40
+_MAX_GPUS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +63,30 @@ def blob_digest(path: str) -> str | None:
 
 
 def parse_num_ctx(parameters: str) -> int | None:
-    """Returns `num_ctx` of the `parameters` text, `None` if absent or not a usable number.
+    """Returns `num_ctx` of the `parameters` text, `None` if absent or not a usable number."""
+    return _parse_number(parameters, "num_ctx", range(1, _MAX_NUM_CTX + 1))
+
+
+def parse_main_gpu(parameters: str) -> int | None:
+    """Returns `main_gpu` of the `parameters` text, `None` if absent or no index of a GPU."""
+    return _parse_number(parameters, "main_gpu", range(_MAX_GPUS))
+
+
+def _parse_number(parameters: str, name: str, allowed: range) -> int | None:
+    """Returns the last usable value of a parameter.
 
     Go prints numbers from 1e6 on as `1.048576e+06`; a text value would stand in quotes.
     """
     found: int | None = None
     for line in parameters.splitlines():
         words = line.split(maxsplit=1)
-        if len(words) != 2 or words[0] != "num_ctx":
+        if len(words) != 2 or words[0] != name:
             continue
         try:
             number = float(_unquote(words[1].strip()))
         except ValueError:
             continue
-        if math.isfinite(number) and 0 < number <= _MAX_NUM_CTX:
+        if math.isfinite(number) and int(number) in allowed:
             found = int(number)
     return found
 

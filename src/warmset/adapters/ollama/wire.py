@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from warmset.adapters.ollama.facts import printable, to_facts
 from warmset.adapters.ollama.instants import parse_expiry
-from warmset.adapters.ollama.modelfile import Layers, parse_layers, parse_num_ctx
+from warmset.adapters.ollama.modelfile import Layers, parse_layers, parse_main_gpu, parse_num_ctx
 from warmset.core.model import Facts, Tensor
 from warmset.errors import BadPayload
 
@@ -135,6 +135,7 @@ class Shown:
 
     layers: Layers
     num_ctx: int | None
+    main_gpu: int | None
     text_bytes: int  # template, system and licence: manifest layers that are not weights
     format: str = ""
     family: str = ""
@@ -195,6 +196,7 @@ def to_shown(reply: ShowReply, endpoint: str = "POST /api/show") -> Shown:
     return Shown(
         layers=parse_layers(reply.modelfile or ""),
         num_ctx=parse_num_ctx(reply.parameters or ""),
+        main_gpu=parse_main_gpu(reply.parameters or ""),
         text_bytes=sum(len((text or "").encode()) for text in texts),
         format=printable(details.format or ""),
         family=printable(details.family or ""),

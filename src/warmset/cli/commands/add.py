@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from warmset.cli.commands.fit import describe as describe_fit
 from warmset.cli.commands.fit import print_fit
 from warmset.cli.exits import ExitCode
 from warmset.cli.options import OutputOption, options_of, settings_of
 from warmset.cli.render import Output, emit, emit_names, say
-
-if TYPE_CHECKING:
-    from warmset.core.model import Entry
-    from warmset.core.planner.verdict import DryRun
 
 
 def command(
@@ -31,17 +27,24 @@ def command(
     requests_per_day: Annotated[
         float | None, typer.Option("--requests-per-day", min=0.0, help="Expected demand.")
     ] = None,
+    kv_type: Annotated[
+        str, typer.Option("--kv-type", help="Cache type of the server, such as q8_0.")
+    ] = "",
+    html: Annotated[
+        str, typer.Option("--html", metavar="FILE", help="Write the report as one page, too.")
+    ] = "",
     offline: Annotated[bool, typer.Option("--offline", help="Ask no registry.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Report what adding a model would change: does it fit, where, and whom it pushes out."""
     import os
 
+    from warmset.cli.add_text import VERDICTS, describe, print_report
     from warmset.core.planner.result import Verdict
-    from warmset.core.planner.verdict import dry_run as try_out
     from warmset.errors import Refused
-    from warmset.shell.decide import decide, locate
+    from warmset.shell.decide import locate
     from warmset.shell.newcomer import find_newcomer, with_entry, with_policy
+    from warmset.shell.newcomer_report import check_kv_type, report_on
     from warmset.shell.observe import look_closely
 
     if not dry_run:
@@ -61,63 +64,42 @@ def command(
         priority=priority,
         requests_per_day=requests_per_day,
     )
-    decision = decide(with_entry(seen, entry), settings, located=locate(close))
-    newcomer = next(c for c in decision.candidates if c.key == entry.key)
-    outcome = try_out(newcomer, decision.candidates, decision.host)
+    seen = with_entry(seen, entry)
+    if kv_type:
+        seen = replace(seen, settings=replace(seen.settings, kv_cache_type=check_kv_type(kv_type)))
+    report = report_on(seen, settings, locate(close), entry)
+    outcome, decision = report.outcome, report.decision
+    if html:
+        from warmset.cli.add_page import render_page
+
+        _write(Path(html), render_page(report))
     if output is Output.JSON:
-        emit(describe(entry, outcome))
+        emit(describe(report))
     elif output is Output.NAME:
         emit_names(outcome.pushed_out)
     else:
         options = options_of(ctx)
+        print(f"verdict: {VERDICTS[outcome.fit.verdict.value]}")
         print_fit(
             outcome.fit,
             decision.host,
             wide=output is Output.WIDE,
             no_color=options.no_color,
         )
-        print()
-        for line in _lines(entry, outcome):
-            print(line)
+        print_report(report, no_color=options.no_color)
         for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if outcome.fit.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _lines(entry: Entry, outcome: DryRun) -> list[str]:
-    from warmset.core.units import format_bytes
+def _write(path: Path, text: str) -> None:
+    from warmset.errors import ConfigError
 
-    lines = [f"facts: {entry.basis or 'what the server says'}"]
-    if outcome.forecast is not None:
-        total = format_bytes(outcome.forecast.total_bytes)
-        lines.append(f"Ollama itself expects {total} for it, batch surcharge included")
-    if outcome.joins:
-        lines.append("it would join the warm set")
-    else:
-        lines.append("it would not join the warm set by its own priority and value")
-    if outcome.pushed_out:
-        lines.append(
-            f"it would push out {', '.join(outcome.pushed_out)}:"
-            f" about {outcome.lost_value:.0f} s of waiting more a day"
-        )
-    if outcome.ollama_reason:
-        evicts = ", ".join(outcome.ollama_evicts) or "nobody that would help"
-        lines.append(f"asked for right now, Ollama would evict {evicts}: {outcome.ollama_reason}")
-    return lines
-
-
-def describe(entry: Entry, outcome: DryRun) -> Mapping[str, object]:
-    """Returns the document of `-o json`. Units: seconds per day, bytes."""
-    forecast = outcome.forecast
-    return {
-        "model": entry.name,
-        "basis": entry.basis,
-        **describe_fit(outcome.fit),
-        "joins_warm_set": outcome.joins,
-        "pushed_out": list(outcome.pushed_out),
-        "lost_value_seconds_per_day": outcome.lost_value,
-        "ollama_forecast_bytes": None if forecast is None else forecast.total_bytes,
-        "ollama_evicts_now": list(outcome.ollama_evicts),
-        "ollama_reason": outcome.ollama_reason,
-    }
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the page cannot be written: {error.strerror or error}",
+            hint="name a file in a folder that you may write",
+        ) from error

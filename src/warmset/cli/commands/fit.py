@@ -42,9 +42,11 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell whether models fit together, beside the pinned ones, and where they would be."""
+    from warmset.cli.fit_text import describe_instead, print_instead
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import fit
     from warmset.shell.decide import decide, locate
+    from warmset.shell.instead import Fitting, fit_instead
     from warmset.shell.newcomer import require_entry, with_policy
     from warmset.shell.observe import look_closely
 
@@ -54,15 +56,22 @@ def command(
     entries = [require_entry(seen, name) for name in models]
     for entry in entries:
         settings = with_policy(settings, entry.name, context=context, parallel=parallel)
-    decision = decide(seen, settings, located=locate(close))
-    outcome = fit([entry.key for entry in entries], decision.candidates, decision.host)
+    located = locate(close)
+    decision = decide(seen, settings, located=located)
+    wanted = tuple(dict.fromkeys(entry.key for entry in entries))
+    outcome = fit(wanted, decision.candidates, decision.host)
+    instead = Fitting()
+    if outcome.conflict is not None and output is not Output.NAME:
+        instead = fit_instead(decision, located, wanted)
     if output is Output.JSON:
-        emit(describe(outcome))
+        emit({**describe(outcome), **describe_instead(instead)})
     elif output is Output.NAME:
         emit_names([member.name for member in outcome.members])
     else:
         options = options_of(ctx)
         print_fit(outcome, decision.host, wide=output is Output.WIDE, no_color=options.no_color)
+        if outcome.conflict is not None:
+            print_instead(instead, no_color=options.no_color)
         for note in decision.notes:
             say(f"note: {note}", quiet=options.quiet)
     if outcome.verdict in (Verdict.REFUSED, Verdict.SPILLS):

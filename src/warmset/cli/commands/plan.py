@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from warmset.cli.render import Output, emit, emit_names, say
 
 if TYPE_CHECKING:
     from warmset.core.control.preview import Preview
+    from warmset.core.planner.extra import Extra
     from warmset.core.settings import Settings
 
 
@@ -30,39 +32,74 @@ def command(
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Save the plan for `apply --plan FILE`.")
     ] = "",
+    on: Annotated[
+        str, typer.Option("--on", metavar="TWIN", help="These models on a twin's hardware.")
+    ] = "",
+    gpus: Annotated[
+        str, typer.Option("--gpus", metavar="2x48GiB", help="These models on other GPUs.")
+    ] = "",
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if", metavar="CHANGE", help='Such as "drop llama3.3:70b"; repeatable.'
+        ),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which models fit together, and what `apply` and `serve` would do. Changes nothing."""
+    settings = settings_of(ctx)
+    if on or gpus or what_if:
+        if out or detailed_exitcode:
+            raise typer.BadParameter("what is only supposed cannot be applied", ctx)
+        seen = _suppose(ctx, settings, output, on=on, gpus=gpus, what_ifs=what_if or ())
+        raise typer.Exit(ExitCode.OK if seen.wish.conflict is None else ExitCode.REFUSED)
+    if everything and out:
+        raise typer.BadParameter("`apply` would do something else: set policy.manage", ctx)
+    seen = _preview(manage_all(settings) if everything else settings)
+    _show(ctx, seen, output)
+    if seen.wish.conflict is not None:
+        raise typer.Exit(ExitCode.REFUSED)
+    if not seen.wish.host.knows_residents:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+    if out:
+        _save(seen, Path(out), quiet=options_of(ctx).quiet)
+    if detailed_exitcode and not seen.decision.is_converged:
+        raise typer.Exit(ExitCode.CHANGES)
+
+
+def _show(
+    ctx: typer.Context,
+    seen: Preview,
+    output: Output,
+    *,
+    supposing: Sequence[str] = (),
+    extra: Sequence[Extra] | None = None,
+) -> None:
+    """Prints a plan; `extra` is the memory that a supposed host would need, `None` for a real."""
     from warmset.cli.plan_json import describe
     from warmset.cli.plan_text import print_plan
+    from warmset.cli.supposed_text import describe_supposed, print_extra
     from warmset.core.control.preview import find_more
     from warmset.shell.decide import notes_of
 
-    options = options_of(ctx)
-    if everything and out:
-        raise typer.BadParameter("`apply` would do something else: set policy.manage", ctx)
-    settings = settings_of(ctx)
-    seen = _preview(manage_all(settings) if everything else settings)
-    wish = seen.wish
+    options, wish = options_of(ctx), seen.wish
     if output is Output.NAME:
         emit_names([member.name for member in wish.plan.members])
-    else:
-        more = find_more(seen)
-        notes = notes_of(seen.observation, seen.config.settings, wish.host, wish.plan)
-        if output is Output.JSON:
-            emit(describe(seen, more=more, notes=notes))
-        else:
-            print_plan(seen, more, wide=output is Output.WIDE, no_color=options.no_color)
-            for note in notes:
-                say(f"note: {note}", quiet=options.quiet)
-    if wish.conflict is not None:
-        raise typer.Exit(ExitCode.REFUSED)
-    if not wish.host.knows_residents:
-        raise typer.Exit(ExitCode.INCOMPLETE)
-    if out:
-        _save(seen, Path(out), quiet=options.quiet)
-    if detailed_exitcode and not seen.decision.is_converged:
-        raise typer.Exit(ExitCode.CHANGES)
+        return
+    more = find_more(seen)
+    notes = notes_of(seen.observation, seen.config.settings, wish.host, wish.plan)
+    if output is Output.JSON:
+        document = describe(seen, more=more, notes=notes)
+        emit(document if extra is None else {**document, **describe_supposed(supposing, extra)})
+        return
+    if supposing:
+        print(f"Supposing {'; '.join(supposing)}:")
+        print()
+    print_plan(seen, more, wide=output is Output.WIDE, no_color=options.no_color)
+    if extra is not None:
+        print_extra(seen, extra)
+    for note in notes:
+        say(f"note: {note}", quiet=options.quiet)
 
 
 def manage_all(settings: Settings) -> Settings:
@@ -75,6 +112,34 @@ def _preview(settings: Settings) -> Preview:
 
     with prepare(settings, os.environ, may_write=False) as prepared:
         return prepared.work.preview(refuses=False)
+
+
+def _suppose(
+    ctx: typer.Context,
+    settings: Settings,
+    output: Output,
+    *,
+    on: str,
+    gpus: str,
+    what_ifs: Sequence[str],
+) -> Preview:
+    """Plans for all installed models on a host that is not as it is, and shows it."""
+    from warmset.core.control.config import Config
+    from warmset.core.control.preview import preview
+    from warmset.core.control.state import State
+    from warmset.core.planner.extra import find_extra
+    from warmset.shell.observe import look_closely
+    from warmset.shell.suppose import suppose
+
+    look = look_closely(settings).observation
+    supposed = suppose(
+        look, settings, on=on, gpus=gpus, what_ifs=tuple(what_ifs), environ=os.environ
+    )
+    config = Config(settings=manage_all(supposed.settings))
+    seen = preview(supposed.observation, config, State(), look.at)
+    extra = find_extra(seen.wish.host, seen.wish.candidates)
+    _show(ctx, seen, output, supposing=supposed.words, extra=extra)
+    return seen
 
 
 def _save(seen: Preview, path: Path, *, quiet: bool) -> None:

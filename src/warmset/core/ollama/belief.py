@@ -12,7 +12,7 @@ VRAMByGPU`, `server/sched.go: updateFreeSpace`; `scenarios-real` of the decision
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from warmset.core.ollama.types import Gpu
 
@@ -90,7 +90,7 @@ def refresh_free(
 
 def _with_free(gpu: Gpu, free_bytes: int) -> Gpu:
     """Copies only what changes: planners ask for beliefs by the ten thousand."""
-    return gpu if gpu.free_bytes == free_bytes else replace(gpu, free_bytes=free_bytes)
+    return gpu if gpu.free_bytes == free_bytes else gpu.with_free(free_bytes)
 
 
 def subtract_known(gpus: Sequence[Gpu], runners: Iterable[RunnerView]) -> tuple[Gpu, ...]:

@@ -32,7 +32,7 @@ from warmset.core.units import format_bytes
 MAX_WORLDS: Final = 8
 """Outcomes followed side by side; a plan with more is left to chance and not made."""
 
-ORDER_STEPS: Final = 400
+ORDER_STEPS: Final = 800
 """Simulated loads of one search for an order."""
 
 
@@ -104,6 +104,12 @@ def place(
     main = forecast.placement.main_gpu
     if main is not None and 0 <= main < len(gpus):
         gpus = (gpus[main],)
+    bound = candidate.bound_to
+    if bound is not None and [gpu.id for gpu in gpus] != [bound]:
+        went = " and ".join(gpu.label for gpu in gpus) or "RAM"
+        return Denied(
+            reason=f"Ollama would put it on {went}; {how_to_bind(host, bound)}", evicts=False
+        )
     unknown = next((gpu for gpu in gpus if gpu.usable_bytes is None), None)
     if unknown is not None:
         reason = f"it would go to {unknown.label}, whose free memory is not known"
@@ -129,6 +135,18 @@ def place(
     return loaded
 
 
+def how_to_bind(host: HostCapacity, device: DeviceId) -> str:
+    """Returns what to do where no order of loading brings a model to its GPU.
+
+    Source: Ollama v0.33 `server/sched.go: selectLlamaServerPlacement`: the option counts within
+    one backend group.
+    """
+    wanted = next(gpu for gpu in host.gpus if gpu.id == device)
+    place = [gpu.id for gpu in host.group_of(wanted)].index(device)
+    binding = f"`PARAMETER main_gpu {place}` in its Modelfile"
+    return f"it is bound to {wanted.label}, which {binding} ensures"
+
+
 def find_order(
     host: HostCapacity,
     start: World,
@@ -148,7 +166,8 @@ def find_order(
         wanted: what is to be loaded.
         accepts: a further condition on the outcome.
         steps: simulated loads at most; beyond, no order counts as found.
-        budget: of several such searches, if this is one of them.
+        budget: of several such searches, if this is one of them; `was_cut_short` tells of a `None`
+            that is not certain.
     """
     todo = tuple(sorted(wanted, key=largest_first))
     effort = Effort(steps) if budget is None else budget.part(steps)
@@ -164,6 +183,8 @@ def find_order(
         if state in seen:
             return None
         seen.add(state)
+        if any(_is_hopeless(host, world, rest) for world in worlds):
+            return None
         outlooks = tuple(outlook(host, world) for world in worlds)
         for index, candidate in enumerate(rest):
             after = load_in_all(outlooks, candidate, effort)
@@ -178,6 +199,35 @@ def find_order(
     return None if found is None else (found[0], found[1][0])
 
 
+def _is_hopeless(host: HostCapacity, world: World, rest: Sequence[Candidate]) -> bool:
+    """Whether some of `rest` no longer fit, in whatever order: room only gets less."""
+    free = {gpu.id: max(0, headroom(world, gpu)) for gpu in host.known}
+    if not free:
+        return False
+    largest, together, least = max(free.values()), sum(free.values()), 0
+    for candidate in rest:
+        whole = None if candidate.on_one is None else candidate.on_one.upper_bytes
+        if candidate.shape is not None and candidate.shape.options.num_gpu == 0:
+            continue
+        split = _least_split(host, candidate)
+        fits_whole = whole is not None and whole <= largest
+        if not fits_whole and (split is None or split > together):
+            return True
+        takes = [n for n in (whole if fits_whole else None, split) if n is not None]
+        least += min(takes)
+    return least > together
+
+
+def _least_split(host: HostCapacity, candidate: Candidate) -> int | None:
+    """Returns the fewest bytes that a split over some group takes; `None`: it is never split."""
+    spread = candidate.spread
+    if spread is None or candidate.bound_to is not None:
+        return None
+    groups = {gpu.gpu.library: len(host.group_of(gpu)) for gpu in host.gpus}
+    counts = [count for count in groups.values() if count > 1]
+    return spread.shared_bytes + spread.fixed_upper_bytes * min(counts) if counts else None
+
+
 def load_in_all(
     outlooks: Sequence[Outlook], candidate: Candidate, effort: Effort | None = None
 ) -> tuple[World, ...] | None:
@@ -185,12 +235,17 @@ def load_in_all(
     after: dict[object, World] = {}
     for before in outlooks:
         if effort is not None and not effort.spend():
+            effort.ran_out()
             return None
         outcome = load_from(before, candidate)
         if isinstance(outcome, Denied):
             return None
         after.update((_where(w), w) for w in outcome)
-    return tuple(after.values()) if len(after) <= MAX_WORLDS else None
+    if len(after) > MAX_WORLDS:
+        if effort is not None:
+            effort.ran_out()
+        return None
+    return tuple(after.values())
 
 
 def _where(world: World) -> tuple[tuple[ModelKey, tuple[tuple[DeviceId, int], ...]], ...]:

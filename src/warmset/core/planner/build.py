@@ -23,7 +23,7 @@ from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
 from warmset.core.planner.candidates import Candidate, Need, Spread, expected_saving
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.locate import Located, is_readable, locate_residents
-from warmset.core.settings import ModelPolicy, Settings, merge_server
+from warmset.core.settings import ModelPolicy, Settings, merge_server, normalise_gpu
 from warmset.core.units import MIB
 from warmset.errors import FactsError
 
@@ -88,6 +88,15 @@ def _gpu(position: int, device: Device, settings: Settings, where: Located) -> G
     return GpuCapacity(
         id=device.id,
         name=device.name,
+        names=tuple(
+            normalise_gpu(name)
+            for name in (
+                device.id,
+                device.pci_id,
+                "" if device.index is None else str(device.index),
+            )
+            if name
+        ),
         gpu=Gpu(
             library=device.library,
             id=str(position),
@@ -186,6 +195,11 @@ def build_candidate(
         entry=entry, shape=shape, parallel=parallel, host=host, footprint=footprint, engine=engine
     )
     on_one, spread, on_cpu, unknown = measure.needs()
+    bound_to = None if policy.gpu is None else host.named(policy.gpu)
+    if policy.gpu is not None and bound_to is None:
+        there = ", ".join(f"{gpu.label} {gpu.id}" for gpu in host.gpus) or "none"
+        on_one = spread = None
+        unknown = f'it is bound to gpu = "{policy.gpu}", which is not here; there is: {there}'
     if resident is not None and located and len(located) == 1:
         if not is_readable(entry):
             held = sum(located.values())
@@ -210,6 +224,7 @@ def build_candidate(
         value=value,
         load_seconds=seconds,
         is_preloadable=policy.preload or policy.pin,
+        bound_to=bound_to,
         is_resident=resident is not None,
         is_busy=is_busy,
         located=located if resident is not None else None,
@@ -237,8 +252,8 @@ def shape_of(
         request["num_ctx"] = policy.context
     elif resident is not None and resident.context is not None:
         request["num_ctx"] = resident.context
-    in_file = entry.modelfile_num_ctx
-    modelfile = {"num_ctx": in_file[entry.name]} if entry.name in in_file else {}
+    in_file = {"num_ctx": entry.modelfile_num_ctx, "main_gpu": entry.modelfile_main_gpu}
+    modelfile = {key: said[entry.name] for key, said in in_file.items() if entry.name in said}
     return load_shape(
         file,
         request=request,

@@ -7,7 +7,7 @@ Need and forecast are two truths. *Need* is what the driver will show, with an u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.footprint.result import Basis
@@ -84,6 +84,7 @@ class Candidate:
         on_cpu_bytes: RAM where no GPU is used; `None`: not known.
         file, shape: for Ollama's forecast; `None` where the file's size is not known.
         value: expected seconds of waiting that residency saves per day.
+        bound_to: the only GPU on which the operator wants it; `None`: any.
         located: for a resident, device -> bytes it holds there.
         is_preloadable: whether warmset may fetch it; what may not be fetched is only kept.
         dismissed: why it shall not be resident even where there is room; empty: it may be.
@@ -108,6 +109,7 @@ class Candidate:
     value: float = 0.0
     load_seconds: float = LOAD_START_SECONDS
     is_preloadable: bool = True
+    bound_to: DeviceId | None = None
     is_resident: bool = False
     is_busy: bool = False
     located: Mapping[DeviceId, int] | None = None
@@ -117,6 +119,10 @@ class Candidate:
         assert not (self.pin and self.dismissed), self.name
         assert self.located is None or self.is_resident, self.name
         assert self.value >= 0, self.name
+
+    def afresh(self) -> Candidate:
+        """Returns the model as if it were not resident."""
+        return replace(self, is_resident=False, is_busy=False, located=None)
 
     @property
     def rank(self) -> tuple[bool, int, float, str]:

@@ -19,6 +19,7 @@ class GpuCapacity:
         gpu: as Ollama sees it when it is empty of models: `free_bytes` is what models can have.
         usable_bytes: what the plan may fill: within the budget and beside other programs;
             `None`: not known, `unknown` says why, and nothing is promised on it.
+        names: what the operator may call it, normalised: UUID, PCI address, index.
     """
 
     id: DeviceId
@@ -26,6 +27,7 @@ class GpuCapacity:
     gpu: Gpu
     usable_bytes: int | None
     unknown: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -71,6 +73,14 @@ class HostCapacity:
     def find(self, device: str) -> GpuCapacity:
         """Returns the GPU that Ollama calls `device` (`LIBRARY:ID`)."""
         return next(gpu for gpu in self.gpus if gpu.gpu.device == device)
+
+    def named(self, name: str) -> DeviceId | None:
+        """Returns the GPU that the operator calls so; `None`: there is none."""
+        return next((gpu.id for gpu in self.gpus if name in gpu.names), None)
+
+    def label_of(self, device: DeviceId) -> str:
+        """Returns the short name of a GPU."""
+        return next(gpu.label for gpu in self.gpus if gpu.id == device)
 
     def group_of(self, gpu: GpuCapacity) -> tuple[GpuCapacity, ...]:
         """Returns the backend group of a GPU: Ollama never combines two libraries."""

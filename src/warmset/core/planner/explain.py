@@ -78,14 +78,21 @@ def _outranks(other: Candidate, candidate: Candidate) -> bool:
 
 def _shortage(host: HostCapacity, before: World, candidate: Candidate, words: str) -> str | None:
     """Returns what is missing beside `before`, on one GPU and split; `None` if one of both fits."""
-    free = {gpu.id: max(0, headroom(before, gpu)) for gpu in host.known}
+    free = {
+        gpu.id: max(0, headroom(before, gpu))
+        for gpu in host.known
+        if candidate.bound_to in (None, gpu.id)
+    }
+    if not free:
+        return "cannot promise: free memory of the GPU that it is bound to is not known"
     parts = []
     if candidate.on_one is not None:
         need, largest = candidate.on_one.upper_bytes, max(free.values())
         if need <= largest:
             return None
-        parts.append(f"needs {format_bytes(need)} on one GPU; {words} {format_bytes(largest)}")
-    if candidate.spread is not None and len(host.gpus) > 1:
+        where = "one GPU" if candidate.bound_to is None else host.label_of(candidate.bound_to)
+        parts.append(f"needs {format_bytes(need)} on {where}; {words} {format_bytes(largest)}")
+    if candidate.bound_to is None and candidate.spread is not None and len(host.gpus) > 1:
         shares = candidate.spread.shares(free)
         together = sum(free.values())
         if all(share <= free[device] for device, share in shares.items()):

@@ -178,7 +178,7 @@ def _read_off(
             }
         ),
         proved=solution.is_proved,
-        gap=relative_gap(solution),
+        gap=relative_gap(solution.objective, solution.bounds),
     )
 
 

@@ -9,7 +9,7 @@ was refused by one truth or the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.footprint.result import Basis
@@ -23,7 +23,7 @@ from warmset.core.planner.explain import why_impossible, why_left_out
 from warmset.core.planner.problem import Effort, Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
-from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
+from warmset.core.planner.search import DEFAULT_WORK, LEAST_ITEMS, relative_gap, solve
 from warmset.core.planner.standing import (
     Route,
     find_route,
@@ -34,12 +34,29 @@ from warmset.core.planner.wanted import Wanted, state_problem
 from warmset.core.planner.worlds import Loaded, Outlook, outlook
 from warmset.core.units import format_bytes
 
-PLAN_LOADS: Final = 1500
+PLAN_LOADS: Final = 2000
 """Simulated loads in search of the best set; beyond, the plan is grown by rank and not proved."""
 
 GROW_LOADS: Final = 60
 """Simulated loads in search of another order for each model of the proposal that does not load
 after the others."""
+
+MAX_EQUALS: Final = 4
+"""Sets of equal worth that are looked at for one that restores itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The set that was chosen, and how good it is known to be.
+
+    Attributes:
+        values, bounds: per level of the problem; no set can exceed the bounds.
+    """
+
+    wanted: Wanted
+    route: Route
+    values: tuple[int, ...]
+    bounds: tuple[int, ...]
 
 
 def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEFAULT_WORK) -> Plan:
@@ -65,29 +82,82 @@ def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEF
     conflict = pins_conflict(host, [c for c in possible if c.pin])
     if conflict is not None:
         return _refused(host, candidates, conflict)
-    wanted, solution, route = _choose(host, possible, work)
-    return _make_plan(host, candidates, wanted, solution, route)
+    return _make_plan(host, candidates, _choose(host, possible, work))
 
 
-def _choose(
-    host: HostCapacity, candidates: Sequence[Candidate], work: int
-) -> tuple[Wanted, Solution, Route]:
-    """Proposes sets, best first, until Ollama's rules accept one or the loads are used up."""
+def _choose(host: HostCapacity, candidates: Sequence[Candidate], work: int) -> Choice:
+    """Proposes sets, best first, until Ollama's rules accept one or the effort is spent.
+
+    Every set that was worth more was refused for certain, so the accepted one is the best. Where
+    a refusal was only a lack of steps, the worth of that set stays as the bound.
+    """
     cuts: list[frozenset[int]] = []
     loads = Effort(PLAN_LOADS)
+    bounds: tuple[int, ...] | None = None
+    left = work
     while True:
         wanted = state_problem(host, candidates, conflicts=cuts)
-        solution = solve(wanted.problem, work=work)
+        solution = solve(wanted.problem, work=left)
         assert solution is not None, "the pins were found to fit"
+        left -= solution.nodes * max(LEAST_ITEMS, len(candidates))
+        loads.was_cut_short = False
         chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
         route = find_route(host, chosen, loads)
-        if route is None and loads.is_spent:
+        is_certain = not loads.was_cut_short and solution.is_proved
+        if bounds is None and (route is not None or not is_certain):
+            bounds = solution.bounds
+        if route is None and (loads.is_spent or left <= 0):
             route = _grow_route(host, chosen, candidates)
-            solution = replace(solution, is_proved=False)
+            bounds = bounds or solution.bounds
         if route is not None:
-            members = [loaded.candidate for loaded in route.world]
-            return wanted, solution, self_restoring(host, members, route) or route
-        cuts.append(_refused_part(host, wanted, solution, loads))
+            assert bounds is not None
+            choice = _measured(wanted, route, bounds)
+            return _without_fragile(host, choice, cuts, left)
+        cuts.append(
+            frozenset(solution.chosen)
+            if loads.was_cut_short
+            else _refused_part(host, wanted, solution, loads)
+        )
+
+
+def _measured(wanted: Wanted, route: Route, bounds: tuple[int, ...]) -> Choice:
+    """Returns a route with what it is worth in the units of the problem."""
+    inside = {loaded.candidate.key for loaded in route.world}
+    values = [0] * len(bounds)
+    for item, candidate in zip(wanted.problem.items, wanted.candidates, strict=True):
+        if candidate.key in inside:
+            values[item.level] += item.value
+    return Choice(wanted=wanted, route=route, values=tuple(values), bounds=bounds)
+
+
+def _without_fragile(
+    host: HostCapacity, choice: Choice, cuts: Sequence[frozenset[int]], left: int
+) -> Choice:
+    """Returns the same set in an order, or another set of equal worth, that restores itself.
+
+    The choice itself where there is none, or none is found.
+    """
+    others = list(cuts)
+    first = choice
+    for _ in range(MAX_EQUALS):
+        members = [loaded.candidate for loaded in choice.route.world]
+        better = self_restoring(host, members, choice.route)
+        if better is not None:
+            return replace(choice, route=better)
+        keys = {c.key for c in members}
+        same = {n for n, c in enumerate(first.wanted.candidates) if c.key in keys}
+        others.append(frozenset(same))
+        wanted = state_problem(host, first.wanted.candidates, conflicts=others)
+        solution = solve(wanted.problem, work=max(0, left))
+        if solution is None or solution.objective != first.values:
+            break
+        loads = Effort(GROW_LOADS)
+        chosen = [wanted.candidates[n] for n in sorted(solution.chosen)]
+        route = find_route(host, chosen, loads)
+        if route is None:
+            break
+        choice = replace(first, route=route)
+    return first
 
 
 def _refused_part(
@@ -98,7 +168,8 @@ def _refused_part(
 
     def is_feasible(subset: frozenset[int]) -> bool:
         part = [wanted.candidates[n] for n in sorted(subset)]
-        return find_route(host, part, loads) is not None or loads.is_spent
+        loads.was_cut_short = False
+        return find_route(host, part, loads) is not None or loads.was_cut_short or loads.is_spent
 
     return smallest_infeasible(members, is_feasible, checks=0)
 
@@ -145,15 +216,23 @@ def _outlooks_after(
     return outlooks
 
 
+def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
+    """Returns whether all of these can be resident together: by their need, and by Ollama's rules.
+
+    An order that is not found within the steps of the search counts as none.
+    """
+    wanted = [replace(c, pin=True) for c in models]
+    if solve(state_problem(host, wanted).problem) is None:
+        return False
+    return find_route(host, wanted) is not None
+
+
 def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | None:
     """Returns the smallest set of pins that cannot be held together, `None` if all can."""
     by_size = sorted(pins, key=lambda c: (-_size(c), c.key))
 
     def is_feasible(subset: frozenset[int]) -> bool:
-        chosen = [by_size[n] for n in sorted(subset)]
-        if solve(state_problem(host, chosen).problem) is None:
-            return False
-        return find_route(host, chosen) is not None
+        return can_hold(host, [by_size[n] for n in sorted(subset)])
 
     everybody = range(len(by_size))
     if is_feasible(frozenset(everybody)):
@@ -206,13 +285,8 @@ def _refused(host: HostCapacity, candidates: Sequence[Candidate], conflict: Conf
     )
 
 
-def _make_plan(
-    host: HostCapacity,
-    candidates: Sequence[Candidate],
-    wanted: Wanted,
-    solution: Solution,
-    route: Route,
-) -> Plan:
+def _make_plan(host: HostCapacity, candidates: Sequence[Candidate], choice: Choice) -> Plan:
+    route, wanted = choice.route, choice.wanted
     inside = {loaded.candidate.key for loaded in route.world}
     left_out = tuple(
         LeftOut(key=c.key, name=c.name, reason=why_left_out(host, route.world, c))
@@ -232,8 +306,8 @@ def _make_plan(
             priority: sum(m.value for m in members if m.priority == priority)
             for priority in wanted.priorities
         },
-        is_proved=solution.is_proved,
-        gap=relative_gap(solution),
+        is_proved=choice.values >= choice.bounds,
+        gap=relative_gap(choice.values, choice.bounds),
         notes=host.notes,
     )
 

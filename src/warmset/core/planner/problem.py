@@ -70,6 +70,7 @@ class Effort:
     def __init__(self, steps: int, whole: Effort | None = None) -> None:
         self.limit = steps
         self.used = 0
+        self.was_cut_short = False  # whether an answer is missing for lack of steps
         self._whole = whole
 
     def spend(self, steps: int = 1) -> bool:
@@ -78,6 +79,12 @@ class Effort:
         if self._whole is not None:
             self._whole.spend(steps)
         return self.used <= self.limit
+
+    def ran_out(self) -> None:
+        """Notes here, and in what this is a part of, that an answer was not reached."""
+        self.was_cut_short = True
+        if self._whole is not None:
+            self._whole.ran_out()
 
     def part(self, steps: int) -> Effort:
         """Returns a budget of `steps` within this one, or of what is left."""

@@ -24,6 +24,9 @@ DEFAULT_WORK: Final = 6_000_000
 GLANCE: Final = 1000
 """Steps of a first plain search of a level, before the sharper and dearer means."""
 
+LEAST_ITEMS: Final = 32
+"""Items that a step is charged for at least."""
+
 DEPTHS: Final = (1, 8, 64)
 """How much more thoroughly sets are arranged each time a search ends without certainty."""
 
@@ -43,15 +46,15 @@ def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
     base = ground.mandatory()
     if base is None:
         return None
-    search = _Search(ground, base, work // max(32, len(problem.items)))
+    search = _Search(ground, base, work // max(LEAST_ITEMS, len(problem.items)))
     for level in range(ground.levels):
         search.improve(level)
     return search.solution()
 
 
-def relative_gap(solution: Solution) -> float:
+def relative_gap(values: Sequence[int], bounds: Sequence[int]) -> float:
     """Returns how much better the first level that is not proved could be, as a ratio."""
-    for value, bound in zip(solution.objective, solution.bounds, strict=True):
+    for value, bound in zip(values, bounds, strict=True):
         if bound > value:
             return (bound - value) / bound
     return 0.0

@@ -44,6 +44,8 @@ def find_route(
     movable = [c for c in residents if not c.is_busy]
     for reloads in _reload_sets(movable):
         stay = [c for c in residents if c not in reloads]
+        if any(_is_misplaced(c) for c in stay):
+            continue
         start = standing_world(host, stay)
         if start is None or not is_within(host, start):
             continue
@@ -73,6 +75,11 @@ def self_restoring(host: HostCapacity, members: Sequence[Candidate], route: Rout
         host, start, route.loads, accepts=lambda w: not find_fragile(host, w), steps=RESTORE_STEPS
     )
     return None if found is None else Route(reloads=route.reloads, loads=found[0], world=found[1])
+
+
+def _is_misplaced(resident: Candidate) -> bool:
+    """Whether a resident lies elsewhere than where the operator wants it."""
+    return resident.bound_to is not None and set(resident.located or ()) != {resident.bound_to}
 
 
 def _reload_sets(movable: Sequence[Candidate]) -> Iterator[tuple[Candidate, ...]]:

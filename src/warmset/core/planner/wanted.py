@@ -73,7 +73,7 @@ def placements(host: HostCapacity, candidate: Candidate) -> tuple[Use, ...]:
     uses: list[Use] = []
     need = candidate.on_one
     for number, gpu in enumerate(host.known):
-        if need is not None:
+        if need is not None and candidate.bound_to in (None, gpu.id):
             extra = need.ram_bytes + (need.upper_bytes if gpu.gpu.integrated else 0)
             uses.append(((number, need.upper_bytes), *_in_ram(host, ram, extra)))
     return (*uses, *_spreads(host, candidate))
@@ -81,7 +81,7 @@ def placements(host: HostCapacity, candidate: Candidate) -> tuple[Use, ...]:
 
 def _spreads(host: HostCapacity, candidate: Candidate) -> list[Use]:
     """Returns one use per backend group of two or more GPUs, all of them known."""
-    if candidate.spread is None:
+    if candidate.spread is None or candidate.bound_to is not None:
         return []
     numbers = {gpu.id: number for number, gpu in enumerate(host.known)}
     uses: list[Use] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from warmset.core.model import DeviceId
 from warmset.core.ollama.belief import RunnerView, looked_up, refresh_free, subtract_known
@@ -100,7 +100,7 @@ def beliefs(host: HostCapacity, world: World) -> tuple[tuple[Gpu, ...], ...]:
     Runners asked oldest first give the most hopeful answers, newest first the most cautious.
     """
     driver = {gpu.gpu.device: max(0, gpu.gpu.free_bytes - held(world, gpu.id)) for gpu in host.gpus}
-    base = tuple(replace(g.gpu, free_bytes=driver[g.gpu.device]) for g in host.gpus)
+    base = tuple(g.gpu.with_free(driver[g.gpu.device]) for g in host.gpus)
     found: dict[tuple[Gpu, ...], None] = {}
     for naming in (0, 1):
         views = [loaded.views[naming] for loaded in world]

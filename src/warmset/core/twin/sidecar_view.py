@@ -86,6 +86,7 @@ def list_entries(host: TwinHost) -> tuple[Entry, ...]:
 def _entry(models: list[InstalledModel]) -> Entry:
     first = models[0]
     contexts = {m.name: m.parameters.get("num_ctx") for m in models}
+    gpus = {m.name: m.parameters.get("main_gpu") for m in models}
     return Entry(
         key=ModelKey(first.key),
         names=tuple(sorted(m.name for m in models)),
@@ -100,6 +101,7 @@ def _entry(models: list[InstalledModel]) -> Entry:
         facts=first.weights.facts,
         tensors=first.weights.tensors or None,
         modelfile_num_ctx={n: c for n, c in contexts.items() if isinstance(c, int)},
+        modelfile_main_gpu={n: g for n, g in gpus.items() if isinstance(g, int)},
         basis="twin",
     )
 

@@ -1,0 +1,77 @@
+"""How `fit` shows what fits instead, and which change would be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from warmset.cli.render import Column, table
+from warmset.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from warmset.shell.changes import Change
+    from warmset.shell.instead import Fitting
+
+CHANGE_COLUMNS = (
+    Column(key="change", title="CHANGE"),
+    Column(key="of", title="OF"),
+    Column(key="from", title="FROM"),
+    Column(key="to", title="TO"),
+    Column(key="need", title="ALL NEED AT MOST", right=True),
+    Column(key="saved", title="LESS BY", right=True),
+)
+
+
+def print_instead(found: Fitting, *, no_color: bool) -> None:
+    """Prints the maximal subsets, best first, and the changes, smallest first."""
+    if found.subsets:
+        print()
+        print("These fit together, best first:")
+        for subset in found.subsets:
+            names = ", ".join(member.name for member in subset)
+            need = format_bytes(sum(member.need_bytes for member in subset))
+            print(f"  {names} (up to {need})")
+        if not found.has_all_subsets:
+            print("  … and more that were not looked at")
+    print()
+    if not found.changes:
+        print("No single change of context, KV type, slots, quantisation or pins makes all fit.")
+        return
+    print("Any of these makes all fit, the smallest first:")
+    table([_row(change) for change in found.changes], CHANGE_COLUMNS, no_color=no_color)
+
+
+def _row(change: Change) -> Mapping[str, object]:
+    return {
+        "change": change.kind,
+        "of": ", ".join(change.models) or "the server",
+        "from": change.before,
+        "to": change.after,
+        "need": format_bytes(change.need_bytes),
+        "saved": format_bytes(change.saved_bytes),
+    }
+
+
+def describe_instead(found: Fitting) -> Mapping[str, object]:
+    """Returns what `-o json` has of both."""
+    return {
+        "subsets": [
+            {
+                "models": [member.name for member in subset],
+                "upper_bytes": sum(member.need_bytes for member in subset),
+            }
+            for subset in found.subsets
+        ],
+        "has_all_subsets": found.has_all_subsets,
+        "changes": [
+            {
+                "kind": change.kind,
+                "models": list(change.models),
+                "before": change.before,
+                "after": change.after,
+                "upper_bytes": change.need_bytes,
+                "saved_bytes": change.saved_bytes,
+            }
+            for change in found.changes
+        ],
+    }

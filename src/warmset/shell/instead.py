@@ -1,0 +1,69 @@
+"""What fits instead, where a set of models does not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from warmset.core.model import DeviceId, ModelKey
+from warmset.core.planner.candidates import Candidate
+from warmset.core.planner.subsets import fits_together, maximal_subsets
+from warmset.shell.changes import Change, Scene, find_changes
+from warmset.shell.decide import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One model of a subset, with what it needs at most."""
+
+    name: str
+    need_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """Subsets that fit beside the pins, best first, and changes that are enough, smallest first."""
+
+    subsets: tuple[tuple[Part, ...], ...] = ()
+    has_all_subsets: bool = True
+    changes: tuple[Change, ...] = ()
+
+
+def fit_instead(
+    decision: Decision,
+    located: Mapping[ModelKey, Mapping[DeviceId, int]],
+    wanted: Sequence[ModelKey],
+) -> Fitting:
+    """Returns what fits instead of all of `wanted`.
+
+    Args:
+        decision: of the host as it is.
+        located: where residents are.
+        wanted: keys of installed models that do not fit together.
+    """
+    keys = frozenset(wanted)
+    models = [c for c in decision.candidates if c.key in keys]
+    pins = [c for c in decision.candidates if c.pin and c.key not in keys]
+
+    def fits(chosen: Sequence[Candidate]) -> bool:
+        return fits_together(decision.host, [*pins, *chosen])
+
+    subsets, has_all = maximal_subsets(models, fits)
+    scene = Scene(
+        observation=decision.observation,
+        settings=decision.settings,
+        located=located,
+        wanted=keys,
+    )
+    return Fitting(
+        subsets=tuple(tuple(_part(c) for c in subset) for subset in subsets),
+        has_all_subsets=has_all,
+        changes=find_changes(scene),
+    )
+
+
+def _part(candidate: Candidate) -> Part:
+    need = candidate.on_cpu_bytes or 0
+    if candidate.on_one is not None:
+        need = candidate.on_one.upper_bytes
+    return Part(name=candidate.name, need_bytes=need)

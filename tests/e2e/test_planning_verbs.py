@@ -1,0 +1,172 @@
+"""`fit` and `add --dry-run` as a user calls them, on pretended hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUIET = "twin://workstation?hours=0"
+PAIR = "twin://2x24?hours=0"
+
+
+def warmset(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "warmset", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def read(folder: Path, *arguments: str) -> dict:
+    done = warmset(folder, *arguments, "-o", "json")
+    assert "Traceback" not in done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_set_that_does_not_fit_is_answered_with_its_maximal_subsets(tmp_path):
+    """Each subset fits by itself, none contains another, and the exit code says no."""
+    models = ("qwen2.5:32b", "qwen2.5:14b", "llama3.1:8b")
+    done = warmset(tmp_path, "fit", *models, "--host", QUIET, "-o", "json")
+    assert done.returncode == 6
+    document = json.loads(done.stdout)
+    subsets = [set(subset["models"]) for subset in document["subsets"]]
+    assert {"qwen2.5:14b", "llama3.1:8b"} in subsets
+    assert {"qwen2.5:32b"} in subsets
+    assert not any(one < other for one in subsets for other in subsets)
+    for subset in subsets:
+        assert warmset(tmp_path, "fit", *subset, "--host", QUIET).returncode == 0
+
+
+def test_the_change_that_fit_names_is_enough(tmp_path):
+    """Asked again with the context that it names, the same models fit."""
+    models = ("qwen2.5:14b", "llama3.1:8b")
+    much = ("--context", "32768", "--host", QUIET)
+    refused = read(tmp_path, "fit", *models, *much)
+    assert refused["verdict"] == "refused"
+    for_all = [
+        c for c in refused["changes"] if c["kind"] == "context" and len(c["models"]) == len(models)
+    ]
+    assert for_all
+    assert all(change["saved_bytes"] > 0 for change in refused["changes"])
+    less = ("--context", for_all[0]["after"], "--host", QUIET)
+    assert read(tmp_path, "fit", *models, *less)["verdict"].startswith("fits")
+
+
+def test_a_pin_in_the_way_is_named_as_a_change(tmp_path):
+    """What is pinned elsewhere in the file can be let go, and `fit` says so."""
+    (tmp_path / "budgets.toml").write_text('[model."qwen2.5:14b"]\npin = true\n')
+    document = read(tmp_path, "fit", "qwen2.5:32b", "--host", QUIET)
+    assert [c["models"] for c in document["changes"] if c["kind"] == "without"] == [["qwen2.5:14b"]]
+
+
+def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(tmp_path):
+    """Losses are reloads a day times seconds, and their sum is the lost value."""
+    document = read(
+        tmp_path,
+        "add", "gemma3:12b", "--dry-run", "--offline", "--priority", "90", "--host", QUIET,
+    )  # fmt: skip
+    assert document["joins_warm_set"]
+    assert [loss["name"] for loss in document["losses"]] == document["pushed_out"] != []
+    for loss in document["losses"]:
+        assert loss["seconds_per_day"] == pytest.approx(
+            loss["reloads_per_day"] * loss["load_seconds"]
+        )
+    total = sum(loss["seconds_per_day"] for loss in document["losses"])
+    assert document["lost_value_seconds_per_day"] == pytest.approx(total)
+    (gpu,) = document["gpus"]
+    assert gpu["sure_margin_bytes"] <= gpu["margin_bytes"]
+    upper = sum(share["upper_bytes"] for share in gpu["after"])
+    assert gpu["usable_bytes"] - upper == gpu["sure_margin_bytes"] >= 0
+
+
+def test_the_first_hour_is_what_the_loop_does_on_a_copy(tmp_path):
+    """A pinned model is loaded by warmset, and the newcomer's first request is answered."""
+    (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')
+    document = read(
+        tmp_path,
+        "add", "gemma3:12b", "--dry-run", "--offline", "--requests-per-day", "240",
+        "--host", QUIET,
+    )  # fmt: skip
+    hour = document["first_hour"]
+    assert ("loads", "qwen2.5-coder:7b", "warmset") in {
+        (h["what"], h["name"], h["by"]) for h in hour
+    }
+    answered = [h for h in hour if h["what"] == "answered" and h["name"] == "gemma3:12b"]
+    assert len(answered) >= 10
+    assert [h["at_seconds"] for h in hour] == sorted(h["at_seconds"] for h in hour)
+    assert all(0 <= h["at_seconds"] <= 3600 for h in hour)
+
+
+def test_alternatives_need_no_more_than_the_model_as_asked_for(tmp_path):
+    """Fewer tokens, smaller caches and fewer bits: each has its own verdict and bytes."""
+    document = read(tmp_path, "add", "llama3.3:70b", "--dry-run", "--offline", "--host", PAIR)
+    kinds = {a["kind"] for a in document["alternatives"]}
+    assert {"context", "kv-type", "quantisation"} <= kinds
+    by_context = [a["upper_bytes"] for a in document["alternatives"] if a["kind"] == "context"]
+    assert by_context == sorted(by_context, reverse=True)
+
+
+class Widths(HTMLParser):
+    """Collects the tags of a page, and the widths in each bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.bars: list[list[float]] = []
+
+    def handle_starttag(self, tag, attrs):
+        said = dict(attrs)
+        self.tags.append(tag)
+        width = re.fullmatch(r"width:([\d.]+)%", said.get("style") or "")
+        if said.get("class") == "bar":
+            self.bars.append([])
+        elif width and self.bars:
+            self.bars[-1].append(float(width[1]))
+
+
+def test_the_page_is_whole_and_drawn_to_scale(tmp_path):
+    """Nothing is loaded from elsewhere, and the pieces of each bar make up the whole GPU."""
+    done = warmset(
+        tmp_path,
+        "add", "gemma3:12b", "--dry-run", "--offline", "--host", PAIR, "--html", "page.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "page.html").read_text()
+    page = Widths()
+    page.feed(text)
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert "http" not in text
+    assert len(page.bars) == 4
+    assert all(sum(bar) == pytest.approx(100, abs=0.1) for bar in page.bars)
+
+
+def test_a_page_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    """The file is named, and nothing else is printed as if all had gone well."""
+    done = warmset(
+        tmp_path,
+        "add", "gemma3:12b", "--dry-run", "--offline", "--host", QUIET, "--html", "no/where.html",
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "no/where.html" in done.stderr
+
+
+def test_an_unknown_cache_type_is_refused_with_those_that_are(tmp_path):
+    """The hint lists what a server can be started with."""
+    done = warmset(
+        tmp_path, "add", "gemma3:12b", "--dry-run", "--offline", "--kv-type", "q9", "--host", QUIET
+    )
+    assert done.returncode == 6
+    assert "q8_0" in done.stderr

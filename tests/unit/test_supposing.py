@@ -1,0 +1,160 @@
+"""Hosts that are only supposed, parts of sets that fit, and the memory that would be enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from planner_hosts import host, model, resident
+
+from warmset.core.model import HostMemory, Observation, Reading
+from warmset.core.planner.extra import find_extra
+from warmset.core.planner.planning import can_hold
+from warmset.core.planner.subsets import fits_together, maximal_subsets
+from warmset.core.settings import Settings
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import named_host, physics_of
+from warmset.core.twin.sidecar_view import observe_twin
+from warmset.core.units import GIB
+from warmset.errors import ConfigError, UnknownModel
+from warmset.shell.suppose import parse_gpus, suppose
+
+
+def workstation(*loaded: str) -> Observation:
+    spec = named_host("workstation")
+    twin = TwinHost(spec, physics_of(spec), Timeline(0.0))
+    for name in loaded:
+        twin.use(name, 0.1)
+        twin.timeline.advance(twin.timeline.now + 60)
+    return observe_twin(twin)
+
+
+def supposed(*what_ifs: str, seen: Observation | None = None, on: str = "", gpus: str = ""):
+    return suppose(
+        workstation() if seen is None else seen,
+        Settings(),
+        on=on,
+        gpus=gpus,
+        what_ifs=what_ifs,
+        environ={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("2x48GiB", (48 * GIB, 48 * GIB)),
+        ("24GiB", (24 * GIB,)),
+        ("24", (24 * GIB,)),
+        ("1x80GiB, 2x24g", (80 * GIB, 24 * GIB, 24 * GIB)),
+        ("24564MiB", (24564 << 20,)),
+    ],
+)
+def test_gpus_are_named_as_people_write_them(text, sizes):
+    """A count is optional, and so is the unit, which is GiB."""
+    assert parse_gpus(text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0x24GiB", "2x0", "-1x24", "2x", "many", "2x9999GiB", "99x24"]
+)
+def test_gpus_that_cannot_be_are_refused_by_name(text):
+    """The part that makes no sense is shown, with the form that would."""
+    with pytest.raises(ConfigError) as caught:
+        parse_gpus(text)
+    assert "2x48GiB" in caught.value.message or "at most" in caught.value.message
+
+
+def test_other_gpus_are_empty_and_the_models_the_same():
+    """What is resident here is not resident there."""
+    seen = workstation("llama3.1:8b")
+    there = supposed(seen=seen, gpus="2x48GiB").observation
+    assert there.residents == ()
+    assert [d.free_bytes.value for d in there.devices] == [48 * GIB, 48 * GIB]
+    assert there.entries == seen.entries
+
+
+def test_a_twins_hardware_comes_with_its_settings():
+    """GPUs, RAM and the server's environment are those of the twin."""
+    there = supposed(on="twin://2x24").observation
+    assert len(there.devices) == 2
+    assert there.settings.context_length == 32768
+
+
+def test_a_dropped_model_gives_its_bytes_back():
+    """It is neither installed nor resident, and what it held is free."""
+    seen = workstation("llama3.1:8b")
+    held = sum(seen.located[next(iter(seen.located))].values())
+    there = supposed("drop llama3.1:8b", seen=seen).observation
+    assert all("llama3.1:8b" not in entry.names for entry in there.entries)
+    assert there.residents == ()
+    assert there.devices[0].free_bytes.value == seen.devices[0].free_bytes.value + held
+
+
+def test_a_resized_model_has_the_context():
+    """The words of one model change, those of others do not."""
+    there = supposed("resize llama3.1:8b to 32768", "pin qwen2.5:14b")
+    assert there.settings.policy_for(("llama3.1:8b",)).context == 32768
+    assert there.settings.policy_for(("qwen2.5:14b",)).pin
+    assert there.words == ("llama3.1:8b at a context of 32768", "qwen2.5:14b pinned")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "paint it", "drop", "resize llama3.1:8b to many", "slots 0", "resize llama3.1:8b"]
+)
+def test_what_is_not_understood_is_answered_with_the_forms(text):
+    """Nothing is guessed."""
+    with pytest.raises(ConfigError):
+        supposed(text)
+
+
+def test_an_unknown_model_is_answered_with_the_nearest():
+    """A typing error in a name is no other model."""
+    with pytest.raises(UnknownModel, match="not installed"):
+        supposed("drop lama3.1:8b")
+
+
+def test_two_machines_at_once_are_refused():
+    """`--on` and `--gpus` exclude each other."""
+    with pytest.raises(ConfigError, match="--gpus"):
+        supposed(on="twin://2x24", gpus="24GiB")
+
+
+def test_unknown_memory_stays_unknown():
+    """What could not be read is not made up by a dropped model."""
+    seen = workstation("llama3.1:8b")
+    total = seen.memory.total_bytes
+    blind = replace(seen, memory=HostMemory(total_bytes=total, available_bytes=total))
+    assert supposed("drop llama3.1:8b", seen=blind).observation.memory.available_bytes == total
+    assert isinstance(total, Reading)
+
+
+def test_the_extra_memory_is_enough_and_no_gib_less_is():
+    """With it all models are held together; the plan's evictions end."""
+    models = [model("a", 14), model("b", 9), model("c", 5)]
+    machine = host(24)
+    found = {extra.gpu: extra.extra_bytes for extra in find_extra(machine, models)}
+    more = found["GPU 0"] // GIB
+    assert can_hold(host(24 + more), models)
+    assert not can_hold(host(24 + more - 1), models)
+    assert found[""] in {8 * GIB, 12 * GIB}
+
+
+def test_no_memory_helps_where_the_maximum_is_the_limit():
+    """Two models on a server that loads one: GPUs do not matter."""
+    assert find_extra(host(24, maximum=1), [model("a", 14), model("b", 14)]) == ()
+
+
+def test_where_all_fit_nothing_is_missing():
+    """A resident counts as a model to be held like any other."""
+    assert find_extra(host(24), [resident(model("a", 8), 0), model("b", 4)]) == ()
+
+
+def test_maximal_subsets_are_all_and_the_most_valuable_comes_first():
+    """Of three models of which two fit, the pairs are listed by priority, then value."""
+    trio = [model("a", 12, priority=90), model("b", 8, value=1), model("c", 9, value=5)]
+    machine = host(24)
+    subsets, is_all = maximal_subsets(trio, lambda some: fits_together(machine, some))
+    assert is_all
+    assert [[c.name for c in subset] for subset in subsets] == [["a", "c"], ["a", "b"], ["b", "c"]]
