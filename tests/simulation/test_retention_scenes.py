@@ -159,3 +159,14 @@ def test_a_week_of_office_hours_is_one_load_and_one_unload_a_day() -> None:
     ]
     assert [(d.hour, d.minute >= 45) for d in days] == [(7, True)] * 6
     assert days[-1].day == 30
+
+
+def test_a_pin_counts_only_while_the_model_is_wanted() -> None:
+    """No alarm is raised for one outside its windows, or that makes way; a hold counts."""
+    config = said({"CODER": {"pin": True}, "SMALL": {"pin": True}, "EMBED": {}}, CODER=(0.0, HOUR))
+    pinned = [(CODER, 1.0, True), (CODER, HOUR, False), (SMALL, HOUR, True), (EMBED, 1.0, False)]
+    for name, at, expected in pinned:
+        assert config.is_pinned((name,), START + at) is expected
+    yields = replace(config, yielding="a game", holds={EMBED: START + HOUR})
+    assert not yields.is_pinned((SMALL,), START)
+    assert yields.is_pinned((EMBED,), START)

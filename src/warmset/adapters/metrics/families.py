@@ -73,7 +73,9 @@ FAMILIES: Final = (
     _gauge("host_memory_total_bytes", "RAM that the server may use."),
     _gauge("host_memory_available_bytes", "RAM that is available to it."),
     _gauge("model_resident", "How many models of this name are resident.", "model"),
-    _gauge("model_pinned", "Whether the model is pinned or held.", "model"),
+    _gauge(
+        "model_pinned", "Whether the model is pinned or held now; not outside its windows.", "model"
+    ),
     _gauge("model_wanted", "Whether the model belongs to the warm set.", "model"),
     _gauge("model_rank", "Place among the ranked models; 1 is kept longest.", "model"),
     _gauge("model_keep_alive_seconds", "Keep-alive in force, as far as known.", "model"),

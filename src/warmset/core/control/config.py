@@ -9,7 +9,7 @@ from types import MappingProxyType
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import normalise_name
 from warmset.core.settings import Settings
-from warmset.core.windows import Span
+from warmset.core.windows import Span, find_open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,16 @@ class Config:
     def is_held(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether a model is held under any of its names."""
         return any(self.holds.get(normalise_name(name), now) > now for name in names)
+
+    def is_pinned(self, names: tuple[str, ...], now: float) -> bool:
+        """Returns whether a model is to be resident at this moment, whatever its rank."""
+        if self.is_held(names, now):
+            return True
+        policy = self.settings.policy_for(names)
+        if not policy.pin or self.yielding:
+            return False
+        spans = self.openings.get(normalise_name(policy.name), ())
+        return not policy.windows or find_open(spans, now) is not None
 
     def is_managed(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether anybody configured the model: all others are only watched."""

@@ -54,9 +54,7 @@ class Gauges:
             _put_device(values, device, whose, labels)
         for name, entry in labels.configured():
             names = (name,) if entry is None else entry.names
-            policy = labels.config.settings.policy_for(names)
-            is_kept = policy.pin or labels.config.is_held(names, now)
-            _put(values, "model_pinned", float(is_kept), name)
+            _put(values, "model_pinned", float(labels.config.is_pinned(names, now)), name)
         if is_up and picture is not None:
             self._put_residents(values, observation, picture, labels)
         return values
