@@ -1,6 +1,7 @@
 """The demand store: real SQLite, restarts, bounds, damage; and what is learnt from it."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,16 @@ from warmset.adapters.journal import (
     UseRow,
     read_demand,
 )
-from warmset.core.demand.loads import START_SECONDS, LoadTimes, SeenLoad
+from warmset.core.demand.loads import LoadTimes, SeenLoad
+from warmset.core.loads import START_SECONDS, Learnt
+from warmset.core.planner import build_candidates, build_host
+from warmset.core.settings import ModelPolicy, Settings
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import named_host, physics_of
+from warmset.core.twin.sidecar_view import observe_twin
 from warmset.errors import TraceError
 from warmset.shell.daily import sum_up
+from warmset.shell.lessons import learn_demand
 
 KEYS = st.sampled_from(["sha256:a", "sha256:b"])
 STEPS = st.lists(
@@ -158,3 +166,42 @@ def test_a_bandwidth_is_learnt_whatever_the_models(speed, sizes, asked) -> None:
     expected = LoadTimes(loads).expect("new", asked)
     assert expected is not None
     assert expected.seconds == pytest.approx(START_SECONDS + asked / speed, rel=1e-6)
+
+
+def test_history_counts_before_the_operators_expectation(tmp_path: Path) -> None:
+    """Two days of uses give a rate, a few hours give none; loads give seconds and a bandwidth,
+    and candidates of the planner are weighed with them."""
+    spec = named_host("laptop")
+    host = TwinHost(spec, physics_of(spec))
+    observation = observe_twin(host)
+    key, file_bytes = observation.entries[0].key, observation.entries[0].file_bytes
+    assert file_bytes is not None
+    store = DemandStore(tmp_path)
+    store.note_model(ModelRow(key=key, name=observation.entries[0].name, file_bytes=file_bytes))
+    store.add_use(UseRow(at=0.0, key=key))
+    store.add_load(LoadSeen(at=0.0, key=key, cause="demand", seconds=START_SECONDS + 4.0))
+    store.add_use(UseRow(at=7200.0, key=key))
+    early = learn_demand(tmp_path)
+    assert early.requests_per_day == {}
+    assert early.load_seconds == {key: START_SECONDS + 4.0}
+    store.add_uses(UseRow(at=day * 86400.0, key=key) for day in (1, 2))
+    store.close()
+    learnt = learn_demand(tmp_path)
+    assert learnt.requests_per_day == {key: 2.0}
+    settings = Settings(
+        models={n: ModelPolicy(name=n, requests_per_day=9.0) for n in observation.entries[0].names}
+    )
+
+    def weighed(seen):
+        capacity, where = build_host(seen, settings)
+        return {c.key: c for c in build_candidates(seen, settings, capacity, where)}
+
+    before, after = weighed(observation), weighed(replace(observation, learnt=learnt))
+    assert before[key].value == pytest.approx(9.0 * before[key].load_seconds)
+    assert after[key].load_seconds == START_SECONDS + 4.0
+    assert after[key].value == pytest.approx(2.0 * (START_SECONDS + 4.0))
+    other = observation.entries[1]
+    assert other.file_bytes is not None
+    reckoned = START_SECONDS + other.file_bytes / (file_bytes / 4.0)
+    assert after[other.key].load_seconds == pytest.approx(reckoned)
+    assert learn_demand(tmp_path / "nowhere") == Learnt()

@@ -5,20 +5,26 @@ Rule: they make estimates better and never stop a command. What cannot be read o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import warmset
 from warmset.core.host.survey import HostSurvey
 from warmset.core.loads import MAX_LOADS, Learnt, ObservedLoad
-from warmset.errors import ConfigError
+from warmset.core.units import DAY, HOUR
+from warmset.errors import ConfigError, TraceError
 
 if TYPE_CHECKING:
     from warmset.adapters.observations import Observations
 
 
 FILE_NAME: Final = "observations.sqlite3"
+
+REFRESH_SECONDS: Final = HOUR
+"""Between two readings of the demand. Our choice: a rate over days moves little in an hour."""
 
 
 class Lessons:
@@ -36,6 +42,8 @@ class Lessons:
         self.trouble = trouble
         self._path = path
         self._store: Observations | None = None
+        self._demand: Learnt | None = None
+        self._demand_at = 0.0
         self._read: tuple[object, tuple[ObservedLoad, ...]] = (None, ())
 
     @property
@@ -51,7 +59,17 @@ class Lessons:
             epoch: of the loads that are to be predicted.
         """
         loads = tuple(load for load in self._loads() if set(load.key.devices) <= set(devices))
-        return Learnt(loads=loads[-MAX_LOADS:], epoch=epoch)
+        return replace(self._demand_learnt(), loads=loads[-MAX_LOADS:], epoch=epoch)
+
+    def _demand_learnt(self) -> Learnt:
+        """Returns what the demand of this host tells, read anew now and then.
+
+        Not at every look: rates change slowly, and each change makes the planner think again.
+        """
+        if self._demand is None or time.monotonic() - self._demand_at > REFRESH_SECONDS:
+            self._demand_at = time.monotonic()
+            self._demand = Learnt() if self._path is None else learn_demand(self._path.parent)
+        return self._demand
 
     def keep(self, loads: Iterable[ObservedLoad]) -> int:
         """Keeps what is new among loads, and returns how many those are."""
@@ -95,6 +113,34 @@ class Lessons:
                 loads = read_loads(self._path)
             self._read = (stamp, loads)
         return self._read[1]
+
+
+def learn_demand(folder: Path) -> Learnt:
+    """Returns how often each model is asked for here, and what its loads take.
+
+    Args:
+        folder: the host's state folder.
+    """
+    from warmset.adapters.journal import read_demand
+    from warmset.shell.demand_history import load_times
+
+    if not (folder / "demand.sqlite3").exists():
+        return Learnt()
+    try:
+        demand = read_demand(folder)
+    except TraceError:
+        return Learnt()  # the verbs about demand say what is wrong with it
+    times = load_times(demand)
+    uses = demand.uses
+    days = (uses[-1].at - uses[0].at) / DAY if uses else 0.0
+    counts: dict[str, int] = {}
+    for use in uses if days >= 1 else ():
+        counts[use.key] = counts.get(use.key, 0) + 1
+    return Learnt(
+        requests_per_day={key: count / days for key, count in sorted(counts.items())},
+        load_seconds=dict(sorted(times.measured().items())),
+        load_bytes_per_second=times.bytes_per_second("cold"),
+    )
 
 
 def engine_of(version: str | None) -> str:

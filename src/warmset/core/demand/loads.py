@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
+from warmset.core.loads import START_SECONDS
 from warmset.core.units import HOUR
 
 Cache = Literal["warm", "cold"]
@@ -19,10 +20,6 @@ Cache = Literal["warm", "cold"]
 WARM_SECONDS: Final = HOUR
 """How long a file is taken to stay in the page cache. Our choice: nothing that Ollama or the
 process table shows tells, and programs that read much push it out sooner."""
-
-START_SECONDS: Final = 1.0
-"""Of a runner before the first byte is read. Source: 0.5 to 2.0 s on common hosts, as in the
-planner's rule for what nobody has measured."""
 
 RECENT: Final = 5
 """Loads of one model that count: drivers and disks change."""
@@ -66,6 +63,15 @@ class LoadTimes:
     def bytes_per_second(self, cache: Cache = "cold") -> float | None:
         """Returns the bandwidth of this host, `None` if no load told."""
         return self._speeds.get(cache)
+
+    def measured(self) -> dict[str, float]:
+        """Returns the load seconds of each model that was loaded here, the slower if both."""
+        found: dict[str, float] = {}
+        for key, _ in self._by_model:
+            expected = self.expect(key, None)
+            if expected is not None:
+                found[key] = expected.seconds
+        return found
 
     def expect(
         self, key: str, file_bytes: int | None, cache: Cache | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
@@ -152,20 +152,29 @@ def build_candidates(
     if footprint is None and observation.learnt.loads:
         footprint = calibration_of(observation.learnt).estimator(observation.entries)
     residents = {r.key: r for r in observation.residents or () if r.key in where.by_model}
+    learnt = observation.learnt
     return tuple(
         build_candidate(
             entry,
-            settings.policy_for(entry.names),
+            _as_asked_for(settings.policy_for(entry.names), learnt.requests_per_day.get(entry.key)),
             host,
             resident=residents.get(entry.key),
             located=where.by_model.get(entry.key),
             footprint=footprint or estimate_footprint,
             engine=_engine(observation.version),
             is_busy=entry.key in busy,
-            load_seconds=timed.get(entry.key),
+            load_seconds=timed.get(entry.key)
+            or learnt.expect_load_seconds(entry.key, entry.file_bytes),
         )
         for entry in observation.entries
     )
+
+
+def _as_asked_for(policy: ModelPolicy, requests_per_day: float | None) -> ModelPolicy:
+    """History counts before the operator's expectation."""
+    if requests_per_day is None:
+        return policy
+    return replace(policy, requests_per_day=requests_per_day)
 
 
 def build_candidate(
