@@ -34,6 +34,9 @@ PRIOR_EVENTS: Final = 2.0
 POOL_NEWS: Final = 16
 """Gaps of any model after which the pooled prior is looked at again: one gap hardly moves it."""
 
+NEWS_SHARE: Final = 0.1
+"""Share of new gaps from which a law is worked out anew: below, no answer moves by more than it."""
+
 UNSEEN: Final = 0.01
 """Events in one model's worth of trials where no model has any: small, but not never."""
 
@@ -103,13 +106,16 @@ class Pool:
 class GapLaw:
     """The law of one model, learned gap by gap."""
 
-    __slots__ = ("_best", "_ended", "_held", "_next", "_pool", "_reached", "_stale", "_survival")
+    __slots__ = (
+        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._ended = [0.0] * pool.grid.count
         self._reached = [0.0] * pool.grid.count
         self._survival: list[float] = []
+        self._news = 0  # gaps since the build
         self._stale = pool.grid.count  # the last bin of which the counts changed since the build
 
     def add(self, seconds: float) -> None:
@@ -129,6 +135,7 @@ class GapLaw:
             all_reached[j] += new * grown - old * n
         self._pool.learned()
         self._stale = max(self._stale, last)
+        self._news += 1
 
     def outlook(self, age_seconds: float, rent: float) -> Outlook:
         """Returns what the next seconds promise.
@@ -189,12 +196,15 @@ class GapLaw:
         """Returns the bin of an age, with all beyond it up to date.
 
         What an idle age promises depends only on the bins beyond it. The short gaps of a session
-        change the bins before, so a model that has been idle for longer is not worked out anew.
+        change the bins before, so a model that has been idle for longer is not worked out anew;
+        nor is one of which many gaps were known already.
         """
         at = self._pool.grid.bin_of(age_seconds)
-        if at <= self._stale:
+        if at <= self._stale and (
+            self._news >= NEWS_SHARE * self._reached[at] or not self._survival
+        ):
             self._build()
-            self._stale = -1
+            self._stale, self._news = -1, 0
         return at
 
     def _alive(self, age_seconds: float) -> float:
@@ -229,26 +239,26 @@ class GapLaw:
         self._best, self._next = _steepest(survival, held)
 
     def _paces(self, hazards: list[float]) -> list[float]:
-        """Returns how quick this model was around each bin, 1.0 being as quick as all."""
-        fades = self._pool.grid.fades
+        """Returns how quick this model was around each bin, 1.0 being as quick as all.
+
+        Uses seen over uses expected, each bin counting with its neighbours on both sides, fading.
+        """
+        fades, ended = self._pool.grid.fades, self._ended
         expected = [n * h for n, h in zip(self._reached, hazards, strict=True)]
-        seen = _smooth(self._ended, fades)
-        usual = _smooth(expected, fades)
-        return [(s + PRIOR_EVENTS) / (u + PRIOR_EVENTS) for s, u in zip(seen, usual, strict=True)]
-
-
-def _smooth(values: list[float], fades: tuple[float, ...]) -> list[float]:
-    """Returns each value with its neighbours on both sides, fading."""
-    run, out = 0.0, []
-    for value, fade in zip(values, fades, strict=True):
-        run = run * fade + value
-        out.append(run)
-    run = 0.0
-    for j in range(len(values) - 1, -1, -1):
-        run *= fades[j]
-        out[j] += run
-        run += values[j]
-    return out
+        seen = usual = 0.0
+        sums: list[tuple[float, float]] = []
+        for e, u, fade in zip(ended, expected, fades, strict=True):
+            seen, usual = seen * fade + e, usual * fade + u
+            sums.append((seen, usual))
+        seen = usual = 0.0
+        paces: list[float] = []
+        for j in range(len(sums) - 1, -1, -1):
+            fade, (before, usual_before) = fades[j], sums[j]
+            seen, usual = seen * fade, usual * fade
+            paces.append((before + seen + PRIOR_EVENTS) / (usual_before + usual + PRIOR_EVENTS))
+            seen, usual = seen + ended[j], usual + expected[j]
+        paces.reverse()
+        return paces
 
 
 def _steepest(survival: list[float], held: list[float]) -> tuple[list[float], list[int]]:

@@ -75,6 +75,8 @@ class Lookahead:
         self.gone: dict[str, float] = {}
         self.asleep: dict[str, float] = {}  # model -> no use looking before
         self.looked = -inf
+        self.quiet_until = -inf  # no law promises anything before
+        self.held = 0  # residents at the last look
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends, and that a preload was of use."""
@@ -101,8 +103,9 @@ class Lookahead:
         self.looked = view.now
         due, next_start = self._due(view)
         promises, pays_at = self._promising(view)
+        lost: dict[str, float] = {}
         for promise in (*due, *promises)[:CANDIDATES]:
-            victims = self._victims(view, promise)
+            victims = self._victims(view, promise, lost)
             if victims is not None:
                 return self._fetch(view, promise, victims)
         for model in self.unseen:
@@ -140,6 +143,9 @@ class Lookahead:
     def _promising(self, view: View) -> tuple[list[Promise], float]:
         """Returns what is worth fetching by its law, the best first; puts the others to sleep."""
         now, precision = view.now, self.trust.precision
+        left, self.held = len(view.residents) < self.held, len(view.residents)
+        if now < self.quiet_until and not left:
+            return [], self.quiet_until
         soonest = now + LONGEST_SLEEP_SECONDS
         found: list[Promise] = []
         for name in self.laws.models():
@@ -165,6 +171,7 @@ class Lookahead:
                 seconds = model.load_seconds * (worth(outlook) * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
         found.sort(key=lambda p: (-p.saved_seconds, p.model.id))
+        self.quiet_until = -inf if found else soonest
         return found, soonest
 
     def _is_latched(self, now: float, model: str) -> bool:
@@ -179,21 +186,29 @@ class Lookahead:
         lead = model.load_seconds + 2 * AGAIN_SECONDS
         return self.laws.chance_within(now, model.id, lead) < rent * lead
 
-    def _victims(self, view: View, promise: Promise) -> tuple[str, ...] | None:
-        """Returns who makes room for a promise, or `None` if it is not worth it."""
+    def _victims(
+        self, view: View, promise: Promise, lost: dict[str, float]
+    ) -> tuple[str, ...] | None:
+        """Returns who makes room for a promise, or `None` if it is not worth it.
+
+        `lost` collects what the residents are worth at this look, for the next promise.
+        """
         short = promise.model.bytes - view.free_bytes
         if short <= 0:
             return ()
+        if not lost:
+            settled = (h for h in view.residents.values() if _is_settled(view.now, h))
+            lost |= {h.id: self._lost_seconds(view.now, h) for h in settled}
         rows = [
-            Candidate(h.id, h.bytes, h.priority, self._lost_seconds(view.now, h))
-            for h in view.residents.values()
-            if h.priority <= promise.model.priority and _is_settled(view.now, h)
+            Candidate(h.id, h.bytes, h.priority, value)
+            for h, value in ((view.residents[name], value) for name, value in lost.items())
+            if h.priority <= promise.model.priority
         ]
         victims = best_victims(rows, short)
         if victims is None:
             return None
-        lost = sum(row.value for row in rows if row.id in victims)
-        return victims if promise.saved_seconds > lost else None
+        pays = promise.saved_seconds > sum(lost[v] for v in victims)
+        return victims if pays else None
 
     def _lost_seconds(self, now: float, held: Held) -> float:
         """Returns the load seconds that evicting a resident costs."""
@@ -231,6 +246,7 @@ class Lookahead:
 
     def _let_go(self, now: float, victim: str) -> None:
         self.gone[victim] = now
+        self.quiet_until = min(self.quiet_until, now + LATCH_SECONDS)
         self.trust.settle(victim, used=False)
 
 
