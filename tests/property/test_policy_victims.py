@@ -166,6 +166,10 @@ GOOD = {"id": "a", "bytes": 1, "priority": 1, "value": 1.0, "busy": False, "pinn
         ({"bytes": -1}, "bytes is -1"),
         ({"priority": "high"}, "priority is 'high'"),
         ({"id": 7}, "text as id"),
+        ({"bytes": True}, "bytes is True"),
+        ({"priority": float("inf")}, "priority is inf"),
+        ({"busy": None}, "busy is None"),
+        ({"pinned": "no"}, "pinned is 'no'"),
     ],
 )
 def test_a_resident_that_makes_no_sense_is_named(change, words):
@@ -180,3 +184,23 @@ def test_missing_keys_and_double_ids_are_refused():
         choose_victims([{k: GOOD[k] for k in ("id", "bytes", "priority", "value")}], 1, 0)
     with pytest.raises(FactsError, match="'a' is listed twice"):
         choose_victims([GOOD, GOOD], 1, 0)
+
+
+def test_a_need_that_is_no_number_of_bytes_is_refused():
+    """Fractions, no number at all, and residents that are no mappings are named."""
+    with pytest.raises(FactsError, match="need_bytes is 1.5"):
+        choose_victims([GOOD], 1.5, 0)
+    with pytest.raises(FactsError, match="free_bytes is None"):
+        choose_victims([GOOD], 1, None)
+    with pytest.raises(FactsError, match="resident 'a' is not a mapping"):
+        choose_victims("a", 1, 0)
+
+
+def test_numbers_beyond_any_float_are_compared_exactly():
+    """Values and bytes of hundreds of digits differ by one, and the smaller loss is found."""
+    huge = 10**400
+    residents = [
+        GOOD | {"id": "a", "bytes": huge, "value": huge + 1},
+        GOOD | {"id": "b", "bytes": huge, "value": huge},
+    ]
+    assert choose_victims(residents, huge, 0) == ("b",)

@@ -12,15 +12,19 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Final
+from typing import Final, TypeGuard
 
 from warmset.errors import FactsError
 
 EXACT_RESIDENTS: Final = 20
 """Up to here the best set is found; above, the search is over the 20 that are in doubt.
 
-Source: 2 * 2^10 sums take a millisecond or two in CPython; measured, README of the benchmark.
+Source: 2 * 2^10 sums take a millisecond or two in CPython; `scripts/bench_victims`.
 """
+
+
+_KEYS = ("id", "bytes", "priority", "value", "busy", "pinned")
+_KEYS_HINT = "give id, bytes, priority, value, busy and pinned for every resident"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,11 @@ def choose_victims(
 
     Raises:
         FactsError: a resident without one of the keys, a value that is no finite number or
-            negative, or an id that comes twice.
+            negative, an id that comes twice, or a need that is no whole number.
     """
+    for key, given in (("need_bytes", need_bytes), ("free_bytes", free_bytes)):
+        if not _is_whole(given):
+            raise FactsError(f"{key} is {given!r}, not a whole number of bytes")
     return best_victims(_read(residents), need_bytes - free_bytes)
 
 
@@ -197,20 +204,31 @@ def _read(residents: Iterable[Mapping[str, object]]) -> list[Candidate]:
 
 
 def _row(resident: Mapping[str, object]) -> Candidate:
-    missing = [
-        k for k in ("id", "bytes", "priority", "value", "busy", "pinned") if k not in resident
-    ]
+    if not isinstance(resident, Mapping):
+        raise FactsError(f"resident {resident!r} is not a mapping", hint=_KEYS_HINT)
+    missing = [k for k in _KEYS if k not in resident]
     name = resident.get("id")
     if missing or not isinstance(name, str):
         raise FactsError(
-            f"resident {name!r} has no {', '.join(missing) or 'text as id'}",
-            hint="give id, bytes, priority, value, busy and pinned for every resident",
+            f"resident {name!r} has no {', '.join(missing) or 'text as id'}", hint=_KEYS_HINT
         )
     size, priority, value = resident["bytes"], resident["priority"], resident["value"]
-    if not isinstance(size, int) or size < 0:
+    if not _is_whole(size) or size < 0:
         raise FactsError(f"resident {name!r}: bytes is {size!r}, not a whole number >= 0")
-    if not isinstance(priority, int | float) or not isfinite(priority):
+    if not _is_number(priority):
         raise FactsError(f"resident {name!r}: priority is {priority!r}, not a number")
-    if not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if not _is_number(value) or value < 0:
         raise FactsError(f"resident {name!r}: value is {value!r}, not a number >= 0")
+    for key in ("busy", "pinned"):
+        if not isinstance(resident[key], bool):
+            raise FactsError(f"resident {name!r}: {key} is {resident[key]!r}, not true or false")
     return Candidate(id=name, bytes=size, priority=priority, value=value)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite number; a whole one may be larger than any float."""
+    return _is_whole(value) or (isinstance(value, float) and isfinite(value))
