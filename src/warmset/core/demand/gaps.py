@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from warmset.core.demand.grid import Grid
 
-MEMORY: Final = 30.0
+MEMORY: Final = 60.0
 """Gaps that an answer remembers (its weights sum to this).
 
-Source: the share of 30 trials is known to 0.09 at worst, finer than the choice between two models
+Source: the share of 60 trials is known to 0.065 at worst, finer than the choice between two models
 needs; the score on the traces moves by less than 1 % between 15 and 200.
 """
 

@@ -12,8 +12,8 @@ from typing import Final
 SPLIT_SECONDS: Final = 64.0
 """Where the fine bins begin: about the shortest gap that a timer (cron: one minute) leaves."""
 
-COARSE_PER_OCTAVE: Final = 2
-"""Below the split: 41 % wide bins. Nobody evicts and reloads a model for gaps that short."""
+COARSE_PER_OCTAVE: Final = 1
+"""Below the split: each bin as wide as all before. Nobody reloads a model for gaps that short."""
 
 LAST_SECONDS: Final = 3.0e6
 """Five weeks: four weekly cycles and a margin. Longer gaps fall into one open bin."""
