@@ -108,3 +108,20 @@ def test_the_order_of_the_residents_does_not_matter(policy):
     other = policy.decide(view(residents[::-1], short=4 * GB))
     assert one == other
     assert there is not None
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_question_that_cannot_be_answered_leaves_no_trace(name):
+    """After an infeasible load a policy decides as if it had never been asked."""
+    decisions = []
+    rows = list(costs().values())
+    for is_asked in (False, True):
+        made = POLICIES[name]()
+        made.start(costs(), 20 * GB)
+        for i in range(60):
+            made.requested(i * 7.0, f"m{i % 5}")
+        if is_asked:
+            stuck = [held(rows[0]), *(held(c, in_use=True) for c in rows[1:])]
+            assert made.decide(view(stuck, short=2 * GB)) is None
+        decisions.append(made.decide(view([held(c) for c in rows], short=6 * GB)))
+    assert decisions[0] == decisions[1]
