@@ -25,7 +25,7 @@ from warmset.core.control.orders import (
     SendUnload,
     Started,
 )
-from warmset.core.model import Entry
+from warmset.core.model import Entry, Observation
 from warmset.core.ollama.types import OptionValues
 from warmset.core.twin.clock import Timer
 from warmset.core.twin.host import Crash, Disconnected, Grant, News, Refusal, TwinHost
@@ -117,16 +117,22 @@ class Sidecar:
         if self._is_running:
             self._timer = self.host.timeline.at(self.loop.wake_at, self._look)
 
-    def _look(self) -> None:
-        now = self.host.timeline.now
-        self.log.reads += 1
-        observation = observe_twin(
+    def observe(self) -> Observation:
+        """Returns one look, as it would be taken now."""
+        return observe_twin(
             self.host,
             clock_ahead=self.clock_ahead,
             sees_processes=self.sees_processes,
             answers_ps=self.answers_ps,
             entries=self._entries(),
         )
+
+    def _look(self) -> None:
+        self.log.reads += 1
+        self._decide(self.observe())
+
+    def _decide(self, observation: Observation) -> None:
+        now = self.host.timeline.now
         commands = self.loop.look(observation, now)
         decision = self.loop.decision
         assert decision is not None

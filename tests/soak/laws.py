@@ -1,0 +1,281 @@
+"""What must hold whatever happens, judged by what the host really does.
+
+The witness knows everything: who is in use, what loads, which bytes are free. Warmset is judged
+by what its own last look could tell it; where a law speaks of what nobody can see, it asks that
+the accident is found, named and bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from loop_hosts import START
+from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
+
+from warmset.core.control.actions import Finding
+from warmset.core.control.loop import Loop
+from warmset.core.control.orders import SendPing, SendPreload, SendUnload
+from warmset.core.control.pinging import PS_FRESH_SECONDS
+from warmset.core.control.state import State
+from warmset.core.model import Observation, Quality
+from warmset.core.settings import normalise_name
+from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+TOLD_WITHIN_SECONDS = 60.0
+"""An accident of a ping is found by then: the slowest look of a story takes 15 s."""
+RACE_KINDS = {"ping_raced", "ping_reloaded"}
+LOOK_LIMIT_SECONDS = 16.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The host at the moment a look began."""
+
+    at: float
+    refs: dict[str, int]
+    loading: str | None
+    waiting: int
+    is_up: bool
+
+
+@dataclass
+class Witness:
+    """Judges one life.
+
+    Attributes:
+        broken: a sentence for each law that was broken.
+        counts: how often things happened, to see that the stories tell something.
+    """
+
+    life: Life
+    broken: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._asked: Truth | None = None
+        self._truth: Truth | None = None
+        self._seen: Observation | None = None
+        self._disturbed_at = 0.0
+        self._reloads: list[float] = []
+        self._resident_before: set[str] = set()
+        self._own_load: tuple[float, str] | None = None
+        self._races: list[float] = []
+        self._told_races: list[float] = []
+        self._pinged: tuple[float, str] | None = None
+        self._writes: list[tuple[float, str, str]] = []
+        self._forgot_at: list[float] = []
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def boots(self, state: State | None) -> None:
+        self._seen = None
+        self._own_load = self._pinged = None
+        if state is None or not state.at:
+            self._forgot_at.append(self.now)
+
+    def process_ends(self) -> None:
+        self._own_load = self._pinged = None
+
+    def forgets(self) -> None:
+        self._forgot_at.append(self.now)
+
+    def disturbed(self) -> None:
+        """Something happened that no look so far can have shown."""
+        self._disturbed_at = self.now
+
+    def look_begins(self) -> None:
+        scheduler = self.life.host.scheduler
+        self._asked = Truth(
+            at=self.now,
+            refs={key: runner.refs for key, runner in scheduler.loaded.items()},
+            loading=None if scheduler.loading is None else scheduler.loading.model.key,
+            waiting=scheduler.waiting,
+            is_up=self.life.host.is_up,
+        )
+
+    def looked(self, observation: Observation) -> None:
+        self._truth, self._seen = self._asked, observation
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        self._told_races += [self.now for f in findings if f.kind in RACE_KINDS]
+
+    def hears(self, event: Event) -> None:
+        """An event of Ollama's scheduler."""
+        if isinstance(event, LoadStarted):
+            self._judge_start(event)
+        elif isinstance(event, Unloaded):
+            self._judge_eviction(event)
+        elif isinstance(event, LoadEnded):
+            if not event.error:
+                self._resident_before.add(event.order.model.key)
+                self._judge_place(event)
+            if self._own_load is not None and self._own_load[1] == event.order.model.key:
+                self._own_load = None
+
+    def sends(self, command: SendPing | SendPreload | SendUnload, loop: Loop) -> None:
+        """Warmset writes to the server."""
+        kind = type(command).__name__
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if self.life.story.is_read_only:
+            self._break(f"an observer sent {kind} of {command.name}")
+        self._judge_knowledge(command)
+        if isinstance(command, SendPing):
+            self._judge_ping(command, loop)
+            self._pinged = (self.now, command.key)
+            return
+        self._writes.append((self.now, kind, command.name))
+        self._judge_silence(command)
+        if isinstance(command, SendUnload):
+            self._judge_unload(command)
+        else:
+            self._judge_preload(command)
+
+    # -- the laws ---------------------------------------------------------------------------------
+
+    def _judge_knowledge(self, command: SendPing | SendPreload | SendUnload) -> None:
+        """Nothing is written on what is not known."""
+        seen = self._seen
+        if seen is None or seen.residents is None or seen.trouble:
+            self._break(f"{type(command).__name__} of {command.name}, residents not known")
+            return
+        if isinstance(command, SendPing):
+            return
+        sure = (Quality.EXACT, Quality.ESTIMATE)
+        blind = [d.id for d in seen.devices if d.free_bytes.quality not in sure]
+        if blind:
+            self._break(f"{type(command).__name__} of {command.name} with {blind} not known")
+
+    def _judge_silence(self, command: SendPreload | SendUnload) -> None:
+        """No load or unload while a look has shown a load of somebody else."""
+        truth = self._truth
+        if truth is not None and self.life.story.sees_processes and truth.loading is not None:
+            self._break(f"{type(command).__name__} of {command.name} during a load that was seen")
+
+    def _judge_unload(self, command: SendUnload) -> None:
+        """Only what is managed, not pinned and not in use is let go."""
+        said, names = self.life.said, {normalise_name(command.name)}
+        policy = said.settings.policy_for(tuple(names))
+        if policy.pin:
+            self._break(f"{command.name} is pinned and was unloaded")
+        is_named = bool(names & set(said.settings.models))
+        if not is_named and not said.loop.may_unload_unmanaged:
+            self._break(f"{command.name} is nobody's model and was unloaded")
+        truth = self._truth
+        is_visible = self.life.story.sees_processes and truth is not None
+        if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
+            self._break(f"{command.name} was in use at the look and was unloaded")
+
+    def _judge_preload(self, command: SendPreload) -> None:
+        """One load at a time, and a bounded number of reloads."""
+        if self._own_load is not None:
+            self._break(f"preload of {command.name} beside that of {self._own_load[1]}")
+        self._own_load = (self.now, command.key)
+        if command.key not in self._resident_before:
+            return
+        loop = self.life.said.loop
+        since = self.now - loop.fight_window
+        self._reloads = [*(at for at in self._reloads if at > since), self.now]
+        fresh = sum(at > since for at in self._forgot_at)
+        allowed = loop.reloads_per_window * (1 + fresh)
+        if len(self._reloads) > allowed:
+            self._break(f"{len(self._reloads)} reloads in ten minutes, {allowed} allowed")
+
+    def _judge_ping(self, command: SendPing, loop: Loop) -> None:
+        """Pings go by a fresh list that shows the model, and never beside a load that was seen."""
+        host, truth = self.life.host, self._truth
+        age = self.now - self._read_at if self._read_at is not None else None
+        if age is None or age >= PS_FRESH_SECONDS:
+            self._break(f"ping of {command.name} by a list that is {age} s old")
+        if self.life.story.sees_processes and truth is not None and truth.loading is not None:
+            self._break(f"ping of {command.name} during a load that was seen")
+        runner = host.scheduler.loaded.get(command.key)
+        if runner is not None and runner.refs > 0 and runner.duration <= 0:
+            self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
+            if truth is not None and truth.refs.get(command.key, 0) > 0:
+                self._break(f"ping of {command.name}, a busy victim at the look")
+        del loop
+
+    def reads(self, asked_at: float) -> None:
+        """A list of residents has been read for a ping."""
+        self._read_at: float | None = asked_at
+
+    _read_at = None
+
+    def _judge_start(self, event: LoadStarted) -> None:
+        """A load that a ping began is an accident: it must be told and stay rare."""
+        key = event.order.model.key
+        if self._pinged is None or self._pinged[1] != key or self._own_load is not None:
+            return
+        if self.now - self._pinged[0] > 0.0 or self._disturbed_at == self.now:
+            return
+        self.counts["ping_loads"] = self.counts.get("ping_loads", 0) + 1
+        self._races.append(self.now)
+        window = self.life.said.loop.fight_window
+        recent = [at for at in self._races if self.now - at < window]
+        fresh = sum(self.now - at < window for at in self._forgot_at)
+        if len(recent) > 2 * (1 + fresh):
+            self._break(f"{len(recent)} pings loaded something in ten minutes")
+
+    def _judge_eviction(self, event: Unloaded) -> None:
+        """Nobody is evicted for our preload, unless something happened since the look."""
+        own = self._own_load
+        if own is None or event.key == own[1] or self._truth is None:
+            return
+        if self._disturbed_at > self._truth.at or self.life.host.scheduler.waiting > 1:
+            return
+        if any(at >= self._truth.at and name == event.name for at, _, name in self._writes):
+            return
+        if not self.life.story.sees_processes:
+            return
+        self._break(f"{event.name} had to go for our preload at {self.now:.1f}")
+
+    def _judge_place(self, event: LoadEnded) -> None:
+        """Our own loads fit on the card, unless something happened since the look."""
+        own = self._own_load
+        if own is None or event.order.model.key != own[1] or self._truth is None:
+            return
+        runner = self.life.host.scheduler.loaded.get(own[1])
+        if runner is None or self._disturbed_at > self._truth.at:
+            return
+        if runner.vram_bytes < runner.total_bytes and self.life.story.sees_processes:
+            self._break(f"our preload of {event.order.model.name} does not fit on the card")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def ends(self) -> None:
+        """After a long peace everything is as wanted, and still."""
+        for at in self._races:
+            if not any(at <= told <= at + TOLD_WITHIN_SECONDS for told in self._told_races):
+                if any(at <= gone <= at + TOLD_WITHIN_SECONDS for gone in self._forgot_at):
+                    continue
+                self._break(f"a ping loaded a model at {at:.1f}, and nobody found out")
+        self._judge_peace()
+
+    def _judge_peace(self) -> None:
+        still_from = TROUBLE_SECONDS + PEACE_SECONDS - QUIET_SECONDS
+        late = [w for w in self._writes if w[0] > still_from]
+        if late:
+            self._break(f"still moving after a long peace: {late[:3]}")
+        warmset = self.life.warmset
+        if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
+            return
+        resident = {row.model.name for row in self.life.host.residents()}
+        missing = {normalise_name(p) for p in self.life.story.pins} - resident
+        decision = warmset.loop.decision
+        if missing and decision.conflict is None:
+            self._break(
+                f"pins missing after a long peace: {missing}; {decision.trouble} "
+                f"{[a.reason for a in decision.actions][:4]} {decision.standing}"
+            )
+
+    @property
+    def now(self) -> float:
+        return self.life.timeline.now - START
+
+    def _break(self, what: str) -> None:
+        self.broken.append(f"at {self.now:.1f} s: {what}")

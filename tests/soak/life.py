@@ -1,0 +1,402 @@
+"""One seed's host and its warmset: real step, executor and journal, under virtual time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from loop_hosts import CARD, EMBED, GIANT, MEDIUM, START, gib, words
+from soak.laws import Witness
+from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
+
+from warmset.adapters.journal import Journal
+from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.loop import Loop
+from warmset.core.control.orders import Command, Done, Event, SendPing, SendPreload, SendUnload
+from warmset.core.model import Observation
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.faults import Faults, Frail, FrailPhysics
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import named_host, physics_of
+from warmset.core.twin.library import digest_of
+from warmset.shell.record import Recorder
+
+PEACE = TROUBLE_SECONDS + PEACE_SECONDS
+
+
+class Watched(Frail):
+    """A warmset process that is watched: each look, command and end is told to the witness."""
+
+    def __init__(self, life: Life, loop: Loop, recorder: Recorder | None) -> None:
+        super().__init__(
+            life.host, loop, faults=life.faults, sees_processes=life.story.sees_processes
+        )
+        self.life = life
+        self.recorder = recorder
+        self.keeps_log = False
+        self.steps_left: int | None = None  # until it is killed, in commands and ends
+
+    def observe(self) -> Observation:
+        self.life.witness.look_begins()
+        return super().observe()
+
+    def _decide(self, observation: Observation) -> None:
+        before = self.loop.state
+        self.life.witness.looked(observation)
+        super()._decide(observation)
+        decision = self.loop.decision
+        assert decision is not None
+        if self.recorder is not None:
+            self.recorder.decision(observation, self.loop.config, before, decision)
+            self.recorder.state(self.loop.state, observation.at)
+
+    def _carry_out(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            self._count()
+            if not self._is_running:
+                return
+            if isinstance(command, SendPing | SendPreload | SendUnload):
+                self.life.witness.sends(command, self.loop)
+            super()._carry_out((command,))
+
+    def _report(self, event: Event) -> None:
+        if not self._is_running:
+            return
+        self._count()
+        if not self._is_running:
+            return
+        known = len(self.log.findings)
+        if isinstance(event, Done) and event.asked_at is not None and event.residents is not None:
+            self.life.witness.reads(event.asked_at - START)
+        super()._report(event)
+        found = [finding for _, finding in self.log.findings[known:]]
+        self.life.witness.found(found)
+        if found and self.recorder is not None:
+            self.recorder.findings(found, self.host.timeline.now)
+
+    def _count(self) -> None:
+        if self.steps_left is not None:
+            self.steps_left -= 1
+            if self.steps_left <= 0:
+                self.steps_left = None
+                self.life.crash(self.life.restart_after)
+
+
+@dataclass
+class Life:
+    """A host with everything that happens to it.
+
+    Args:
+        story: what happens.
+        folder: for the journal.
+    """
+
+    story: Story
+    folder: Path
+    faults: Faults = field(default_factory=Faults)
+    restart_after: float = 5.0
+    is_disk_full: bool = False
+
+    def __post_init__(self) -> None:
+        spec = named_host("workstation")
+        self.timeline = Timeline(START)
+        self.physics = FrailPhysics(inner=physics_of(spec))
+        self.witness = Witness(self)
+        self.host = TwinHost(spec, self.physics, self.timeline, on_event=self.witness.hears)
+        self.said = self._words(self.story.pins)
+        self.clock_ahead = 0.0
+        self.warmset: Watched | None = None
+        self.journal: Journal | None = None
+        for happening in self.story.happenings:
+            self.at(happening.at, lambda h=happening: self.happen(h))
+        self.at(TROUBLE_SECONDS, self.heal)
+        self.boot()
+
+    @property
+    def now(self) -> float:
+        return self.timeline.now - START
+
+    def at(self, when: float, action: Callable[[], object]) -> None:
+        self.timeline.at(START + when, lambda: action() and None)
+
+    def _words(self, pins: tuple[str, ...], *more: str) -> Config:
+        story = self.story
+        models: dict[str, dict] = {
+            name: {"pin": True, "priority": 90 - n} for n, name in enumerate(pins)
+        }
+        models |= {name: {"priority": 60 - n} for n, name in enumerate((*story.wanted, *more))}
+        models |= {name: {"priority": 20, "preload": False} for name in story.kept}
+        loop = LoopSettings(may_unload_unmanaged=story.may_unload_unmanaged)
+        return words(models, loop)
+
+    # -- warmset's own life -----------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Starts a warmset process on what the last one left."""
+        if self.warmset is not None:
+            return
+        recorder = None
+        state = None
+        if not self.story.is_read_only:
+            self.journal = Journal(self.folder)
+            if self.is_disk_full:
+                self._fill_disk()
+            recorder = Recorder(self.journal)
+            state, _ = recorder.restore()
+        loop = Loop(self.said, state, is_read_only=self.story.is_read_only)
+        self.warmset = Watched(self, loop, recorder)
+        self.warmset.clock_ahead = self.clock_ahead
+        self.witness.boots(state)
+        self.warmset.start()
+
+    def crash(self, seconds: float) -> None:
+        """Kills the process as kill -9 does, and starts another one after a while."""
+        if self.warmset is None:
+            return
+        self.warmset.kill()
+        self._gone(seconds)
+
+    def stop(self, seconds: float) -> None:
+        """Ends the process as SIGTERM does."""
+        if self.warmset is None:
+            return
+        warmset = self.warmset
+        warmset.stop()
+        if warmset.recorder is not None:
+            warmset.recorder.state(warmset.loop.state, self.timeline.now, is_last=True)
+        self._gone(seconds)
+
+    def _gone(self, seconds: float) -> None:
+        self.witness.process_ends()
+        self.warmset = None
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
+        self.timeline.after(seconds, self.boot)
+
+    def _fill_disk(self) -> None:
+        """No page more: SQLite meets a full disk."""
+        assert self.journal is not None
+        used = self.journal._db.execute("PRAGMA page_count").fetchone()[0]
+        self.journal._db.execute(f"PRAGMA max_page_count = {used}")
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def happen(self, happening: Happening) -> None:
+        self.witness.disturbed()
+        getattr(self, f"_{happening.kind}")(*happening.details)
+
+    def heal(self) -> None:
+        """Everything works again, and the models are where they were."""
+        self.witness.disturbed()
+        self.faults.heal()
+        self.physics.failing, self.physics.slowness = 0, 1.0
+        self.host.cards.release_lag_seconds = self.host.spec.release_lag_seconds
+        for device, count in self.host.spec.foreign_bytes.items():
+            self.host.cards.set_foreign(device, count)
+        if self.warmset is not None:
+            self.warmset.answers_ps, self.warmset.ps_seconds = True, 0.0
+        for model in named_host("workstation").models:
+            if self.host.library.find(model.name) is None:
+                self.host.library.install(model)
+        self._edit("back")
+
+    def _later(self, seconds: float, action: Callable[[], object]) -> None:
+        def end() -> None:
+            self.witness.disturbed()
+            action()
+
+        self.timeline.after(seconds, end)
+
+    def _use(self, name: str, busy: float, keep: float | None, context: int | None) -> None:
+        if self.host.is_up and self.host.library.find(name) is not None:
+            options = {} if context is None else {"num_ctx": context}
+            self.host.use(name, busy, keep_alive=keep, options=options)
+
+    def _restart(self, seconds: float) -> None:
+        if self.host.is_up:
+            self.host.restart(seconds)
+
+    def _wedge(self, busy: float) -> None:
+        """A client's keep-alive reaches a busy victim: all loading stops (issue #17408)."""
+        if not self.host.is_up:
+            return
+        for row in self.host.residents():
+            self.host.use(row.model.name, busy, keep_alive=600.0)
+        self.host.use(GIANT, 5.0)
+        self._later(
+            busy / 2,
+            lambda: [
+                self.host.use(row.model.name, busy, keep_alive=86400.0)
+                for row in self.host.residents()
+                if self.host.is_up
+            ],
+        )
+
+    def _kill_runner(self, name: str) -> None:
+        model = self.host.library.find(name)
+        if model is not None and self.host.is_up:
+            self.host.kill_runner(model.key)
+
+    def _load_fails(self, count: int) -> None:
+        self.physics.failing, self.physics.error = count, "llama runner process has terminated"
+
+    def _load_oom(self, count: int) -> None:
+        self.physics.failing, self.physics.error = count, "cudaMalloc failed: out of memory"
+
+    def _runtime_oom(self) -> None:
+        if self.host.is_up:
+            self.host.scheduler.runtime_oom()
+
+    def _slow_loads(self, factor: float, seconds: float) -> None:
+        self.physics.slowness = factor
+        self._later(seconds, lambda: setattr(self.physics, "slowness", 1.0))
+
+    def _delete(self, name: str) -> None:
+        self.host.library.delete(name)
+
+    def _repull(self, name: str) -> None:
+        model = self.host.library.find(name)
+        if model is None:
+            return
+        weights = replace(model.weights, digest="sha256:" + digest_of(name, str(self.now)))
+        self.physics.inner._facts = {**self.physics.inner._facts, weights.digest: weights.facts}
+        self.host.library.install(replace(model, weights=weights, digest=""))
+
+    def _foreign(self, size: float, seconds: float) -> None:
+        was = self.host.cards.foreign(CARD)
+        taken = min(gib(size), self.host.cards.free(CARD))
+        self.host.cards.set_foreign(CARD, was + taken)
+        self._later(seconds, lambda: self.host.cards.set_foreign(CARD, was))
+
+    def _late_release(self, lag: float, seconds: float) -> None:
+        cards = self.host.cards
+        cards.release_lag_seconds = lag
+        self._later(
+            seconds,
+            lambda: setattr(cards, "release_lag_seconds", self.host.spec.release_lag_seconds),
+        )
+
+    def _ram(self, size: float, seconds: float) -> None:
+        spec = self.host.spec
+        self.host.spec = replace(spec, system_used_bytes=spec.system_total_bytes - gib(size))
+        self._later(seconds, lambda: setattr(self.host, "spec", spec))
+
+    def _driver(self, fault: str, seconds: float) -> None:
+        self.faults.driver = fault
+        self._later(seconds, lambda: setattr(self.faults, "driver", "well"))
+
+    def _on_warmset(self, name: str, value: object, seconds: float, back: object) -> None:
+        if self.warmset is not None:
+            setattr(self.warmset, name, value)
+        self._later(seconds, lambda: self.warmset and setattr(self.warmset, name, back))
+
+    def _deaf(self, seconds: float) -> None:
+        self._on_warmset("answers_ps", value=False, seconds=seconds, back=True)
+
+    def _slow_ps(self, delay: float, seconds: float) -> None:
+        self._on_warmset("ps_seconds", value=delay, seconds=seconds, back=0.0)
+
+    def _slow_look(self, delay: float, seconds: float) -> None:
+        self.faults.look_seconds = delay
+        self._later(seconds, lambda: setattr(self.faults, "look_seconds", 0.0))
+
+    def _lost_reply(self, count: int) -> None:
+        self.faults.lost_replies = count
+
+    def _no_effect(self, count: int) -> None:
+        self.faults.without_effect = count
+
+    def _refused(self, count: int) -> None:
+        self.faults.refused = count
+
+    def _doubled(self, count: int) -> None:
+        self.faults.doubled = count
+
+    def _clock(self, seconds: float) -> None:
+        self.clock_ahead += seconds
+        if self.warmset is not None:
+            self.warmset.clock_ahead = self.clock_ahead
+
+    def _suspend(self, seconds: float) -> None:
+        """The machine sleeps: no clock but the wall's goes on."""
+        self._clock(seconds * 20)
+
+    def _edit(self, what: str) -> None:
+        pins, more = self.story.pins, ()
+        if what == "unpin":
+            pins = pins[:1]
+        elif what == "pin_medium":
+            pins = (*(p for p in pins if p not in (MEDIUM, EMBED)), MEDIUM)
+        self.said = self._words(pins, *more)
+        if self.warmset is not None:
+            self.warmset.loop.configure(self.said)
+            self.warmset._arm()
+
+    def _crash(self, seconds: float) -> None:
+        self.crash(seconds)
+
+    def _crash_at(self, steps: int, seconds: float) -> None:
+        if self.warmset is not None:
+            self.restart_after = seconds
+            self.warmset.steps_left = steps
+
+    def _stop(self, seconds: float) -> None:
+        self.stop(seconds)
+
+    def _rot(self) -> None:
+        """The journal is damaged while nobody holds it."""
+        self.crash(3.0)
+        for path in self.folder.glob("journal.sqlite3*"):
+            content = bytearray(path.read_bytes())
+            content[50:4000] = b"\xa5" * len(content[50:4000])
+            path.write_bytes(bytes(content))
+        self.witness.forgets()
+
+    def _old_state(self) -> None:
+        """A state of a version that nobody reads."""
+        self.crash(3.0)
+        path = next(self.folder.glob("journal.sqlite3"), None)
+        if path is not None:
+            with sqlite3.connect(path) as database:
+                database.execute("UPDATE state SET body = zeroblob(4)")
+            database.close()
+        self.witness.forgets()
+
+    def _disk_full(self, seconds: float) -> None:
+        if self.journal is None:
+            return
+        self.is_disk_full = True
+        self._fill_disk()
+
+        def relieve() -> None:
+            self.is_disk_full = False
+            if self.journal is not None:
+                self.journal._db.execute("PRAGMA max_page_count = 16384")
+
+        self._later(seconds, relieve)
+
+    def _outsider(self, what: str, name: str) -> None:
+        """Another tool, or a person, acts on the same server."""
+        model = self.host.library.find(name)
+        if model is None or not self.host.is_up:
+            return
+        if what == "unload":
+            self.host.unload(model)
+        else:
+            self.host.use(name, 0.0, keep_alive=1800.0)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def live(self) -> list[str]:
+        """Plays the story to its end; returns the laws that were broken."""
+        try:
+            self.timeline.advance(START + PEACE)
+            self.witness.ends()
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+        return self.witness.broken
+

@@ -1,0 +1,163 @@
+"""What happens to a host in one seed: clients, mishaps, and what the operator says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
+
+from warmset.core.model import FOREVER
+
+TROUBLE_SECONDS = 900.0
+"""Mishaps happen until then; afterwards everything works again."""
+PEACE_SECONDS = 2400.0
+"""Nobody asks for anything in this time, so that the host can settle."""
+QUIET_SECONDS = 300.0
+"""At the end of the peace, nothing may be loaded or unloaded for so long."""
+USUAL = (CODER, CHAT, EMBED, SMALL, MEDIUM)
+KEEPS = (None, None, None, 30.0, 300.0, 7200.0, FOREVER)
+
+MISHAPS = (
+    "restart",
+    "wedge",
+    "kill_runner",
+    "load_fails",
+    "load_oom",
+    "runtime_oom",
+    "slow_loads",
+    "delete",
+    "repull",
+    "foreign",
+    "late_release",
+    "ram",
+    "driver",
+    "deaf",
+    "slow_ps",
+    "slow_look",
+    "lost_reply",
+    "no_effect",
+    "refused",
+    "doubled",
+    "clock",
+    "suspend",
+    "edit",
+    "crash",
+    "crash_at",
+    "stop",
+    "rot",
+    "old_state",
+    "disk_full",
+    "outsider",
+)
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happens, `at` seconds after the start; `details` depend on the kind."""
+
+    at: float
+    kind: str
+    details: tuple = ()
+
+
+@dataclass(frozen=True)
+class Story:
+    """One seed, spelt out.
+
+    Attributes:
+        pins, wanted, kept: names pinned, wanted by priority, and kept but never fetched.
+        sees_processes: whether driver and process table can be read.
+        is_read_only: `serve --observe`.
+        may_unload_unmanaged, may_rescue: what the operator allows.
+    """
+
+    seed: int
+    pins: tuple[str, ...]
+    wanted: tuple[str, ...]
+    kept: tuple[str, ...]
+    sees_processes: bool
+    is_read_only: bool
+    may_unload_unmanaged: bool
+    may_rescue: bool
+    happenings: tuple[Happening, ...] = field(default=())
+
+    @property
+    def named(self) -> frozenset[str]:
+        return frozenset((*self.pins, *self.wanted, *self.kept))
+
+
+def tell(seed: int) -> Story:
+    """Returns the story of a seed, always the same one."""
+    rng = Random(f"soak {seed}")
+    pins = rng.choice([(CODER,), (CODER, CHAT), (CODER, CHAT), (CHAT, EMBED)])
+    wanted = rng.choice([(), (EMBED,), (MEDIUM,), (MEDIUM, EMBED)])
+    wanted = tuple(name for name in wanted if name not in pins)
+    happenings = [*_clients(rng), *_mishaps(rng)]
+    return Story(
+        seed=seed,
+        pins=pins,
+        wanted=wanted,
+        kept=(SMALL,),
+        sees_processes=rng.random() < 0.75,
+        is_read_only=rng.random() < 0.04,
+        may_unload_unmanaged=rng.random() < 0.3,
+        may_rescue=rng.random() < 0.5,
+        happenings=tuple(sorted(happenings, key=lambda h: h.at)),
+    )
+
+
+def _clients(rng: Random) -> list[Happening]:
+    """Sessions of short requests, some long ones, now and then the giant; some change contexts."""
+    out = []
+    for _ in range(rng.randint(2, 14)):
+        model = rng.choice((*USUAL, *USUAL, GIANT))
+        start, keep = rng.uniform(0, TROUBLE_SECONDS), rng.choice(KEEPS)
+        context = rng.choice((None, None, None, None, 2048, 16384))
+        for _ in range(rng.randint(1, 5)):
+            busy = rng.choice((0.3, 3.0, 12.0, 60.0, 150.0))
+            out.append(Happening(round(start, 2), "use", (model, busy, keep, context)))
+            start += rng.expovariate(1 / 20)
+            if start > TROUBLE_SECONDS:
+                break
+    return out
+
+
+def _mishaps(rng: Random) -> list[Happening]:
+    out = []
+    for _ in range(rng.choice((0, 1, 2, 3, 4, 6, 8))):
+        kind = rng.choice(MISHAPS)
+        at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
+        out.append(Happening(at, kind, _details(kind, rng)))
+    return out
+
+
+def _details(kind: str, rng: Random) -> tuple:
+    seconds = rng.choice((2.0, 8.0, 25.0, 90.0))
+    if kind in ("restart", "crash", "stop", "suspend", "wedge"):
+        return (seconds,)
+    if kind in ("kill_runner", "delete", "repull"):
+        return (rng.choice(USUAL),)
+    if kind in ("load_fails", "load_oom", "lost_reply", "no_effect", "refused", "doubled"):
+        return (rng.randint(1, 3),)
+    if kind == "slow_loads":
+        return (rng.choice((5.0, 60.0, 200.0)), seconds)
+    if kind == "foreign":
+        return (rng.choice((0.5, 3.0, 8.0, 14.0)), rng.choice((20.0, 120.0, 400.0)))
+    if kind in ("ram", "late_release", "slow_look"):
+        return (rng.choice((2.0, 6.0, 15.0)), seconds * 3)
+    if kind == "driver":
+        return (rng.choice(("hung", "lost", "upgraded", "reshaped")), seconds * 2)
+    if kind in ("deaf", "disk_full"):
+        return (seconds * 2,)
+    if kind == "slow_ps":
+        return (rng.choice((0.4, 1.2, 9.0)), seconds * 3)
+    if kind == "clock":
+        return (rng.choice((-4000.0, -30.0, 30.0, 4000.0)),)
+    if kind == "crash_at":
+        return (rng.randint(1, 6), seconds)
+    if kind == "outsider":
+        return (rng.choice(("unload", "preload")), rng.choice(USUAL))
+    if kind == "edit":
+        return (rng.choice(("unpin", "pin_medium", "back")),)
+    return ()
