@@ -10,6 +10,7 @@ from typing import Final
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.outcomes import pause
+from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
 from warmset.core.control.vanished import RowId, early_leavers, row_id
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
@@ -124,11 +125,14 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     del config
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
     is_first = state.looked is None
+    pids = resident_pids(observation)
     found = []
     for row in observation.residents or ():
         if row.key is None or row_id(row) in before:
             continue
         known = state.of(row.key, row.name)
+        if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
+            continue  # a break in the story, not a new runner: what it remembers stands
         is_ours = _is_own_load(state, row.key)
         free = _free_before(row, observation, before)
         since = known.resident_since if is_ours and known.resident_since is not None else now

@@ -73,6 +73,13 @@ def _notice_use(observation: Observation, config: Config, state: State, now: flo
         state = state.note(use.key, used_at=now)
         if use.is_busy:
             state = state.note(use.key, busy_at=now)
+    for row in observation.residents or ():
+        if row.key is None or state.of(row.key).unmoved is None:
+            continue
+        if state.of(row.key).unmoved == row.expires_at:
+            state = state.note(row.key, used_at=now, busy_at=now)
+        else:
+            state = state.note(row.key, unmoved=None)
     for runner in observation.runners or ():
         if runner.key is not None and runner.is_working and runner.phase == "resident":
             state = state.note(runner.key, used_at=now, busy_at=now)

@@ -103,6 +103,7 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
         foreign=None,
         is_overruled=False,
         touched_at=now,
+        unmoved=_unmoved(state, order, event),
     )
     rows = event.residents
     accident = ""
@@ -120,6 +121,18 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
     state = note_race(state, config.loop, now)
     state = replace(state, load_seen_at=now, load_why=accident)
     return state, (finding("ping_raced", order, accident, Severity.WARNING, seconds=seconds),)
+
+
+def _unmoved(state: State, order: Renew, event: Done) -> float | None:
+    """Returns the deadline that a ping left as it was, `None` if it moved.
+
+    A deadline is written when the last request ends (ollama-behaviour 2.5), so one that our ping
+    did not move belongs to a model that serves somebody.
+    """
+    before = {row.key: row.expires_at for row in state.looked.residents} if state.looked else {}
+    after = {row.key: row.expires_at for row in event.residents or ()}
+    old = before.get(order.key)
+    return old if old is not None and after.get(order.key) == old else None
 
 
 def note_race(state: State, loop: LoopSettings, now: float) -> State:

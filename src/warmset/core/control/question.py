@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from warmset.core.control.config import Config
+from warmset.core.host.budget import if_fresh
 from warmset.core.model import ModelKey, Observation, Quality, Reading, Resident
 from warmset.core.settings import Settings
 
@@ -91,7 +92,7 @@ def ask(
         version=observation.version,
         entries=entries,
         residents=None if observation.residents is None else tuple(rows),
-        devices=observation.devices,
+        devices=tuple(replace(d, free_bytes=if_fresh(d.free_bytes)) for d in observation.devices),
         memory=observation.memory,
         settings=observation.settings,
         notes=observation.notes,

@@ -40,6 +40,7 @@ class Remembered:
         resident_since: since when it is seen resident.
         used_at: the last sign of use; `busy_at`: the last sign that it was busy at that moment.
         touched_at: the last order of ours that reached it.
+        unmoved: the deadline that our last ping did not move: a request is in flight until it does.
         unloaded_at, preloaded_at: by warmset.
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
         restores, overwrites, cycles: moments within the fight window.
@@ -62,6 +63,7 @@ class Remembered:
     used_at: float | None = None
     busy_at: float | None = None
     touched_at: float | None = None
+    unmoved: float | None = None
     unloaded_at: float | None = None
     preloaded_at: float | None = None
     lost_at: float | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from warmset.core.host.readings import STALE_AFTER_SECONDS
-from warmset.core.model import HostMemory, Quality, Reading
+from warmset.core.model import HostMemory, Quality, Reading, unknown
 from warmset.core.units import GIB, MIB
 
 MARGINS: Final = {
@@ -30,6 +30,17 @@ def promise_bytes(free: Reading[int], *, reserve_bytes: int = 0) -> int:
     percent, floor = margin
     held_back = max(free.value * percent // 100, floor) + max(0, reserve_bytes)
     return max(0, free.value - held_back)
+
+
+def if_fresh(reading: Reading[int]) -> Reading[int]:
+    """Returns a reading that may be acted on, or `unknown` in place of one that is too old.
+
+    Source: devices.md section 8: with memory that is stale for more than 10 s nothing is moved.
+    """
+    if reading.value is None or reading.age_seconds <= STALE_AFTER_SECONDS:
+        return reading
+    reason = reading.reason or "it does not answer"
+    return unknown(reading.source, f"last read over {STALE_AFTER_SECONDS:.0f} s ago ({reason})")
 
 
 def charge_mapped_weights(memory: HostMemory, mapped_bytes: int) -> Reading[int]:

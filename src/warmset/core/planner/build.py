@@ -8,6 +8,7 @@ from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
 from warmset.core.footprint.calibrate import calibration_of
+from warmset.core.host.budget import if_fresh
 from warmset.core.model import (
     Device,
     DeviceId,
@@ -71,12 +72,13 @@ def build_host(
 
 def _gpu(position: int, device: Device, settings: Settings, where: Located) -> GpuCapacity:
     """Returns one GPU; its free bytes are those it has when no model of ours is on it."""
-    total, free = device.total_bytes.value, device.free_bytes.value
+    now_free = if_fresh(device.free_bytes)
+    total, free = device.total_bytes.value, now_free.value
     unknown = ""
     if total is None:
         unknown = f"total memory: {device.total_bytes.reason}"
     elif free is None:
-        unknown = f"free memory: {device.free_bytes.reason}"
+        unknown = f"free memory: {now_free.reason}"
     major, _, minor = device.compute.partition(".")
     empty = None
     if total is not None and free is not None:
