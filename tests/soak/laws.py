@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loop_hosts import START
-from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 
+from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 from warmset.core.control.actions import Finding
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing, SendPreload, SendUnload
 from warmset.core.control.pinging import PS_FRESH_SECONDS
 from warmset.core.control.state import State
+from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.model import Observation, Quality
 from warmset.core.settings import normalise_name
 from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
@@ -69,6 +70,8 @@ class Witness:
         self._pinged: tuple[float, str] | None = None
         self._writes: list[tuple[float, str, str]] = []
         self._forgot_at: list[float] = []
+        self._killed_at: list[float] = []
+        self._restarted_at: list[float] = []
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -78,7 +81,15 @@ class Witness:
         if state is None or not state.at:
             self._forgot_at.append(self.now)
 
+    def order_ends(self) -> None:
+        """Warmset has heard how its open order ended, or has hung up."""
+        self._own_load = None
+
+    def server_restarts(self) -> None:
+        self._restarted_at.append(self.now)
+
     def process_ends(self) -> None:
+        self._killed_at.append(self.now)
         self._own_load = self._pinged = None
 
     def forgets(self) -> None:
@@ -114,8 +125,6 @@ class Witness:
             if not event.error:
                 self._resident_before.add(event.order.model.key)
                 self._judge_place(event)
-            if self._own_load is not None and self._own_load[1] == event.order.model.key:
-                self._own_load = None
 
     def sends(self, command: SendPing | SendPreload | SendUnload, loop: Loop) -> None:
         """Warmset writes to the server."""
@@ -145,8 +154,12 @@ class Witness:
             return
         if isinstance(command, SendPing):
             return
-        sure = (Quality.EXACT, Quality.ESTIMATE)
-        blind = [d.id for d in seen.devices if d.free_bytes.quality not in sure]
+        blind = [
+            d.id
+            for d in seen.devices
+            if d.free_bytes.quality is Quality.UNKNOWN
+            or d.free_bytes.age_seconds > STALE_AFTER_SECONDS
+        ]
         if blind:
             self._break(f"{type(command).__name__} of {command.name} with {blind} not known")
 
@@ -163,7 +176,7 @@ class Witness:
         if policy.pin:
             self._break(f"{command.name} is pinned and was unloaded")
         is_named = bool(names & set(said.settings.models))
-        if not is_named and not said.loop.may_unload_unmanaged:
+        if not is_named and not said.loop.may_evict_unconfigured:
             self._break(f"{command.name} is nobody's model and was unloaded")
         truth = self._truth
         is_visible = self.life.story.sees_processes and truth is not None
@@ -182,6 +195,9 @@ class Witness:
         self._reloads = [*(at for at in self._reloads if at > since), self.now]
         fresh = sum(at > since for at in self._forgot_at)
         allowed = loop.reloads_per_window * (1 + fresh)
+        allowed += sum(at > since for at in self._killed_at)  # one may not have been written down
+        # after a restart of the server everything is loaded again, and that is no fight
+        allowed += len(self.life.story.named) * sum(at > since for at in self._restarted_at)
         if len(self._reloads) > allowed:
             self._break(f"{len(self._reloads)} reloads in ten minutes, {allowed} allowed")
 
@@ -196,7 +212,8 @@ class Witness:
         runner = host.scheduler.loaded.get(command.key)
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
             self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
-            if truth is not None and truth.refs.get(command.key, 0) > 0:
+            is_visible = self.life.story.sees_processes and truth is not None
+            if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
                 self._break(f"ping of {command.name}, a busy victim at the look")
         del loop
 
@@ -259,7 +276,9 @@ class Witness:
     def _judge_peace(self) -> None:
         still_from = TROUBLE_SECONDS + PEACE_SECONDS - QUIET_SECONDS
         late = [w for w in self._writes if w[0] > still_from]
-        if late:
+        warmset = self.life.warmset
+        standing = warmset.loop.decision.standing if warmset and warmset.loop.decision else ()
+        if late and "loads_stuck" not in standing:  # then it tries again, ever and ever
             self._break(f"still moving after a long peace: {late[:3]}")
         warmset = self.life.warmset
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
@@ -267,7 +286,11 @@ class Witness:
         resident = {row.model.name for row in self.life.host.residents()}
         missing = {normalise_name(p) for p in self.life.story.pins} - resident
         decision = warmset.loop.decision
-        if missing and decision.conflict is None:
+        told = ("pin", "paused", "loads_stuck")
+        keys = {k for code in decision.standing if code.startswith(told) for k in code.split()[1:]}
+        names = {row.name for row in warmset.host.library.models() if row.key in keys}
+        is_told = bool({"pins_conflict", "loads_stuck"} & set(decision.standing))
+        if missing - names and not is_told:
             self._break(
                 f"pins missing after a long peace: {missing}; {decision.trouble} "
                 f"{[a.reason for a in decision.actions][:4]} {decision.standing}"

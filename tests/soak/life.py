@@ -8,13 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loop_hosts import CARD, EMBED, GIANT, MEDIUM, START, gib, words
+
 from soak.laws import Witness
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
-
 from warmset.adapters.journal import Journal
-from warmset.core.control.config import Config, LoopSettings
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
-from warmset.core.control.orders import Command, Done, Event, SendPing, SendPreload, SendUnload
+from warmset.core.control.orders import (
+    Command,
+    Done,
+    Event,
+    SendPing,
+    SendPreload,
+    SendUnload,
+    Started,
+)
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Observation
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.faults import Faults, Frail, FrailPhysics
@@ -67,6 +76,10 @@ class Watched(Frail):
         self._count()
         if not self._is_running:
             return
+        running = self.loop.state.orders.running
+        is_end = not isinstance(event, Started)
+        if is_end and running is not None and running.number == event.number:
+            self.life.witness.order_ends()
         known = len(self.log.findings)
         if isinstance(event, Done) and event.asked_at is not None and event.residents is not None:
             self.life.witness.reads(event.asked_at - START)
@@ -128,7 +141,9 @@ class Life:
         }
         models |= {name: {"priority": 60 - n} for n, name in enumerate((*story.wanted, *more))}
         models |= {name: {"priority": 20, "preload": False} for name in story.kept}
-        loop = LoopSettings(may_unload_unmanaged=story.may_unload_unmanaged)
+        loop = LoopSettings(
+            may_evict_unconfigured=story.may_unload_unmanaged, may_rescue=story.may_rescue
+        )
         return words(models, loop)
 
     # -- warmset's own life -----------------------------------------------------------------------
@@ -217,6 +232,7 @@ class Life:
 
     def _restart(self, seconds: float) -> None:
         if self.host.is_up:
+            self.witness.server_restarts()
             self.host.restart(seconds)
 
     def _wedge(self, busy: float) -> None:
@@ -286,6 +302,8 @@ class Life:
 
     def _driver(self, fault: str, seconds: float) -> None:
         self.faults.driver = fault
+        if fault == "upgraded":  # nobody swaps a driver under a running server
+            self._restart(seconds)
         self._later(seconds, lambda: setattr(self.faults, "driver", "well"))
 
     def _on_warmset(self, name: str, value: object, seconds: float, back: object) -> None:
@@ -399,4 +417,3 @@ class Life:
             if self.journal is not None:
                 self.journal.close()
         return self.witness.broken
-

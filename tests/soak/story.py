@@ -11,7 +11,7 @@ from warmset.core.model import FOREVER
 
 TROUBLE_SECONDS = 900.0
 """Mishaps happen until then; afterwards everything works again."""
-PEACE_SECONDS = 2400.0
+PEACE_SECONDS = 1200.0
 """Nobody asks for anything in this time, so that the host can settle."""
 QUIET_SECONDS = 300.0
 """At the end of the peace, nothing may be loaded or unloaded for so long."""

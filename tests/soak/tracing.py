@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from soak.life import Life, Watched
-
 from warmset.core.control.actions import Decision
 from warmset.core.twin.events import Event
 

@@ -34,6 +34,10 @@ class LoopSettings:
         reloads_per_window: preloads of models that had been resident before, all together.
         pings_per_tick: renewals of one tick; each costs two more reads of `/api/ps`.
         load_limit: an own load that takes longer is given up.
+        stuck_after: an own load that is not begun for so long, while nothing comes or leaves, means
+            that Ollama's queue stands still. Longer than most answers, since a request that waits
+            for a busy model to end looks the same.
+        may_rescue: whether an idle model may then be unloaded to wake the queue.
         manages_all: whether every installed model counts as configured.
         may_evict_unconfigured: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
@@ -61,6 +65,8 @@ class LoopSettings:
     reloads_per_window: int = 6
     pings_per_tick: int = 4
     load_limit: float = 30 * MINUTE
+    stuck_after: float = 2 * MINUTE
+    may_rescue: bool = False
     manages_all: bool = False
     may_evict_unconfigured: bool = False
     may_overwrite_infinite: bool = False

@@ -52,7 +52,7 @@ class Recorder:
         self._entries: tuple[Entry, ...] = ()
         self._entries_plain: object = []
         self._loads: dict[ModelKey, Expected] = {}
-        self._saved: tuple[float, object] | None = None
+        self._saved: tuple[float, State] | None = None
 
     def restore(self) -> tuple[State, str]:
         """Returns the state that an earlier process left, and what is to be said of it."""
@@ -153,14 +153,12 @@ class Recorder:
 
     def state(self, state: State, at: float, *, is_last: bool = False) -> None:
         """Saves the state if it says something new, or once in a while."""
-        plain = state_to_plain(
-            replace(state, at=0.0, looked=None, clock_offset=None, orders=Orders())
-        )
+        lasting = replace(state, at=0.0, looked=None, clock_offset=None, orders=Orders())
         if self._saved is not None and not is_last:
             saved_at, saved = self._saved
-            if saved == plain and at - saved_at < SAVE_EVERY_SECONDS:
+            if saved == lasting and at - saved_at < SAVE_EVERY_SECONDS:
                 return
-        self._saved = (at, plain)
+        self._saved = (at, lasting)
         self.journal.save_state(state_to_plain(replace(state, looked=None)), at)
 
     # -- loads: predicted and actual --------------------------------------------------------------

@@ -257,6 +257,8 @@ class PolicySection(Section):
     back_off: Annotated[Seconds | None, Field(ge=1)] = None
     back_off_limit: Annotated[Seconds | None, Field(ge=1)] = None
     load_limit: Annotated[Seconds | None, Field(ge=10)] = None
+    stuck_after: Annotated[Seconds | None, Field(ge=10)] = None
+    may_rescue: Flag | None = None
     may_evict_unconfigured: Flag | None = None
     may_overwrite_infinite: Flag | None = None
     on_stop: Literal["leave", "release"] | None = None

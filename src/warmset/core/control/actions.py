@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from warmset.core.model import ModelKey
 from warmset.core.planner.result import Action as Change
@@ -93,6 +94,14 @@ class Alarm:
         return self.text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOff:
+    """Hang up on the preload that is open: it takes too long, comes too late, or is never begun."""
+
+    kind: Literal["slow", "overtaken", "stuck"]
+    reason: str
+
+
 Action = Renew | Preload | Unload | Wait | Alarm
 
 
@@ -123,6 +132,7 @@ class Decision:
         members, left_out, conflict: the warm set and why the rest is outside.
         postponed: pins that do not fit beside what else is there now.
         findings: what happened since the step before.
+        calls_off: the open preload shall be hung up on.
         standing: codes of the alarms that hold now, new or not.
         is_provisional: a load may be under way, so nothing was planned; `changes` and `members` are
             those of no host.
@@ -141,6 +151,7 @@ class Decision:
     conflict: Conflict | None = None
     postponed: Conflict | None = None
     findings: tuple[Finding, ...] = ()
+    calls_off: CallOff | None = None
     standing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_provisional: bool = False

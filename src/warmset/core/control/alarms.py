@@ -9,15 +9,20 @@ from typing import Final
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.levers import Choice
 from warmset.core.control.renewing import find_dead
+from warmset.core.control.restarts import gpu_ids
 from warmset.core.control.restraint import CYCLES, is_fought_over
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
+from warmset.core.control.stuck import about_stuck_loads
 from warmset.core.control.wanted import Wish
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, Observation
-from warmset.core.units import format_seconds
+from warmset.core.units import MINUTE, format_seconds
 
 POSTPONED: Final = "pins_postponed"
+
+MISSING_SECONDS: Final = 5 * MINUTE
+"""A pin that is away for longer is told of. Our choice: loads and bursts of users take less."""
 
 
 def raise_alarms(
@@ -39,9 +44,44 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
         *(a for a in _about_pins(scene.wish) if not is_silent or _is_known(a, scene.state)),
         *_about_fights(scene.state, scene.loop, scene.now),
         *_about_keep_alives(scene.observation, scene.state, scene.loop),
+        *_about_the_gpus(scene.observation, scene.state),
         *_about_the_dead(scene.observation, scene.state),
+        *about_stuck_loads(scene.state, scene.loop, scene.now),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
+
+
+def note_missing_pins(state: State, wish: Wish, now: float) -> State:
+    """Keeps since when each pin has been away."""
+    for candidate in wish.candidates:
+        since = state.of(candidate.key).missing_since
+        is_missing = candidate.pin and not candidate.is_resident
+        if is_missing == (since is None):
+            since = now if is_missing else None
+            state = state.note(candidate.key, candidate.name, missing_since=since)
+    return state
+
+
+def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
+    """Yields the pins that have been away for long, with what is waited for.
+
+    Pins that can never fit are told of once, together.
+    """
+    if scene.wish.conflict is not None:
+        return
+    for candidate in scene.wish.candidates:
+        since = scene.state.of(candidate.key).missing_since
+        if not candidate.pin or since is None or scene.now - since < MISSING_SECONDS:
+            continue
+        reasons = [w.reason for w in choice.waits if w.key in (candidate.key, None)]
+        why = reasons[0] if reasons else "it is to be loaded"
+        yield Alarm(
+            code=f"pin_missing {candidate.key}",
+            severity=Severity.ERROR,
+            text=f"{candidate.name} is pinned and not resident "
+            f"for {format_seconds(scene.now - since)}: {why}",
+            keys=(candidate.key,),
+        )
 
 
 def about_blocked_pins(choice: Choice) -> Iterator[Alarm]:
@@ -139,6 +179,16 @@ def _about_keep_alives(
                 "long keep-alives: after warmset's end models stay so much longer"
             ),
         )
+
+
+def _about_the_gpus(observation: Observation, state: State) -> Iterator[Alarm]:
+    present = gpu_ids(observation)
+    if state.gpus is not None and present != state.gpus:
+        text = (
+            f"Ollama was started with {len(state.gpus)} GPUs and the driver shows {len(present)}, "
+            "not all the same: restart Ollama so that it sees them"
+        )
+        yield Alarm(code="gpus_changed", severity=Severity.ERROR, text=text)
 
 
 def _about_the_dead(observation: Observation, state: State) -> Iterator[Alarm]:

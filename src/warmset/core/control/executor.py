@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from warmset.core.control.actions import Decision, Finding, Preload, Renew, Unload
+from warmset.core.control.actions import CallOff, Decision, Finding, Preload, Renew, Unload
 from warmset.core.control.config import Config
 from warmset.core.control.orders import (
     Aborted,
@@ -66,7 +66,7 @@ class Turn:
 def begin(state: State, decision: Decision, config: Config, now: float) -> Turn:
     """Takes over a decision's orders; what was queued before and not begun is forgotten.
 
-    A command that is open goes on, unless it is a load that takes too long.
+    A command that is open goes on, unless the decision calls it off.
     """
     orders = state.orders
     if orders.is_stopping:
@@ -74,8 +74,8 @@ def begin(state: State, decision: Decision, config: Config, now: float) -> Turn:
     state = replace(state, orders=replace(orders, queue=decision.sends))
     if orders.running is None:
         return _next(state, now)
-    if now - orders.running.since > config.loop.load_limit:
-        return _call_off(state)
+    if decision.calls_off is not None:
+        return _call_off(state, decision.calls_off)
     return Turn(state=state)
 
 
@@ -84,11 +84,11 @@ def stop(state: State) -> Turn:
     return _call_off(replace(state, orders=replace(state.orders, queue=(), is_stopping=True)))
 
 
-def _call_off(state: State) -> Turn:
+def _call_off(state: State, why: CallOff | None = None) -> Turn:
     running = state.orders.running
     if running is None or running.is_cancelled:
         return Turn(state=state)
-    orders = replace(state.orders, running=replace(running, is_cancelled=True))
+    orders = replace(state.orders, running=replace(running, is_cancelled=True, called_off=why))
     state = replace(state, orders=orders)
     return Turn(state=state, commands=(Cancel(number=running.number),))
 

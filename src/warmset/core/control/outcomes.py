@@ -13,6 +13,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Running, State
+from warmset.core.control.stuck import note_stuck
 from warmset.core.control.vanished import early_leavers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
@@ -152,9 +153,13 @@ def after_failure(
     """Something did not happen, or nobody knows whether it did."""
     order, seconds = running.order, now - running.since
     if isinstance(event, Aborted):
+        why = running.called_off
         text = f"{running.stage} called off after {format_seconds(seconds)}"
+        text += f": {why.reason}" if why is not None else ""
         kind = "load_aborted" if running.stage == "preload" else "order_aborted"
-        if running.stage == "preload" and not state.orders.is_stopping:
+        if why is not None and why.kind == "stuck":
+            state = note_stuck(state, config.loop, now)
+        elif why is not None and why.kind == "slow":
             state = pause(state, order.key, config.loop, now, text)
         return state, (finding(kind, order, text, seconds=seconds),)
     if running.stage in ("read", "check"):

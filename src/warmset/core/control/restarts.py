@@ -13,7 +13,7 @@ from warmset.core.control.actions import Finding
 from warmset.core.control.config import Config
 from warmset.core.control.outcomes import forget_leases
 from warmset.core.control.state import State
-from warmset.core.model import Observation
+from warmset.core.model import DeviceId, Observation
 from warmset.core.units import format_seconds
 
 Result = tuple[State, tuple[Finding, ...]]
@@ -28,7 +28,7 @@ GAP_TICKS: Final = 12
 def notice(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Returns the state that fits this server and this moment, and the breaks that were found."""
     found: list[Finding] = []
-    for part in (_notice_time, _notice_clock, _notice_server):
+    for part in (_notice_time, _notice_clock, _notice_server, _notice_gpus):
         state, news = part(observation, config, state, now)
         found += news
     return state, tuple(found)
@@ -83,6 +83,20 @@ def _notice_server(observation: Observation, config: Config, state: State, now: 
     return state, tuple(found)
 
 
+def _notice_gpus(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """A server counts with the GPUs that it found at its start, whatever the driver shows now."""
+    del config, now
+    present = gpu_ids(observation)
+    if observation.server is None or state.gpus is None:
+        return replace(state, gpus=present), ()
+    return state, ()
+
+
+def gpu_ids(observation: Observation) -> tuple[DeviceId, ...]:
+    """Returns the identities of the GPUs of a look, in a fixed order."""
+    return tuple(sorted(device.id for device in observation.devices))
+
+
 def _about(kind: str, text: str, **basis: float | str) -> Finding:
     return Finding(kind=kind, key=None, name="", text=text, basis=basis)
 
@@ -103,5 +117,14 @@ def forget_runners(state: State) -> State:
         for key, known in state.models.items()
     }
     return replace(
-        state, models=models, looked=None, leaving=(), load_seen_at=None, load_why="", races=()
+        state,
+        models=models,
+        looked=None,
+        leaving=(),
+        load_seen_at=None,
+        load_why="",
+        races=(),
+        stuck_since=None,
+        moved_at=None,
+        gpus=None,
     )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from warmset.core.control.actions import Preload, Renew, Unload
+from warmset.core.control.actions import CallOff, Preload, Renew, Unload
 from warmset.core.control.leases import BASE_SECONDS
 from warmset.core.control.plain import UNWRITTEN, PlainError, from_plain, to_plain
 from warmset.core.control.wanted import Planned
@@ -43,6 +43,7 @@ class Remembered:
         unmoved: the deadline that our last ping did not move: a request is in flight until it does.
         unloaded_at, preloaded_at: by warmset.
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
+        missing_since: since when it is pinned and not resident.
         restores, overwrites, cycles: moments within the fight window.
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
         free_low, free_high: device -> bytes that were free before it was loaded, at least and at
@@ -68,6 +69,7 @@ class Remembered:
     preloaded_at: float | None = None
     lost_at: float | None = None
     lost_to: str = ""
+    missing_since: float | None = None
     restores: tuple[float, ...] = ()
     overwrites: tuple[float, ...] = ()
     cycles: tuple[float, ...] = ()
@@ -128,6 +130,7 @@ class Running:
     order: Renew | Preload | Unload
     since: float
     is_cancelled: bool = False
+    called_off: CallOff | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,7 @@ class State:
     Attributes:
         at: the last step; 0: none yet.
         clock_offset: wall clock minus `now`; a jump of it is a clock that was set.
+        gpus: those that the server was started with, as far as known.
         load_seen_at: the last sign of a load that was not ours, or of a request for one.
         load_why: what it was.
         freed: device -> bytes that left a short while ago: when a load began since, the driver may
@@ -161,6 +165,10 @@ class State:
         raised: codes of the alarms that stand -> since when.
         races: pings that reloaded or resurrected something.
         pings_quiet_until: no ping before.
+        moved_at: when a model last came, left or was seen loading.
+        stuck_since: since when Ollama seems to load nothing any more.
+        probe_at: until then nothing is preloaded, if so.
+        rescues: unloads that were to wake its queue.
         planned: the last plans, so that a host that looks as before is not planned for again; not
             written.
         unreachable: steps in a row without an answer.
@@ -171,6 +179,7 @@ class State:
     clock_offset: float | None = None
     server: ServerProcess | None = None
     server_version: str | None = None
+    gpus: tuple[DeviceId, ...] | None = None
     looked: Looked | None = None
     models: Mapping[ModelKey, Remembered] = field(default_factory=dict)
     leaving: tuple[Leaving, ...] = ()
@@ -184,6 +193,10 @@ class State:
     raised: Mapping[str, float] = field(default_factory=dict)
     races: tuple[float, ...] = ()
     pings_quiet_until: float | None = None
+    moved_at: float | None = None
+    stuck_since: float | None = None
+    probe_at: float | None = None
+    rescues: tuple[float, ...] = ()
     unreachable: int = 0
     orders: Orders = field(default_factory=Orders)
     planned: tuple[Planned, ...] = field(default=(), compare=False, repr=False, metadata=UNWRITTEN)

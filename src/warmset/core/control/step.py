@@ -15,8 +15,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from warmset.core.control.actions import Alarm, Decision, Finding, Severity, Wait
-from warmset.core.control.alarms import about_blocked_pins, find_alarms, raise_alarms
+from warmset.core.control.actions import Alarm, CallOff, Decision, Finding, Severity, Wait
+from warmset.core.control.alarms import (
+    about_blocked_pins,
+    about_missing_pins,
+    find_alarms,
+    note_missing_pins,
+    raise_alarms,
+)
 from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.idle import find_busy
@@ -24,11 +30,12 @@ from warmset.core.control.levers import Choice, choose_lever, list_changes
 from warmset.core.control.looking import take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
 from warmset.core.control.renewing import find_renewals, rank_leases
-from warmset.core.control.restarts import notice
+from warmset.core.control.restarts import gpu_ids, notice
 from warmset.core.control.restraint import forget_old, step_back
 from warmset.core.control.retention import find_unwanted
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
+from warmset.core.control.stuck import RESCUES, find_rescue, notice_moves, why_call_off
 from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
 
@@ -57,15 +64,18 @@ def step(
         return _unknown(observation, config, state, now)
     is_first = state.at == 0.0
     state, breaks = notice(observation, config, state, now)
+    state, moves = notice_moves(observation, state, now)
     state, news = take_in(observation, config, replace(state, unreachable=0), now)
     state, gone = confirm_departures(observation, state, now)
     foreign = find_foreign_load(observation, state)
     if foreign:
         state = replace(state, load_seen_at=now, load_why=foreign)
     state = step_back(forget_old(state, config.loop, now), config.loop, now)
+    found = (*breaks, *moves, *news, *gone)
     silent = why_silent(state, config.loop, now)
     if silent and not is_first:
-        return _hold_still(config, state, silent, (*breaks, *news, *gone), now)
+        calls_off = why_call_off(observation, state, config.loop, now)
+        return _hold_still(config, state, silent, found, now, calls_off)
     busy = find_busy(state, observation, now)
     unwanted, state = find_unwanted(observation, config, state, now)
     planned = make_wish(
@@ -79,19 +89,25 @@ def step(
     )
     wish, state = planned[0].wish, replace(state, planned=planned)
     state = rank_leases(observation, config, state, wish)
-    state = _note_pressure(state, wish, now)
+    state = note_missing_pins(_note_pressure(state, wish, now), wish, now)
     scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)
-    return _decide(scene, silent, (*breaks, *news, *gone))
+    return _decide(scene, silent, found)
 
 
 def _hold_still(
-    config: Config, state: State, silent: str, findings: tuple[Finding, ...], now: float
+    config: Config,
+    state: State,
+    silent: str,
+    findings: tuple[Finding, ...],
+    now: float,
+    calls_off: CallOff | None,
 ) -> tuple[State, Decision, float]:
     """Decides nothing while a load may be under way: what is seen then is not what will be."""
     decision = Decision(
         at=now,
         actions=(Wait(key=None, name="", reason=silent),),
         findings=findings,
+        calls_off=calls_off,
         standing=tuple(state.raised),
         is_provisional=True,
     )
@@ -110,9 +126,18 @@ def _decide(
     elif wish.is_blind:
         reason = "the memory of a GPU is not known: nothing is moved"
         choice = Choice(waits=(Wait(key=None, name="", reason=reason),))
+    elif scene.state.gpus != gpu_ids(scene.observation):
+        reason = "these are not the GPUs that Ollama was started with: nothing is moved"
+        choice = Choice(waits=(Wait(key=None, name="", reason=reason),))
+    elif scene.state.stuck_since is not None and scene.now < (scene.state.probe_at or 0.0):
+        choice, scene = _wait_or_rescue(scene)
     else:
         choice = choose_lever(changes, scene)
-    alarms = (*find_alarms(scene, is_silent=bool(silent)), *about_blocked_pins(choice))
+    alarms = (
+        *find_alarms(scene, is_silent=bool(silent)),
+        *about_blocked_pins(choice),
+        *about_missing_pins(choice, scene),
+    )
     state, new = raise_alarms(scene.state, alarms, scene.now)
     order = () if choice.order is None else (choice.order,)
     decision = Decision(
@@ -128,6 +153,18 @@ def _decide(
         notes=wish.host.notes,
     )
     return state, decision, _wake_at(scene, choice)
+
+
+def _wait_or_rescue(scene: Scene) -> tuple[Choice, Scene]:
+    """Wakes a queue that stands still, if that is allowed; else leaves it alone for a while."""
+    rescue = find_rescue(scene)
+    if rescue is None:
+        reason = "Ollama loads nothing at present"
+        return Choice(
+            waits=(Wait(key=None, name="", reason=reason, until=scene.state.probe_at),)
+        ), scene
+    state = replace(scene.state, rescues=(*scene.state.rescues, scene.now)[-RESCUES:])
+    return Choice(order=rescue), replace(scene, state=state)
 
 
 def _note_pressure(state: State, wish: Wish, now: float) -> State:

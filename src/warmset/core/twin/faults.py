@@ -17,7 +17,6 @@ from warmset.core.control.orders import (
     Done,
     Event,
     Failed,
-    ReadResidents,
     SendPing,
     SendPreload,
     SendUnload,
@@ -154,7 +153,9 @@ class Frail(Sidecar):
         if isinstance(event, Done) and event.residents is None and self.faults.lost_replies:
             self.faults.lost_replies -= 1
             late = TimedOut(number=event.number, at=event.at + REPLY_PATIENCE_SECONDS)
-            self.host.timeline.after(REPLY_PATIENCE_SECONDS, lambda: super(Frail, self)._report(late))
+            self.host.timeline.after(
+                REPLY_PATIENCE_SECONDS, lambda: super(Frail, self)._report(late)
+            )
             return
         self._heard += is_end
         super()._report(event)
@@ -169,9 +170,7 @@ def _aged(device: Device, seconds: float) -> Device:
 
     if seconds <= 0:
         return device
-    return replace(
-        device, total_bytes=old(device.total_bytes), free_bytes=old(device.free_bytes)
-    )
+    return replace(device, total_bytes=old(device.total_bytes), free_bytes=old(device.free_bytes))
 
 
 def _blind(device: Device, why: str) -> Device:

@@ -1,0 +1,115 @@
+"""Loads that no longer happen, and loads of others that went before our own.
+
+Ollama's queue can stop for ever while everything else answers (issue #17408): the head waits for
+its victim to leave, and the victim was given a new keep-alive. Nobody else's request can be seen
+waiting. What can be seen is our own preload: it stays open, no runner of it starts, and no model
+comes or leaves. The documented rescue is to unload any idle model, which wakes the queue.
+
+A preload that waits behind loads of users is called off: by the time of its turn the room that it
+was meant for is theirs.
+
+Source: ollama-behaviour 3.2 (a cancelled request that is still queued is skipped), 3.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from warmset.core.control.actions import Alarm, CallOff, Finding, Preload, Severity, Unload
+from warmset.core.control.idle import why_not_idle
+from warmset.core.control.scene import Scene
+from warmset.core.control.state import State
+from warmset.core.control.vanished import row_id
+from warmset.core.loop_settings import LoopSettings
+from warmset.core.model import ModelKey, Observation
+from warmset.core.units import format_seconds
+
+RESCUES: Final = 2
+"""Rescues within the fight window. Our choice: a queue that two unloads do not wake has another
+trouble, and every rescue costs somebody a load."""
+
+
+def notice_moves(
+    observation: Observation, state: State, now: float
+) -> tuple[State, tuple[Finding, ...]]:
+    """Returns the state that knows when models last came or left: then the queue was alive."""
+    before = {row_id(row) for row in state.looked.residents} if state.looked else None
+    present = {row_id(row) for row in observation.residents or ()}
+    is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
+    if before == present and not is_loading and state.moved_at is not None:
+        return state, ()
+    if state.stuck_since is None or (before == present and not is_loading):
+        return replace(state, moved_at=now), ()
+    text = f"loads happen again after {format_seconds(now - state.stuck_since)}"
+    found = Finding(kind="loads_resumed", key=None, name="", text=text)
+    return replace(state, moved_at=now, stuck_since=None), (found,)
+
+
+def why_call_off(
+    observation: Observation, state: State, loop: LoopSettings, now: float
+) -> CallOff | None:
+    """Returns why our own preload, if one is open, shall be called off."""
+    running = state.orders.running
+    if running is None or not isinstance(running.order, Preload) or running.is_cancelled:
+        return None
+    since = running.since
+    if now - since > loop.load_limit:
+        return CallOff(kind="slow", reason=f"it has taken {format_seconds(now - since)}")
+    loading = {r.key for r in observation.runners or () if r.phase == "loading"}
+    resident = {row.key: row.name for row in observation.residents or ()}
+    if running.order.key in loading | set(resident):
+        return None
+    names = {entry.key: entry.name for entry in observation.entries}
+    first = [names.get(key, "a model") for key in loading if key is not None]
+    came = [name for key, name in resident.items() if _came_since(key, state, since)]
+    if first or came:
+        reason = f"{(*first, *came)[0]} was loaded for somebody else before it"
+        return CallOff(kind="overtaken", reason=reason)
+    still = now - max(since, since if state.moved_at is None else state.moved_at)
+    if observation.runners is not None and still > loop.stuck_after:
+        reason = f"nothing has been loaded or unloaded for {format_seconds(still)}"
+        return CallOff(kind="stuck", reason=reason)
+    return None  # without a view of processes, a long load of our own looks the same
+
+
+def _came_since(key: ModelKey | None, state: State, since: float) -> bool:
+    known = None if key is None else state.models.get(key)
+    return known is not None and known.resident_since is not None and known.resident_since > since
+
+
+def note_stuck(state: State, loop: LoopSettings, now: float) -> State:
+    """Returns the state after a preload is called off because nothing moves."""
+    since = now if state.stuck_since is None else state.stuck_since
+    return replace(state, stuck_since=since, probe_at=now + loop.back_off)
+
+
+def find_rescue(scene: Scene) -> Unload | None:
+    """Returns the idle model of the lowest rank that may be unloaded to wake the queue."""
+    state, loop, now = scene.state, scene.loop, scene.now
+    recent = [at for at in state.rescues if now - at < loop.fight_window]
+    if not loop.may_rescue or len(recent) >= RESCUES:
+        return None
+    for candidate in sorted(scene.wish.candidates, key=lambda c: c.rank):
+        is_ours = candidate.key in scene.wish.managed or loop.may_evict_unconfigured
+        if not candidate.is_resident or candidate.pin or not is_ours:
+            continue
+        if why_not_idle(candidate.key, state, loop, now):
+            continue
+        reason = "nothing is loaded any more: to unload an idle model wakes Ollama's queue"
+        return Unload(key=candidate.key, name=candidate.name, reason=reason)
+    return None
+
+
+def about_stuck_loads(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:
+    """Yields the alarm that stands until something is loaded or leaves."""
+    if state.stuck_since is None:
+        return
+    cure = (
+        "warmset unloads an idle model to wake it"
+        if loop.may_rescue
+        else "`ollama stop` of any idle model may wake it, or [policy] may_rescue = true"
+    )
+    text = f"Ollama has loaded nothing since {format_seconds(now - state.stuck_since)} ago: {cure}"
+    yield Alarm(code="loads_stuck", severity=Severity.ERROR, text=text)
