@@ -22,10 +22,10 @@ from warmset.core.control.state import State
 from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.model import Observation, Quality
 from warmset.core.settings import normalise_name
-from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
+from warmset.core.twin.events import Event, Granted, LoadEnded, LoadStarted, Unloaded
 
 if TYPE_CHECKING:
-    from soak.life import Life
+    from soak.life import Life, Watched
 
 TOLD_WITHIN_SECONDS = 60.0
 """An accident of a ping is found by then: the slowest look of a story takes 15 s."""
@@ -69,6 +69,9 @@ class Witness:
         self._told_races: list[float] = []
         self._pinged: tuple[float, str] | None = None
         self._writes: list[tuple[float, str, str]] = []
+        self._client_at = 0.0
+        self._loaded_at: dict[str, float] = {}
+        self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._forgot_at: list[float] = []
         self._killed_at: list[float] = []
         self._restarted_at: list[float] = []
@@ -117,14 +120,19 @@ class Witness:
 
     def hears(self, event: Event) -> None:
         """An event of Ollama's scheduler."""
-        if isinstance(event, LoadStarted):
+        if isinstance(event, Granted):
+            warmset = self.life.warmset
+            opened = warmset._open if warmset is not None else None
+            if opened is None or opened[1] != event.request_id:
+                self._client_at = self.now
+        elif isinstance(event, LoadStarted):
             self._judge_start(event)
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
-        elif isinstance(event, LoadEnded):
-            if not event.error:
-                self._resident_before.add(event.order.model.key)
-                self._judge_place(event)
+        elif isinstance(event, LoadEnded) and not event.error:
+            self._resident_before.add(event.order.model.key)
+            self._loaded_at[event.order.model.key] = self.now
+            self._judge_place(event)
 
     def sends(self, command: SendPing | SendPreload | SendUnload, loop: Loop) -> None:
         """Warmset writes to the server."""
@@ -175,7 +183,7 @@ class Witness:
         policy = said.settings.policy_for(tuple(names))
         if policy.pin:
             self._break(f"{command.name} is pinned and was unloaded")
-        is_named = bool(names & set(said.settings.models))
+        is_named = bool(names & self.life.ever_named)
         if not is_named and not said.loop.may_evict_unconfigured:
             self._break(f"{command.name} is nobody's model and was unloaded")
         truth = self._truth
@@ -187,7 +195,8 @@ class Witness:
         """One load at a time, and a bounded number of reloads."""
         if self._own_load is not None:
             self._break(f"preload of {command.name} beside that of {self._own_load[1]}")
-        self._own_load = (self.now, command.key)
+        assert self._truth is not None
+        self._own_load = (self._truth.at, command.key)
         if command.key not in self._resident_before:
             return
         loop = self.life.said.loop
@@ -210,6 +219,12 @@ class Witness:
         if self.life.story.sees_processes and truth is not None and truth.loading is not None:
             self._break(f"ping of {command.name} during a load that was seen")
         runner = host.scheduler.loaded.get(command.key)
+        if runner is not None and runner.expires_at is not None:
+            shown = (runner.pid, runner.expires_at)
+            if runner.refs > 0 and self._unmoved.get(command.key) == shown:
+                self._break(f"{command.name} was pinged again while it serves somebody")
+            if not (self.life.faults.refused or self.life.faults.without_effect):
+                self._unmoved[command.key] = shown
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
             self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
             is_visible = self.life.story.sees_processes and truth is not None
@@ -241,11 +256,17 @@ class Witness:
     def _judge_eviction(self, event: Unloaded) -> None:
         """Nobody is evicted for our preload, unless something happened since the look."""
         own = self._own_load
-        if own is None or event.key == own[1] or self._truth is None:
+        if own is None or event.key == own[1]:
             return
-        if self._disturbed_at > self._truth.at or self.life.host.scheduler.waiting > 1:
+        if any(at > self._loaded_at.get(event.key, 0.0) for at in self._forgot_at):
+            return  # what was free when it came is known to nobody any more
+        head, warmset = self.life.host.scheduler._head, self.life.warmset
+        opened = None if warmset is None else warmset._open
+        if head is None or opened is None or head.id != opened[1]:
+            return  # it goes for somebody else
+        if self._disturbed_at > own[0]:
             return
-        if any(at >= self._truth.at and name == event.name for at, _, name in self._writes):
+        if any(at >= own[0] and name == event.name for at, _, name in self._writes):
             return
         if not self.life.story.sees_processes:
             return
@@ -254,13 +275,18 @@ class Witness:
     def _judge_place(self, event: LoadEnded) -> None:
         """Our own loads fit on the card, unless something happened since the look."""
         own = self._own_load
-        if own is None or event.order.model.key != own[1] or self._truth is None:
+        if own is None or event.order.model.key != own[1]:
             return
         runner = self.life.host.scheduler.loaded.get(own[1])
-        if runner is None or self._disturbed_at > self._truth.at:
+        if runner is None or self._disturbed_at > own[0]:
             return
         if runner.vram_bytes < runner.total_bytes and self.life.story.sees_processes:
             self._break(f"our preload of {event.order.model.name} does not fit on the card")
+
+    def stopped(self, warmset: Watched) -> None:
+        """After SIGTERM no load of ours is open."""
+        if warmset._open is not None and self._own_load is not None:
+            self._break("a load was left open at the end of the process")
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -278,7 +304,8 @@ class Witness:
         late = [w for w in self._writes if w[0] > still_from]
         warmset = self.life.warmset
         standing = warmset.loop.decision.standing if warmset and warmset.loop.decision else ()
-        if late and "loads_stuck" not in standing:  # then it tries again, ever and ever
+        is_calm = self._client_at < still_from - QUIET_SECONDS
+        if late and is_calm and "loads_stuck" not in standing:  # then it tries again and again
             self._break(f"still moving after a long peace: {late[:3]}")
         warmset = self.life.warmset
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
@@ -286,7 +313,7 @@ class Witness:
         resident = {row.model.name for row in self.life.host.residents()}
         missing = {normalise_name(p) for p in self.life.story.pins} - resident
         decision = warmset.loop.decision
-        told = ("pin", "paused", "loads_stuck")
+        told = ("pin", "paused", "load_slow")
         keys = {k for code in decision.standing if code.startswith(told) for k in code.split()[1:]}
         names = {row.name for row in warmset.host.library.models() if row.key in keys}
         is_told = bool({"pins_conflict", "loads_stuck"} & set(decision.standing))

@@ -24,7 +24,7 @@ from warmset.core.control.orders import (
     Started,
 )
 from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import Observation
+from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.faults import Faults, Frail, FrailPhysics
 from warmset.core.twin.host import TwinHost
@@ -118,6 +118,7 @@ class Life:
         self.physics = FrailPhysics(inner=physics_of(spec))
         self.witness = Witness(self)
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self.witness.hears)
+        self.ever_named: set[str] = set()
         self.said = self._words(self.story.pins)
         self.clock_ahead = 0.0
         self.warmset: Watched | None = None
@@ -141,6 +142,7 @@ class Life:
         }
         models |= {name: {"priority": 60 - n} for n, name in enumerate((*story.wanted, *more))}
         models |= {name: {"priority": 20, "preload": False} for name in story.kept}
+        self.ever_named |= {normalise_name(name) for name in models}
         loop = LoopSettings(
             may_evict_unconfigured=story.may_unload_unmanaged, may_rescue=story.may_rescue
         )
@@ -179,6 +181,7 @@ class Life:
             return
         warmset = self.warmset
         warmset.stop()
+        self.witness.stopped(warmset)
         if warmset.recorder is not None:
             warmset.recorder.state(warmset.loop.state, self.timeline.now, is_last=True)
         self._gone(seconds)
@@ -239,17 +242,14 @@ class Life:
         """A client's keep-alive reaches a busy victim: all loading stops (issue #17408)."""
         if not self.host.is_up:
             return
-        for row in self.host.residents():
-            self.host.use(row.model.name, busy, keep_alive=600.0)
-        self.host.use(GIANT, 5.0)
-        self._later(
-            busy / 2,
-            lambda: [
-                self.host.use(row.model.name, busy, keep_alive=86400.0)
-                for row in self.host.residents()
-                if self.host.is_up
-            ],
-        )
+
+        def use_all(keep: float) -> None:
+            for row in self.host.residents():
+                self._use(row.model.name, busy, keep, None)
+
+        use_all(600.0)
+        self._use(GIANT, 5.0, None, None)
+        self._later(busy / 2, lambda: use_all(86400.0))
 
     def _kill_runner(self, name: str) -> None:
         model = self.host.library.find(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -18,38 +19,66 @@ QUIET_SECONDS = 300.0
 USUAL = (CODER, CHAT, EMBED, SMALL, MEDIUM)
 KEEPS = (None, None, None, 30.0, 300.0, 7200.0, FOREVER)
 
-MISHAPS = (
-    "restart",
-    "wedge",
-    "kill_runner",
-    "load_fails",
-    "load_oom",
-    "runtime_oom",
-    "slow_loads",
-    "delete",
-    "repull",
-    "foreign",
-    "late_release",
-    "ram",
-    "driver",
-    "deaf",
-    "slow_ps",
-    "slow_look",
-    "lost_reply",
-    "no_effect",
-    "refused",
-    "doubled",
-    "clock",
-    "suspend",
-    "edit",
-    "crash",
-    "crash_at",
-    "stop",
-    "rot",
-    "old_state",
-    "disk_full",
-    "outsider",
-)
+SPANS = (2.0, 8.0, 25.0, 90.0)
+
+
+def _count(rng: Random) -> tuple:
+    return (rng.randint(1, 3),)
+
+
+def _span(rng: Random) -> tuple:
+    return (rng.choice(SPANS),)
+
+
+def _long_span(rng: Random) -> tuple:
+    return (2 * rng.choice(SPANS),)
+
+
+def _model(rng: Random) -> tuple:
+    return (rng.choice(USUAL),)
+
+
+def _lag(rng: Random) -> tuple:
+    return (rng.choice((2.0, 6.0, 15.0)), 3 * rng.choice(SPANS))
+
+
+DETAILS: dict[str, Callable[[Random], tuple]] = {
+    "restart": _span,
+    "crash": _span,
+    "stop": _span,
+    "suspend": _span,
+    "wedge": _span,
+    "kill_runner": _model,
+    "delete": _model,
+    "repull": _model,
+    "load_fails": _count,
+    "load_oom": _count,
+    "lost_reply": _count,
+    "no_effect": _count,
+    "refused": _count,
+    "doubled": _count,
+    "runtime_oom": lambda _: (),
+    "rot": lambda _: (),
+    "old_state": lambda _: (),
+    "slow_loads": lambda rng: (rng.choice((5.0, 60.0, 200.0)), rng.choice(SPANS)),
+    "foreign": lambda rng: (rng.choice((0.5, 3.0, 8.0, 14.0)), rng.choice((20.0, 120.0, 400.0))),
+    "ram": _lag,
+    "late_release": _lag,
+    "slow_look": _lag,
+    "driver": lambda rng: (
+        rng.choice(("hung", "lost", "upgraded", "reshaped")),
+        2 * rng.choice(SPANS),
+    ),
+    "deaf": _long_span,
+    "disk_full": _long_span,
+    "slow_ps": lambda rng: (rng.choice((0.4, 1.2, 9.0)), 3 * rng.choice(SPANS)),
+    "clock": lambda rng: (rng.choice((-4000.0, -30.0, 30.0, 4000.0)),),
+    "crash_at": lambda rng: (rng.randint(1, 6), rng.choice(SPANS)),
+    "outsider": lambda rng: (rng.choice(("unload", "preload")), rng.choice(USUAL)),
+    "edit": lambda rng: (rng.choice(("unpin", "pin_medium", "back")),),
+}
+"""Each mishap with what is drawn for it; `Life` has a method of each name."""
+MISHAPS = tuple(DETAILS)
 
 
 @dataclass(frozen=True)
@@ -128,36 +157,5 @@ def _mishaps(rng: Random) -> list[Happening]:
     for _ in range(rng.choice((0, 1, 2, 3, 4, 6, 8))):
         kind = rng.choice(MISHAPS)
         at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
-        out.append(Happening(at, kind, _details(kind, rng)))
+        out.append(Happening(at, kind, DETAILS[kind](rng)))
     return out
-
-
-def _details(kind: str, rng: Random) -> tuple:
-    seconds = rng.choice((2.0, 8.0, 25.0, 90.0))
-    if kind in ("restart", "crash", "stop", "suspend", "wedge"):
-        return (seconds,)
-    if kind in ("kill_runner", "delete", "repull"):
-        return (rng.choice(USUAL),)
-    if kind in ("load_fails", "load_oom", "lost_reply", "no_effect", "refused", "doubled"):
-        return (rng.randint(1, 3),)
-    if kind == "slow_loads":
-        return (rng.choice((5.0, 60.0, 200.0)), seconds)
-    if kind == "foreign":
-        return (rng.choice((0.5, 3.0, 8.0, 14.0)), rng.choice((20.0, 120.0, 400.0)))
-    if kind in ("ram", "late_release", "slow_look"):
-        return (rng.choice((2.0, 6.0, 15.0)), seconds * 3)
-    if kind == "driver":
-        return (rng.choice(("hung", "lost", "upgraded", "reshaped")), seconds * 2)
-    if kind in ("deaf", "disk_full"):
-        return (seconds * 2,)
-    if kind == "slow_ps":
-        return (rng.choice((0.4, 1.2, 9.0)), seconds * 3)
-    if kind == "clock":
-        return (rng.choice((-4000.0, -30.0, 30.0, 4000.0)),)
-    if kind == "crash_at":
-        return (rng.randint(1, 6), seconds)
-    if kind == "outsider":
-        return (rng.choice(("unload", "preload")), rng.choice(USUAL))
-    if kind == "edit":
-        return (rng.choice(("unpin", "pin_medium", "back")),)
-    return ()

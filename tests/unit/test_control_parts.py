@@ -87,7 +87,7 @@ def read(number: int, *rows: Resident, asked: float = NOW, at: float = NOW) -> D
 
 def test_a_ping_is_read_before_sent_and_read_after() -> None:
     """Two reads of the list frame each ping; the lease counts only then."""
-    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), NOW)
     (first,) = turn.commands
     assert isinstance(first, ReadResidents)
     turn = hear(turn.state, read(first.number, row()), CONFIG, NOW)
@@ -115,7 +115,7 @@ def test_a_ping_is_read_before_sent_and_read_after() -> None:
 )
 def test_a_ping_is_left_out_when_the_list_speaks_against_it(rows, asked, why) -> None:
     """Early leavers, newcomers, an old list, a use since the look: nothing is sent."""
-    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), NOW)
     turn = hear(turn.state, read(turn.commands[0].number, *rows, asked=asked), CONFIG, NOW)
     assert not turn.commands
     (left,) = turn.findings
@@ -126,7 +126,7 @@ def test_a_ping_is_left_out_when_the_list_speaks_against_it(rows, asked, why) ->
 def test_no_ping_close_to_a_deadline() -> None:
     """An expiry that is under way is not called off by a ping."""
     near = row(A, NOW + 9.0)
-    turn = begin(looked(near), Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+    turn = begin(looked(near), Decision(at=NOW, actions=(RENEW,)), NOW)
     turn = hear(turn.state, read(turn.commands[0].number, near), CONFIG, NOW)
     assert not turn.commands
 
@@ -135,7 +135,7 @@ def test_a_slow_ping_is_an_accident_and_the_second_one_stops_pings() -> None:
     """A ping of two seconds loaded something: it is reported, and pings pause after two."""
     state = looked(row())
     for turn_number in (1, 2):
-        turn = begin(state, Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW)
+        turn = begin(state, Decision(at=NOW, actions=(RENEW,)), NOW)
         turn = hear(turn.state, read(turn.commands[0].number, row()), CONFIG, NOW)
         turn = hear(turn.state, Done(number=turn.commands[0].number, at=NOW), CONFIG, NOW + 3)
         turn = hear(turn.state, read(turn.commands[0].number, row()), CONFIG, NOW + 3)
@@ -146,10 +146,10 @@ def test_a_slow_ping_is_an_accident_and_the_second_one_stops_pings() -> None:
 
 def test_one_command_is_open_at_a_time_and_late_events_change_nothing() -> None:
     """A decision during a load begins nothing; unknown and doubled events are ignored."""
-    turn = begin(looked(row()), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    turn = begin(looked(row()), Decision(at=NOW, actions=(PRELOAD,)), NOW)
     (load,) = turn.commands
     assert isinstance(load, SendPreload)
-    during = begin(turn.state, Decision(at=NOW, actions=(RENEW,)), CONFIG, NOW + 1)
+    during = begin(turn.state, Decision(at=NOW, actions=(RENEW,)), NOW + 1)
     assert not during.commands
     for stray in (Started(number=load.number, at=NOW), Done(number=99, at=NOW)):
         assert hear(turn.state, stray, CONFIG, NOW).state == turn.state
@@ -162,20 +162,20 @@ def test_one_command_is_open_at_a_time_and_late_events_change_nothing() -> None:
 
 def test_stopping_calls_off_what_is_open_once() -> None:
     """A second signal cancels nothing twice, and nothing begins afterwards."""
-    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), NOW)
     stopped = stop(turn.state)
     assert stopped.commands == (Cancel(number=turn.commands[0].number),)
     assert not stop(stopped.state).commands
     ended = hear(stopped.state, Aborted(number=turn.commands[0].number, at=NOW), CONFIG, NOW)
     assert [found.kind for found in ended.findings] == ["load_aborted"]
-    assert not begin(ended.state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW).commands
+    assert not begin(ended.state, Decision(at=NOW, actions=(PRELOAD,)), NOW).commands
 
 
 def test_failures_pause_a_model_ever_longer() -> None:
     """Each failed load doubles the pause, up to an hour."""
     state, pauses = looked(), []
     for _ in range(7):
-        turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+        turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), NOW)
         failed = Failed(number=turn.commands[0].number, at=NOW, error="stalled", status=500)
         state = hear(turn.state, failed, CONFIG, NOW).state
         pauses.append(state.of(B).quiet_until - NOW)
@@ -195,7 +195,7 @@ def test_failures_pause_a_model_ever_longer() -> None:
 def test_what_a_failure_means(event, forgets, pauses) -> None:
     """Lack of memory takes every lease; a lost connection is no fault of the model."""
     state = looked(row()).note(A, "a:latest", lease=2280.0)
-    turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    turn = begin(state, Decision(at=NOW, actions=(PRELOAD,)), NOW)
     after = hear(turn.state, event, CONFIG, NOW + 2).state
     assert (after.of(A).lease is None) is forgets
     assert (after.of(B).quiet_until is not None) is pauses
@@ -283,7 +283,7 @@ def test_a_plain_value_of_the_wrong_kind_names_its_place() -> None:
 
 def test_a_saved_state_has_nothing_open() -> None:
     """What was in flight died with the process."""
-    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), CONFIG, NOW)
+    turn = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), NOW)
     revived = state_from_plain(json.loads(json.dumps(state_to_plain(turn.state))))
     assert revived.orders.running is None
     assert revived.orders.number == turn.state.orders.number

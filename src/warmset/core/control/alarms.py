@@ -34,6 +34,14 @@ def raise_alarms(
     return replace(state, raised=raised), new
 
 
+def raise_further(
+    state: State, alarms: Sequence[Alarm], now: float
+) -> tuple[State, tuple[Alarm, ...]]:
+    """Returns the state in which these stand beside what stood before, and those that are new."""
+    new = tuple(alarm for alarm in alarms if alarm.code not in state.raised)
+    return replace(state, raised={**state.raised, **{alarm.code: now for alarm in new}}), new
+
+
 def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
     """Returns everything that is wrong now, in a fixed order.
 

@@ -63,7 +63,7 @@ class Turn:
     look_at: float | None = None  # when a look is worth its while; `None`: as planned before
 
 
-def begin(state: State, decision: Decision, config: Config, now: float) -> Turn:
+def begin(state: State, decision: Decision, now: float) -> Turn:
     """Takes over a decision's orders; what was queued before and not begun is forgotten.
 
     A command that is open goes on, unless the decision calls it off.

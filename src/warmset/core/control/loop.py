@@ -62,7 +62,7 @@ class Loop:
             self.planned = self.decision
         if self.is_read_only:
             return ()
-        return self._take(begin(self.state, self.decision, self.config, now))[0]
+        return self._take(begin(self.state, self.decision, now))[0]
 
     def hear(self, event: Event, now: float) -> tuple[tuple[Command, ...], tuple[Finding, ...]]:
         """Takes in an event; returns further commands, and what it showed."""

@@ -15,13 +15,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from warmset.core.control.actions import Alarm, CallOff, Decision, Finding, Severity, Wait
+from warmset.core.control.actions import Action, Alarm, Decision, Finding, Severity, Wait
 from warmset.core.control.alarms import (
     about_blocked_pins,
     about_missing_pins,
     find_alarms,
     note_missing_pins,
     raise_alarms,
+    raise_further,
 )
 from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
@@ -35,7 +36,13 @@ from warmset.core.control.restraint import forget_old, step_back
 from warmset.core.control.retention import find_unwanted
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
-from warmset.core.control.stuck import RESCUES, find_rescue, notice_moves, why_call_off
+from warmset.core.control.stuck import (
+    RESCUES,
+    about_slow_load,
+    find_rescue,
+    notice_moves,
+    why_call_off,
+)
 from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
 
@@ -74,8 +81,11 @@ def step(
     found = (*breaks, *moves, *news, *gone)
     silent = why_silent(state, config.loop, now)
     if silent and not is_first:
+        state, slow = raise_further(state, about_slow_load(state, now), now)
+        decision = _hold_still(state, (*slow, Wait(key=None, name="", reason=silent)), found, now)
         calls_off = why_call_off(observation, state, config.loop, now)
-        return _hold_still(config, state, silent, found, now, calls_off)
+        soon = SOON_SECONDS if state.leaving else config.loop.tick
+        return state, replace(decision, calls_off=calls_off), now + soon
     busy = find_busy(state, observation, now)
     unwanted, state = find_unwanted(observation, config, state, now)
     planned = make_wish(
@@ -95,24 +105,16 @@ def step(
 
 
 def _hold_still(
-    config: Config,
-    state: State,
-    silent: str,
-    findings: tuple[Finding, ...],
-    now: float,
-    calls_off: CallOff | None,
-) -> tuple[State, Decision, float]:
+    state: State, actions: tuple[Action, ...], findings: tuple[Finding, ...], now: float
+) -> Decision:
     """Decides nothing while a load may be under way: what is seen then is not what will be."""
-    decision = Decision(
+    return Decision(
         at=now,
-        actions=(Wait(key=None, name="", reason=silent),),
+        actions=actions,
         findings=findings,
-        calls_off=calls_off,
         standing=tuple(state.raised),
         is_provisional=True,
     )
-    is_ours = bool(state.leaving)
-    return state, decision, now + (SOON_SECONDS if is_ours else config.loop.tick)
 
 
 def _decide(

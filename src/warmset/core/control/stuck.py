@@ -24,11 +24,14 @@ from warmset.core.control.state import State
 from warmset.core.control.vanished import row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey, Observation
-from warmset.core.units import format_seconds
+from warmset.core.units import MINUTE, format_seconds
 
 RESCUES: Final = 2
 """Rescues within the fight window. Our choice: a queue that two unloads do not wake has another
 trouble, and every rescue costs somebody a load."""
+
+SLOW_LOAD_SECONDS: Final = 5 * MINUTE
+"""A preload that is open for longer is told of. Our choice: a 40 GB file from a hard disk."""
 
 
 def notice_moves(
@@ -100,6 +103,21 @@ def find_rescue(scene: Scene) -> Unload | None:
         reason = "nothing is loaded any more: to unload an idle model wakes Ollama's queue"
         return Unload(key=candidate.key, name=candidate.name, reason=reason)
     return None
+
+
+def about_slow_load(state: State, now: float) -> tuple[Alarm, ...]:
+    """Returns the alarm about our own preload if it is open for long."""
+    running = state.orders.running
+    if running is None or not isinstance(running.order, Preload):
+        return ()
+    if now - running.since < SLOW_LOAD_SECONDS:
+        return ()
+    key, name = running.order.key, running.order.name
+    text = (
+        f"the preload of {name} is open for {format_seconds(now - running.since)}: it waits behind "
+        "other requests, its disk is slow, or Ollama loads nothing any more"
+    )
+    return (Alarm(code=f"load_slow {key}", severity=Severity.WARNING, text=text, keys=(key,)),)
 
 
 def about_stuck_loads(state: State, loop: LoopSettings, now: float) -> Iterator[Alarm]:

@@ -153,9 +153,7 @@ class Frail(Sidecar):
         if isinstance(event, Done) and event.residents is None and self.faults.lost_replies:
             self.faults.lost_replies -= 1
             late = TimedOut(number=event.number, at=event.at + REPLY_PATIENCE_SECONDS)
-            self.host.timeline.after(
-                REPLY_PATIENCE_SECONDS, lambda: super(Frail, self)._report(late)
-            )
+            self.host.timeline.after(REPLY_PATIENCE_SECONDS, lambda: self._report(late))
             return
         self._heard += is_end
         super()._report(event)

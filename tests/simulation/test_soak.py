@@ -1,0 +1,54 @@
+"""Seeded mishaps of every kind, and guards that are missed when they are taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from soak.life import Life
+from soak.mutants import MUTANTS
+from soak.story import MISHAPS, tell
+
+SEEDS_IN_CI = 60
+FIRST = 0
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS_IN_CI, 20))
+def test_no_law_is_broken(tmp_path: Path, first: int) -> None:
+    """Twenty stories: `scripts/soak --first-seed N --trace` tells the one that fails."""
+    for seed in range(first, first + 20):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        broken = Life(tell(seed), folder).live()
+        assert not broken, f"scripts/soak --first-seed {seed} --trace: {broken}"
+
+
+def test_every_mishap_has_its_turn() -> None:
+    """A thousand stories hold every kind of mishap, and a life knows what to do with each."""
+    told = {h.kind for seed in range(1000) for h in tell(seed).happenings}
+    assert told == {"use", *MISHAPS}
+    assert all(callable(getattr(Life, f"_{kind}")) for kind in told)
+
+
+def test_a_seed_is_always_the_same_story(tmp_path: Path) -> None:
+    """What happens depends on nothing but the seed."""
+    lives = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        life = Life(tell(7), folder)
+        life.live()
+        lives.append((life.witness.counts, life.witness._writes))
+    assert lives[0] == lives[1]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS[:2], ids=lambda m: m.name)
+def test_a_missing_guard_is_missed(tmp_path: Path, mutant) -> None:
+    """Two of the guards here; `scripts/soak --mutants` takes out all of them."""
+    with mutant.applied():
+        for seed in range(mutant.seeds):
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            if Life(tell(seed), folder).live():
+                return
+    pytest.fail(f"{mutant.name}: {mutant.seeds} stories without it")
