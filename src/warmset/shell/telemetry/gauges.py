@@ -23,12 +23,16 @@ WEDGED_AFTER_SECONDS: Final = 90.0
 """An own load that waits so long while no runner of the server loads. Our choice: Ollama waits at
 most 5 s for memory, and starts the runner then (ollama-behaviour 3.5, 3.7)."""
 
+MOST_ESTIMATES: Final = 1000
+"""Contexts that clients choose make ever new shapes; so many are kept. Our choice."""
+
 
 class Gauges:
     """Reads looks."""
 
     def __init__(self) -> None:
         self._estimates: dict[object, Footprint | None] = {}
+        self._basis: object = None  # what all of them were made on
 
     def of_look(
         self, observation: Observation, picture: Picture | None, labels: Labels, *, now: float
@@ -87,12 +91,12 @@ class Gauges:
         self, row: Resident, entry: Entry | None, picture: Picture, labels: Labels
     ) -> Footprint | None:
         """Returns what is expected from metadata; each shape is estimated once."""
-        settings = labels.observation.settings
-        learnt = labels.observation.learnt
-        shape = (row.key, row.context, row.size_vram_bytes, settings, learnt)
+        basis = (labels.observation.settings, labels.observation.learnt)
+        if basis != self._basis or len(self._estimates) > MOST_ESTIMATES:
+            self._estimates.clear()
+            self._basis = basis
+        shape = (row.key, row.context, row.size_vram_bytes)
         if shape not in self._estimates:
-            if len(self._estimates) > 1000:
-                self._estimates.clear()
             self._estimates[shape] = footprint_of(row, entry, labels.observation, picture)
         return self._estimates[shape]
 
