@@ -313,10 +313,11 @@ class Witness:
         resident = {row.model.name for row in self.life.host.residents()}
         missing = {normalise_name(p) for p in self.life.story.pins} - resident
         decision = warmset.loop.decision
-        told = ("pin", "paused", "load_slow")
+        told = ("pin", "paused")
         keys = {k for code in decision.standing if code.startswith(told) for k in code.split()[1:]}
         names = {row.name for row in warmset.host.library.models() if row.key in keys}
-        is_told = bool({"pins_conflict", "loads_stuck"} & set(decision.standing))
+        for_all = ("pins_conflict", "loads_stuck", "load_slow")  # then nothing else is weighed
+        is_told = any(code.startswith(for_all) for code in decision.standing)
         if missing - names and not is_told:
             self._break(
                 f"pins missing after a long peace: {missing}; {decision.trouble} "

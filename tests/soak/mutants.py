@@ -11,7 +11,7 @@ from unittest import mock
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
 
-CONTROL = "warmset.core.control."
+CONTROL = "warmset.core.control"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Mutant:
     """One guard taken out.
 
     Attributes:
-        places: `module:name` of every place that uses the guard.
+        places: `module:name` of every place that uses the guard, from the room of the loop.
         instead: what stands there then.
         seeds: within so many stories a law must break.
     """
@@ -35,7 +35,9 @@ class Mutant:
         with ExitStack() as stack:
             for place in self.places:
                 module, _, name = place.partition(":")
-                target: object = importlib.import_module(CONTROL + module)
+                target: object = importlib.import_module(
+                    module if module.startswith("..") else f".{module}", CONTROL
+                )
                 *owners, name = name.split(".")
                 for owner in owners:
                     target = getattr(target, owner)
@@ -78,8 +80,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("pending: loads of others are not seen", ("step:find_foreign_load",), _nothing),
     Mutant("pending: nothing is waited for", ("step:why_silent",), _nothing),
     Mutant("room: Ollama's beliefs are not asked", ("levers:why_not_admitted",), _nothing),
-    Mutant("wanted: unknown memory counts", ("wanted:Wish.is_blind",), False),
-    Mutant("question: old memory counts", ("question:if_fresh",), lambda reading: reading),
+    Mutant(
+        "question and planner: old memory counts",
+        ("question:if_fresh", "..planner.build:if_fresh"),
+        lambda reading: reading,
+    ),
     Mutant("step: no answer is taken for empty", ("step:_unknown",), _as_if_empty),
     Mutant("step: changed GPUs are taken over", ("step:gpu_ids", "restarts:gpu_ids"), lambda _: ()),
     Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged),
@@ -98,4 +103,5 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda state: executor.Turn(state=state),
     ),
 )
-"""Not here, since nothing a story shows depends on them: the order of alarms, texts, `basis`."""
+"""Not here: `Wish.is_blind`, behind which the planner promises nothing on unknown memory either,
+and what no story shows: the order of alarms, texts, `basis`."""

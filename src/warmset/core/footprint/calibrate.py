@@ -213,10 +213,14 @@ class Calibration:
         return f"calibrated by {loads}" + (f", {of_model} of this model" if of_model else "")
 
 
-@lru_cache(maxsize=8)
 def calibration_of(learnt: Learnt) -> Calibration:
     """Returns what a host has taught; the same answer for the same loads, since it takes time."""
-    return Calibration(learnt.loads, learnt.epoch)
+    return _calibration(learnt.loads, learnt.epoch)
+
+
+@lru_cache(maxsize=8)
+def _calibration(loads: tuple[ObservedLoad, ...], epoch: str) -> Calibration:
+    return Calibration(loads, epoch)
 
 
 def _newest(loads: Iterable[ObservedLoad]) -> list[ObservedLoad]:
