@@ -58,7 +58,8 @@ class Watched(Frail):
         decision = self.loop.decision
         assert decision is not None
         if self.recorder is not None:
-            self.recorder.decision(observation, self.loop.config, before, decision)
+            after = self.loop.state
+            self.recorder.decision(observation, self.loop.config, before, decision, after=after)
             self.recorder.state(self.loop.state, observation.at)
 
     def _carry_out(self, commands: tuple[Command, ...]) -> None:

@@ -55,6 +55,7 @@ VERBS = (
     Verb("bench", "Measure cold starts against warm requests.", "bench"),
     Verb("explain", "Tell why a model is resident or not.", "explain"),
     Verb("history", "Show what was done and seen on this host.", "history"),
+    Verb("replay", "Make recorded decisions again and show what differs.", "replay"),
     Verb("metrics", "Print the metrics of this host once, in Prometheus' format.", "metrics"),
     Verb("assets", "Files for systemd, Prometheus, Grafana, Compose, Kubernetes.", "assets"),
     Verb("advise", "Advise how long to keep each model, from how it is used.", "advise"),

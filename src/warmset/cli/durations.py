@@ -31,6 +31,28 @@ def parse_seconds(text: str, option: str) -> float:
     return seconds
 
 
+def parse_moment(text: str, option: str, now: float) -> float:
+    """Returns the Unix seconds that `2h` (ago) or `2026-11-28T14:30` (here) mean.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return now - parse_seconds(text, option)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{option} {text!r}: should be a duration such as 2h, or a moment such as "
+            "2026-11-28T14:30",
+            hint=f"{option} 2h",
+        ) from error
+
+
 def clock_text(at: float, now: float | None = None) -> str:
     """Returns a moment as people read it here: the time of day, with the date if not today."""
     local = time.localtime(at)

@@ -153,7 +153,9 @@ class Pass:
         decision = self._loop.decision
         assert decision is not None
         if self._recorder is not None:
-            self._recorder.decision(observation, config, before, decision, self._loop.wish)
+            self._recorder.decision(
+                observation, config, before, decision, self._loop.wish, after=self._loop.state
+            )
         refuse_conflict(decision)
         if not decision.trouble:
             check(decision)

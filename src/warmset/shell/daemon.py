@@ -227,7 +227,14 @@ class Daemon:
         self._tell_findings(decision.findings)
         recorder = self._outside.recorder
         if recorder is not None:
-            recorder.decision(looked.observation, config, before, decision, self._loop.wish)
+            recorder.decision(
+                looked.observation,
+                config,
+                before,
+                decision,
+                self._loop.wish,
+                after=self._loop.state,
+            )
             recorder.state(self._loop.state, looked.observation.at)
             self._tell_journal(recorder)
         step = self._step_of(looked.observation, config, decision)

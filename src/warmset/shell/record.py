@@ -17,6 +17,7 @@ from warmset.adapters.journal import DecisionRow, EventRow, Journal, LoadRow
 from warmset.core.control.actions import Alarm, Decision, Finding, Preload
 from warmset.core.control.config import Config
 from warmset.core.control.plain import to_plain
+from warmset.core.control.remembered import find_planned_on
 from warmset.core.control.state import Orders, State, state_from_plain, state_to_plain
 from warmset.core.control.wanted import Wish
 from warmset.core.loads import Learnt
@@ -71,6 +72,8 @@ class Recorder:
         before: State,
         decision: Decision,
         wish: Wish | None = None,
+        *,
+        after: State | None = None,
     ) -> None:
         """Records one step: what was seen, what was known, what was decided.
 
@@ -80,6 +83,7 @@ class Recorder:
             before: the state that `step` was given.
             decision: what it returned.
             wish: what it planned with; `None`: it planned nothing.
+            after: the state that it returned; `None`: what earlier plans it used is not kept.
         """
         at = observation.at
         self._expect(decision)
@@ -108,6 +112,7 @@ class Recorder:
                 "observation": to_plain(_without_parts(observation)),
                 "state": state_to_plain(before),
                 "decision": to_plain(decision),
+                **({} if after is None else _rests_on(observation, config, after, decision)),
             },
         )
         events = [*rows_of(decision.findings, at), *_alarm_rows(decision.alarms, at)]
@@ -212,6 +217,13 @@ class Recorder:
                 actual_seconds=expected.took_seconds,
             )
         )
+
+
+def _rests_on(
+    observation: Observation, config: Config, after: State, decision: Decision
+) -> Mapping[str, object]:
+    """Returns the amounts of earlier looks that a decision owes its plan to."""
+    return {"planned_on": to_plain(find_planned_on(observation, config, after, decision))}
 
 
 def _without_parts(observation: Observation) -> Observation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
 
 def load_settings(
-    *, config: str | None = None, host: str | None = None, look_here: bool = True
+    *,
+    config: str | None = None,
+    host: str | None = None,
+    look_here: bool = True,
+    changes: Sequence[str] = (),
 ) -> Settings:
     """Returns the settings of this run.
 
@@ -47,6 +51,7 @@ def load_settings(
         config: the file that `--config` names.
         host: what `--host` says.
         look_here: whether `./budgets.toml` counts.
+        changes: `KEY=VALUE`, each put above the file and the environment.
 
     Raises:
         ConfigError: naming everything that is wrong, by file, line, key and value.
@@ -56,7 +61,7 @@ def load_settings(
     from warmset.adapters.config.report import faults_of, refuse
     from warmset.adapters.config.schema import BudgetsFile
 
-    layers = read_layers(config=config, host=host, look_here=look_here)
+    layers = read_layers(config=config, host=host, look_here=look_here, changes=changes)
     faults = _cross_check(layers)
     try:
         file = BudgetsFile.model_validate(layers.tree)

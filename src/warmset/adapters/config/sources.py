@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from warmset.adapters.config.document import KeyPath, find_lines, parse_toml, read_text
 from warmset.adapters.config.locate import find_file
+from warmset.errors import ConfigError
 
 URL: KeyPath = ("ollama", "url")
 
@@ -44,11 +45,13 @@ class Layers:
         self.overlaid[path] = origin
 
 
-def read_layers(*, config: str | None, host: str | None, look_here: bool) -> Layers:
+def read_layers(
+    *, config: str | None, host: str | None, look_here: bool, changes: Sequence[str] = ()
+) -> Layers:
     """Returns everything that was said, unchecked.
 
     Raises:
-        ConfigError: if the file cannot be read or is not TOML.
+        ConfigError: if the file cannot be read or is not TOML, or a change is no `KEY=VALUE`.
     """
     layers = Layers()
     path = find_file(config, look_here=look_here)
@@ -61,6 +64,8 @@ def read_layers(*, config: str | None, host: str | None, look_here: bool) -> Lay
         if name.startswith("WARMSET_") and "__" in name:
             keys = tuple(name.removeprefix("WARMSET_").lower().split("__"))
             layers.overlay(keys, _value_of(value), name)
+    for change in changes:
+        layers.overlay(*_read_change(change), f"--set {change}")
     for origin, url in (("--host", host), ("WARMSET_HOST", os.environ.get("WARMSET_HOST"))):
         if url:
             layers.overlay(URL, url, origin)
@@ -68,6 +73,29 @@ def read_layers(*, config: str | None, host: str | None, look_here: bool) -> Lay
     if not _has_url(layers) and os.environ.get("OLLAMA_HOST", "").strip():
         layers.overlay(URL, os.environ["OLLAMA_HOST"], "OLLAMA_HOST")
     return layers
+
+
+def _read_change(change: str) -> tuple[KeyPath, object]:
+    """Returns the key and the value of `policy.tick=10s` or `model."a:7b".pin=true`."""
+    key, equals, text = change.partition("=")
+    path: list[str] = []
+    try:
+        tree = tomllib.loads(f"{key} = 0")
+        while isinstance(tree, dict):
+            ((part, tree),) = tree.items()
+            path.append(part)
+    except (ValueError, RecursionError):
+        path = []
+    if not equals or not path or "\n" in key:
+        raise ConfigError(
+            f"--set {change}: should be KEY=VALUE",
+            hint="such as --set policy.tick=10s or --set 'model.\"qwen2.5:7b\".pin=true'",
+        )
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text.strip()  # a word without quotes
+    return tuple(path), value
 
 
 def _has_url(layers: Layers) -> bool:

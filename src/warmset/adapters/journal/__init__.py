@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         read_demand,
     )
     from warmset.adapters.journal.folder import host_key, make_folder, state_folder
-    from warmset.adapters.journal.opening import open_for_reading
+    from warmset.adapters.journal.opening import open_file_for_reading, open_for_reading
     from warmset.adapters.journal.orders import Orders, OrdersFile
     from warmset.adapters.journal.rows import DecisionRow, EventRow, LoadRow
     from warmset.adapters.journal.store import Journal, Limits
@@ -41,6 +41,7 @@ _HOMES = {
     "UseRow": "demand",
     "host_key": "folder",
     "make_folder": "folder",
+    "open_file_for_reading": "opening",
     "open_for_reading": "opening",
     "read_demand": "demand",
     "state_folder": "folder",
@@ -61,6 +62,7 @@ __all__ = [
     "UseRow",
     "host_key",
     "make_folder",
+    "open_file_for_reading",
     "open_for_reading",
     "read_demand",
     "state_folder",

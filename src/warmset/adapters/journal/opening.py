@@ -16,6 +16,8 @@ PAGE_BYTES: Final = 4096
 BUSY_SECONDS: Final = 0.5
 """For another command's short transaction. Our choice: well below a tick."""
 
+_NOT_OURS: Final = "it has other tables than those of warmset"
+
 Opened = tuple[sqlite3.Connection, str]
 """A database, and what was wrong; empty if nothing."""
 
@@ -67,17 +69,29 @@ def open_for_reading(folder: Path) -> Pages | None:
     Raises:
         TraceError: it is there and cannot be read.
     """
-    database = connect_for_reading(folder, JOURNAL)
-    return None if database is None else Pages(database)
+    return open_file_for_reading(folder / JOURNAL.file_name)
 
 
-def connect_for_reading(folder: Path, schema: Schema) -> sqlite3.Connection | None:
-    """Returns a database as it stands, `None` if there is none.
+def open_file_for_reading(path: Path) -> Pages | None:
+    """Returns a journal by its file, wherever it was copied to; `None` if there is none.
 
     Raises:
         TraceError: it is there and cannot be read.
     """
-    path = folder / schema.file_name
+    database = _connect_read_only(path, JOURNAL)
+    return None if database is None else Pages(database)
+
+
+def connect_for_reading(folder: Path, schema: Schema) -> sqlite3.Connection | None:
+    """Returns a database as it stands, `None` if there is none; one of an older version as a copy.
+
+    Raises:
+        TraceError: it is there and cannot be read.
+    """
+    return _connect_read_only(folder / schema.file_name, schema)
+
+
+def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
     try:
         if not path.exists():
             return None
@@ -89,13 +103,37 @@ def connect_for_reading(folder: Path, schema: Schema) -> sqlite3.Connection | No
             hint=f"`warmset serve` sets a damaged {schema.word} aside and begins a new one",
             context={"path": str(path)},
         ) from error
-    if version != schema.version:
+    if version > schema.version:
         database.close()
         raise TraceError(
             f"{path}: version {version} of the {schema.word}; this warmset reads {schema.version}",
-            hint="the next `warmset serve` or `warmset apply` brings an older one up to date",
+            hint="it was written by a newer warmset: read it with that one",
         )
-    return database
+    return _brought_up_to_date(database, path, schema) if version < schema.version else database
+
+
+def _brought_up_to_date(
+    database: sqlite3.Connection, path: Path, schema: Schema
+) -> sqlite3.Connection:
+    """Returns a copy of an older file, in memory; the file stays as it is."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version_of(database) > 0:
+            database.backup(copy)
+        elif tables:
+            raise sqlite3.DatabaseError(_NOT_OURS)  # noqa: TRY301 - told as any other damage
+        migrate(copy, schema)
+    except sqlite3.DatabaseError as error:
+        copy.close()
+        raise TraceError(
+            f"{path}: the {schema.word} cannot be read: {error}",
+            hint=f"`warmset serve` begins a new {schema.word}",
+            context={"path": str(path)},
+        ) from error
+    finally:
+        database.close()
+    return copy
 
 
 def _connect(path: Path, schema: Schema, max_bytes: int) -> sqlite3.Connection:

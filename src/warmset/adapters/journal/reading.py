@@ -71,6 +71,28 @@ class Pages:
                 return None
             return _decision(row, {name: self._part(d) for name, d in json.loads(row[6]).items()})
 
+    def numbers(self, *, since: float, until: float) -> tuple[tuple[int, ...], str]:
+        """Returns the numbers of the decisions made within a time, and what cannot be read.
+
+        Where the middle of a file is damaged, what is before and behind it is found.
+        """
+        found: set[int] = set()
+        trouble = ""
+        for order in ("ASC", "DESC"):
+            rows = self._db.execute(
+                "SELECT id, at, until FROM decisions WHERE until >= ? AND at <= ?"  # noqa: S608
+                f" ORDER BY id {order}",  # our own two words
+                (since, until),
+            )
+            try:
+                for number, _, _ in rows:
+                    found.add(number)
+            except (sqlite3.DatabaseError, TypeError) as error:
+                trouble = str(error)
+            if not trouble:
+                break
+        return tuple(sorted(found)), trouble
+
     def state(self) -> object | None:
         """Returns the saved state as plain values, `None` if there is none."""
         with _readable():

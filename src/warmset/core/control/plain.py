@@ -126,6 +126,8 @@ def _read_scalar(hint: object, plain: object, place: str) -> object:
 def _read_union(options: tuple[object, ...], plain: object, place: str) -> object:
     if plain is None and type(None) in options:
         return None
+    if plain == _FOREVER and float in options:
+        return math.inf  # before the texts that may stand here too
     if isinstance(plain, dict) and "type" in plain:
         named = [o for o in options if isinstance(o, type) and o.__name__ == plain["type"]]
         options = tuple(named) or options
