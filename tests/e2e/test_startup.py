@@ -3,11 +3,19 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from warmset.adapters.journal import state_folder
 from warmset.cli.app import VERBS
+from warmset.core.twin.api import Api
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import physics_of
+from warmset.shell.twin_files import find_host
+from warmset.shell.twin_server import TwinServer
 
 HEAVY = {"pydantic", "httpx", "rich", "pynvml", "psutil", "starlette", "uvicorn", "tomlkit"}
 HEAVY |= {"asyncio", "sqlite3", "prometheus_client", "structlog", "importlib.metadata"}
@@ -57,6 +65,27 @@ def test_status_of_a_host_that_taught_nothing_loads_no_database(
     monkeypatch.setenv("WARMSET_STATE", str(tmp_path))
     loaded = loaded_by("status", "--host", "twin://cpu?demand=idle")
     assert "sqlite3" not in loaded
+
+
+def test_status_loads_only_the_rooms_of_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither planner, policies, demand, loop nor twin; not even where demand has been kept."""
+    monkeypatch.setenv("WARMSET_STATE", str(tmp_path))
+    spec = find_host("cpu")
+    server = TwinServer(Api(TwinHost(spec, physics_of(spec), Timeline(time.time()))), speed=None)
+    server.start()
+    try:
+        folder = state_folder(os.environ, server.url)
+        folder.mkdir(parents=True)
+        (folder / "demand.sqlite3").touch()
+        loaded = loaded_by("status", "--host", server.url)
+    finally:
+        server.stop()
+    rooms = {".".join(name.split(".")[:3]) for name in loaded if name.startswith("warmset.core.")}
+    others = {f"warmset.core.{room}" for room in ("planner", "policy", "demand", "control", "twin")}
+    assert "warmset.core.host" in rooms
+    assert rooms & others == set()
 
 
 def test_completion_loads_nothing_heavy() -> None:

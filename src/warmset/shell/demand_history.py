@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.adapters.journal import Demand, read_demand, state_folder
-from warmset.core.demand.loads import LoadTimes, SeenLoad
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.model import normalise_name
 from warmset.core.policy import ModelCost
 from warmset.errors import TraceError
+from warmset.shell.load_history import load_times
 from warmset.shell.replay_host import ReplayHost
 
 NEUTRAL_BYTES_PER_SECOND: Final = 1e9
@@ -86,20 +86,6 @@ def names_of(demand: Demand) -> dict[str, str]:
     """Returns the name of each key; a key of which no name is known stands for itself."""
     keys = [row.key for rows in (demand.uses, demand.loads, demand.departures) for row in rows]
     return {key: demand.models[key].name if key in demand.models else key for key in keys}
-
-
-def load_times(demand: Demand) -> LoadTimes:
-    """Returns what the loads of a host teach."""
-    return LoadTimes(
-        SeenLoad(
-            key=row.key,
-            seconds=row.seconds,
-            file_bytes=demand.models[row.key].file_bytes if row.key in demand.models else None,
-            cache="warm" if row.cache == "warm" else "cold",
-        )
-        for row in demand.loads
-        if row.seconds is not None
-    )
 
 
 def _costs(

@@ -33,14 +33,17 @@ class Lessons:
     Args:
         path: the file, which need not exist; `None` where there is none to be had.
         trouble: why there is none.
+        weighs_demand: whether what is learnt includes the demand, which is read from a store of
+            weeks; who only shows the loads can do without.
 
     Attributes:
         trouble: why what is learnt will not be there next time; empty if it will.
     """
 
-    def __init__(self, path: Path | None, trouble: str = "") -> None:
+    def __init__(self, path: Path | None, trouble: str = "", *, weighs_demand: bool = True) -> None:
         self.trouble = trouble
         self._path = path
+        self._weighs_demand = weighs_demand
         self._store: Observations | None = None
         self._demand: Learnt | None = None
         self._demand_at = 0.0
@@ -66,9 +69,11 @@ class Lessons:
 
         Not at every look: rates change slowly, and each change makes the planner think again.
         """
+        if self._path is None or not self._weighs_demand:
+            return Learnt()
         if self._demand is None or time.monotonic() - self._demand_at > REFRESH_SECONDS:
             self._demand_at = time.monotonic()
-            self._demand = Learnt() if self._path is None else learn_demand(self._path.parent)
+            self._demand = learn_demand(self._path.parent)
         return self._demand
 
     def keep(self, loads: Iterable[ObservedLoad]) -> int:
@@ -121,11 +126,11 @@ def learn_demand(folder: Path) -> Learnt:
     Args:
         folder: the host's state folder.
     """
-    from warmset.adapters.journal import read_demand
-    from warmset.shell.demand_history import load_times
-
     if not (folder / "demand.sqlite3").exists():
         return Learnt()
+    from warmset.adapters.journal import read_demand
+    from warmset.shell.load_history import load_times
+
     try:
         demand = read_demand(folder)
     except TraceError:
@@ -160,17 +165,18 @@ def epoch_of(survey: HostSurvey, version: str | None, *, engine: str = "") -> st
     return "; ".join((engine or engine_of(version), *drivers, f"warmset {warmset.__version__}"))
 
 
-def lessons_of(environ: Mapping[str, str], url: str) -> Lessons:
+def lessons_of(environ: Mapping[str, str], url: str, *, weighs_demand: bool = True) -> Lessons:
     """Returns the lessons of a host; nothing is read or made yet.
 
     Args:
         environ: names the state folder.
         url: the server's address.
+        weighs_demand: see `Lessons`.
     """
     from warmset.adapters.journal import state_folder
 
     try:
-        return Lessons(state_folder(environ, url) / FILE_NAME)
+        return Lessons(state_folder(environ, url) / FILE_NAME, weighs_demand=weighs_demand)
     except ConfigError as error:
         return Lessons(None, f"what loads teach is not kept: {error.message}")
 

@@ -55,8 +55,15 @@ class Connection:
     lessons: Lessons = field(default_factory=lambda: Lessons(None))
 
 
-def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
+def connect(
+    settings: Settings, *, environ: Mapping[str, str], weighs_demand: bool = True
+) -> Connection:
     """Returns a connection to the host that the settings name; opens nothing yet.
+
+    Args:
+        settings: they name the host.
+        environ: names the folder of what earlier loads taught.
+        weighs_demand: whether the models' demand is wanted too, which plans need and pictures not.
 
     Raises:
         ConfigError: the address or the twin's name cannot be used.
@@ -65,14 +72,15 @@ def connect(settings: Settings, *, environ: Mapping[str, str]) -> Connection:
         from warmset.shell.twin_link import connect_twin
 
         twin = connect_twin(settings.url.removeprefix(TWIN_SCHEME), settings)
-        return replace(twin, lessons=lessons_of(environ, twin.server.url))
+        lessons = lessons_of(environ, twin.server.url, weighs_demand=weighs_demand)
+        return replace(twin, lessons=lessons)
     from warmset.adapters.ollama.address import is_local, parse_address
     from warmset.adapters.ollama.client import connect as connect_server
 
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
     here = LocalHost(address.port) if is_local(address) else None
-    lessons = lessons_of(environ, server.url)
+    lessons = lessons_of(environ, server.url, weighs_demand=weighs_demand)
 
     def close() -> None:
         server.close()

@@ -51,7 +51,7 @@ def command(
     if interval_seconds is not None and not watch:
         raise typer.BadParameter(f"{interval_seconds:g} says how often to look: add --watch")
     settings, options = settings_of(ctx), options_of(ctx)
-    connection = connect(settings, environ=os.environ)
+    connection = connect(settings, environ=os.environ, weighs_demand=False)
     try:
         if not watch:
             seen = see(connection, settings)
