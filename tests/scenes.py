@@ -17,6 +17,7 @@ from typing import Any
 
 from actors import Actors
 from fakenvml import GIB, MIB, FakeNvml
+from warm_shell import WarmShell
 
 from warmset.core.twin.api import Api
 from warmset.core.twin.clock import Timeline
@@ -44,10 +45,22 @@ main(sys.argv[1:])
 
 
 class Scene:
-    """A machine with two cards of 24 GiB and an Ollama on it, and `warmset status` to look."""
+    """A machine with two cards of 24 GiB and an Ollama on it, and `warmset status` to look.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        folder: for all files of the scene.
+        environment: of the Ollama server.
+        shell: runs the verbs, for scenes of many; without one each is a cold process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        shell: WarmShell | None = None,
+    ) -> None:
         self.folder = folder
+        self.shell = shell
         self.nvml = FakeNvml(folder)
         for index in (0, 1):
             self.nvml.gpu(index, total=24 * GIB, reserved=RESERVED)
@@ -102,6 +115,9 @@ class Scene:
 
     def run(self, *arguments: str, space: str = "HOST") -> subprocess.CompletedProcess[str]:
         """Runs a verb in a process of its own."""
+        if self.shell is not None:
+            words = (*arguments, "--host", self.server.url)
+            return self.shell.run(*words, env=self._env(), folder=self.folder, space=space)
         return subprocess.run(
             self._command(*arguments, space=space),
             env=self._env(),

@@ -11,16 +11,25 @@ from typing import Any
 import pytest
 from fakenvml import GIB, MIB
 from scenes import MODEL, OTHER, Scene
+from warm_shell import WarmShell
 
 CONTEXT = 32768  # of the twin's loads
 ALL_OF_IT = f"-c {CONTEXT} -np 1 --flash-attn auto"
 HELD = 9 * GIB + 200 * MIB + 12345 * 1024
 
 
+@pytest.fixture(scope="module")
+def shell() -> Iterator[WarmShell]:
+    """What runs the verbs of all scenes."""
+    made = WarmShell()
+    yield made
+    made.end()
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, shell: WarmShell) -> Iterator[Scene]:
     """A machine for one scene."""
-    made = Scene(tmp_path)
+    made = Scene(tmp_path, shell=shell)
     yield made
     made.end()
 
