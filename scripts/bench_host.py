@@ -62,10 +62,16 @@ def _describe(installed: int, resident: int) -> str:
         'ram = "1024GiB"',
         '[gpu.0]\nname = "NVIDIA H100 80GB HBM3"',
         f'memory = "81559MiB"\ncount = {GPUS}',
-        f'[env]\nOLLAMA_MAX_LOADED_MODELS = "{resident}"\nOLLAMA_CONTEXT_LENGTH = "8192"',
+        "[env]",
+        *(f'{name} = "{value}"' for name, value in _environment(resident).items()),
         *(f'[model."bench{n:02}:8b"]\nlike = "{KINDS[n % len(KINDS)]}"' for n in range(installed)),
     ]
     return "\n".join(rows) + "\n"
+
+
+def _environment(resident: int) -> dict[str, str]:
+    """Returns how the server was started, which its process shows too."""
+    return {"OLLAMA_MAX_LOADED_MODELS": str(resident), "OLLAMA_CONTEXT_LENGTH": "8192"}
 
 
 @contextmanager
@@ -87,7 +93,7 @@ def large_host(
         api = CountingApi(twin)
         server = TwinServer(api, speed=1.0 if is_alive else None)
         server.start()
-        actors = Actors(folder, server.port)
+        actors = Actors(folder, server.port, _environment(resident))
         try:
             nvml = _fill(folder, actors, [model.key for model in spec.models[:resident]])
             yield LargeHost(

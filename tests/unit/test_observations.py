@@ -12,7 +12,7 @@ import pytest
 from warmset.adapters import observations as module
 from warmset.adapters.observations import Observations, read_loads
 from warmset.core.loads import LoadKey, ObservedLoad
-from warmset.shell.lessons import FILE_NAME
+from warmset.shell.lessons import FILE_NAME, Lessons
 
 KEY = LoadKey(
     model="sha256:a",
@@ -237,3 +237,14 @@ def test_rows_that_make_no_sense_are_left_out(path: Path, change: dict) -> None:
     with Observations(path) as store:
         assert store.loads() == (LOAD,)
     assert read_loads(path) == (LOAD,)
+
+
+def test_a_process_teaches_again_only_when_it_holds_more(path: Path) -> None:
+    """What a runner has taught is known without looking it up; more bytes are news."""
+    lessons = Lessons(path)
+    assert not lessons.has(LOAD.runner, 0)
+    lessons.keep([LOAD])
+    lessons.close()
+    assert lessons.has(LOAD.runner, 125)
+    assert not lessons.has(LOAD.runner, 126)
+    assert not lessons.has("8 0.25", 125)

@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from warmset.adapters.procs import ProcessTable, read_pid_space
+from warmset.adapters.procs.table import STRANGER_LOOKS, TURNS
 from warmset.core.host.commands import Command, Role, judge_by_name, parse_command
 from warmset.core.host.processes import PidSpace, ProcessFacts, ProcessView, choose_server
 from warmset.core.host.runners import Phase, Runner, find_unseen, judge_runners
 from warmset.core.model import ModelKey, Resident
 
+TABLE = "warmset.adapters.procs.table"
 HEX = "ab" * 32
 OTHER_HEX = "cd" * 32
 BLOB = f"/usr/share/ollama/.ollama/models/blobs/sha256-{HEX}"
@@ -364,13 +367,47 @@ def test_real_children_are_found_by_their_command_lines(
     assert running.resident_bytes
 
 
+def test_a_stranger_that_becomes_a_server_is_found_and_stays_found(
+    start: Callable[[list[str]], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Who was believed to be a stranger is asked again in turns; afterwards at every look."""
+    table = ProcessTable()
+    running = start(LLAMA_SERVER.split()).pid
+    wait_for(lambda: running in table.read().processes)
+    script = f"read line; exec -a ollama {sleeper(tmp_path)} serve"
+    with subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE) as late:
+        for _ in range(STRANGER_LOOKS + 1):
+            assert late.pid not in table.read().processes
+        assert late.stdin is not None
+        late.stdin.write(b"now\n")
+        late.stdin.flush()
+        wait_for(lambda: psutil.Process(late.pid).cmdline() == ["ollama", "serve"])
+        looks = [table.read().processes.get(late.pid) for _ in range(2 * TURNS)]
+        late.kill()
+    assert looks[-1] is not None
+    assert looks[-1].command.role is Role.SERVER
+    first = next(n for n, facts in enumerate(looks) if facts is not None)
+    assert first < TURNS
+    assert None not in looks[first:]
+
+
+def test_what_a_process_keeps_is_the_same_at_every_look(
+    start: Callable[[list[str]], subprocess.Popen[bytes]],
+) -> None:
+    """Settings are read once and told at every look."""
+    pid = start(["ollama", "serve"]).pid
+    table = ProcessTable()
+    wait_for(lambda: pid in table.read().processes)
+    first, second = table.read().processes[pid], table.read().processes[pid]
+    assert second.environment == first.environment == {"OLLAMA_NUM_PARALLEL": "3"}
+    assert (second.command, second.identity) == (first.command, first.identity)
+
+
 def test_foreign_processes_are_named_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The table is not copied: strangers appear when a driver names their PID."""
-    from warmset.adapters import procs
-
-    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.HOST)
     assert os.getpid() not in ProcessTable().read().processes
     asked = ProcessTable().read([os.getpid(), 2**22 + 1])
     assert asked.processes[os.getpid()].command.role is Role.FOREIGN
@@ -406,9 +443,7 @@ def test_in_a_container_no_host_pid_is_looked_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process of the same number in here may be anyone."""
-    from warmset.adapters import procs
-
-    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.INNER)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.INNER)
     assert os.getpid() not in ProcessTable().read([os.getpid()]).processes
 
 
@@ -416,7 +451,6 @@ def test_unreadable_table_is_a_trouble_and_proves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where /proc is closed, the view says so: a missing process has not ended."""
-    import psutil
 
     def fail() -> Iterator[psutil.Process]:
         raise PermissionError(13, "Permission denied", "/proc")
@@ -432,8 +466,6 @@ def test_runner_whose_arguments_are_hidden_is_a_trouble(
     start: Callable[[list[str]], subprocess.Popen[bytes]],
 ) -> None:
     """Another user's runner is seen by name, not taken for a stranger, and said."""
-    import psutil
-
     pid = start(["ollama", "serve"]).pid
     real = psutil.Process.cmdline
 
@@ -451,8 +483,6 @@ def test_runner_whose_arguments_are_hidden_is_a_trouble(
 
 def test_table_of_another_root(tmp_path: Path) -> None:
     """A container that mounts the host's /proc elsewhere reads that one; an empty one is none."""
-    import psutil
-
     before = psutil.PROCFS_PATH
     try:
         found = ProcessTable(proc_root=tmp_path).read()
@@ -475,9 +505,7 @@ def test_command_is_a_value() -> None:
 
 def test_processes_that_a_driver_names_later_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """A known view gets the new PIDs by name; ended ones stay out; nothing else is read again."""
-    from warmset.adapters import procs
-
-    monkeypatch.setattr(procs, "read_pid_space", lambda _proc: PidSpace.HOST)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.HOST)
     table = ProcessTable()
     first = table.read()
     assert os.getpid() not in first.processes

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Generic, Literal, NewType, TypeVar
 
 from warmset.core.loads import Learnt
@@ -228,6 +229,7 @@ class Observation:
     learnt: Learnt = field(default_factory=Learnt)
 
 
+@lru_cache(maxsize=4096)
 def normalise_name(name: str) -> str:
     """Returns the name as Ollama compares it: lower case, with a tag.
 

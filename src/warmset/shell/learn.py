@@ -8,7 +8,7 @@ far as it is a measurement.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from warmset.core.footprint.observed import load_key, observe_load
 from warmset.core.host.observed import observe_by_device, observe_model, runner_of
@@ -44,8 +44,15 @@ def keep_lessons(connection: Connection, seen: Seen) -> str:
     return f"{said}, but not for the next time: {trouble}" if trouble else said
 
 
-def observe_residents(seen: Seen) -> Iterator[ObservedLoad]:
-    """Yields what each resident model teaches."""
+def observe_residents(
+    seen: Seen, is_told: Callable[[str, int], bool] = lambda _runner, _bytes: False
+) -> Iterator[ObservedLoad]:
+    """Yields what each resident model teaches.
+
+    Args:
+        seen: one look.
+        is_told: whether a runner with so many bytes on its GPUs has nothing more to teach.
+    """
     observation = seen.observation
     entries = {entry.key: entry for entry in observation.entries}
     if observation.version is None:
@@ -58,12 +65,14 @@ def observe_residents(seen: Seen) -> Iterator[ObservedLoad]:
         runners = [r for r in seen.picture.runners if r.key == entry.key]
         if len(runners) > 1:
             continue  # one may be on its way out or in
-        load = _observe(seen, resident, entry)
+        load = _observe(seen, resident, entry, is_told)
         if load is not None:
             yield load
 
 
-def _observe(seen: Seen, resident: Resident, entry: Entry) -> ObservedLoad | None:
+def _observe(
+    seen: Seen, resident: Resident, entry: Entry, is_told: Callable[[str, int], bool]
+) -> ObservedLoad | None:
     observation, runner = seen.observation, runner_of(seen.picture, resident)
     counts = observe_by_device(seen.picture, resident)
     order = _counted_on(seen, resident)
@@ -72,6 +81,9 @@ def _observe(seen: Seen, resident: Resident, entry: Entry) -> ObservedLoad | Non
     elif _is_told_by_ollama(observation):
         driver = []
     else:
+        return None
+    name = _name(runner) if runner is not None and driver else ""
+    if name and is_told(name, sum(driver)):
         return None
     command = None if runner is None else runner.process.command
     shape = shape_as_started(observation.settings, resident, command)
@@ -88,7 +100,7 @@ def _observe(seen: Seen, resident: Resident, entry: Entry) -> ObservedLoad | Non
         epoch=epoch_of(seen.survey, observation.version),
         driver_bytes=driver,
         ps_bytes=resident.size_vram_bytes,
-        runner=_name(runner) if runner is not None and driver else "",
+        runner=name,
     )
 
 

@@ -26,6 +26,9 @@ FILE_NAME: Final = "observations.sqlite3"
 REFRESH_SECONDS: Final = HOUR
 """Between two readings of the demand. Our choice: a rate over days moves little in an hour."""
 
+MAX_RUNNERS: Final = 1000
+"""So many processes are remembered as told of. Our choice: far more than a host has at a time."""
+
 
 class Lessons:
     """What one host has taught, in a file that several commands may read and write.
@@ -48,6 +51,7 @@ class Lessons:
         self._demand: Learnt | None = None
         self._demand_at = 0.0
         self._read: tuple[object, tuple[ObservedLoad, ...]] = (None, ())
+        self._kept: dict[str, int] = {}  # runner -> bytes that were kept of it
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -87,8 +91,17 @@ class Lessons:
             self.trouble = error.message
             return 0
         count = sum(store.add(load) for load in found)
+        if len(self._kept) > MAX_RUNNERS:
+            self._kept.clear()
+        for load in found:
+            if load.runner:
+                self._kept[load.runner] = sum(load.driver_bytes)
         self.trouble = store.trouble
         return count
+
+    def has(self, runner: str, driver_bytes: int) -> bool:
+        """Returns whether a process that holds so much has taught already what it can."""
+        return driver_bytes <= self._kept.get(runner, -1)
 
     def close(self) -> None:
         """Closes the file; it is opened again when it is needed."""

@@ -65,7 +65,7 @@ def look_for_loop(
             installed.forget()
         return _no_answer(connection, error), None
     if learns:
-        connection.lessons.keep(observe_residents(seen))
+        connection.lessons.keep(observe_residents(seen, connection.lessons.has))
     return with_processes(seen, has_before=before is not None), seen.picture
 
 

@@ -52,10 +52,11 @@ def find_unwanted(
             dismissed[entry.key] = f"it makes way for {config.yielding}"
             continue
         policy = config.settings.policy_for(entry.names)
-        known = state.of(entry.key, entry.name)
-        is_left_over = known.lease is not None and not config.is_managed(entry.names, now)
+        is_leased = entry.key in state.models and state.of(entry.key).lease is not None
+        is_left_over = is_leased and not config.is_managed(entry.names, now)
         if not policy.windows and policy.keep_alive is None and not is_left_over:
             continue
+        known = state.of(entry.key, entry.name)
         stay = _Stay(
             policy=policy,
             known=known,

@@ -19,14 +19,16 @@ _ORDER: Final = (Quality.EXACT, Quality.ESTIMATE, Quality.STALE)
 
 def runner_of(picture: Picture, resident: Resident) -> Runner | None:
     """Returns the process that serves a row of `/api/ps`, `None` if it is not visible."""
-    return next((r for r in picture.runners if r.resident == resident), None)
+    same = next((r for r in picture.runners if r.resident is resident), None)
+    return same or next((r for r in picture.runners if r.resident == resident), None)
 
 
 def observe_by_device(picture: Picture, resident: Resident) -> Mapping[DeviceId, int | None]:
     """Returns device -> bytes of a resident model; `None` where it is there and not counted."""
     found: dict[DeviceId, int | None] = {}
+    pid = _pid_of(picture, resident)
     for device, attribution in picture.attributions.items():
-        counts = [share.used_bytes for share in _shares(attribution, picture, resident)]
+        counts = [share.used_bytes for share in _shares(attribution, resident, pid)]
         if counts:
             known = [count for count in counts if count is not None]
             found[device] = sum(known) if len(known) == len(counts) else None
@@ -37,10 +39,11 @@ def observe_model(picture: Picture, resident: Resident) -> Reading[int]:
     """Returns the bytes of GPU memory that a resident model holds on all devices."""
     if not picture.attributions:
         return unknown("driver", "no GPU is read here")
+    pid = _pid_of(picture, resident)
     found = [
         (share, attribution)
         for attribution in picture.attributions.values()
-        for share in _shares(attribution, picture, resident)
+        for share in _shares(attribution, resident, pid)
     ]
     if not found:
         return _absent(picture, resident)
@@ -60,9 +63,12 @@ def observe_model(picture: Picture, resident: Resident) -> Reading[int]:
     )
 
 
-def _shares(attribution: Attribution, picture: Picture, resident: Resident) -> tuple[Share, ...]:
+def _pid_of(picture: Picture, resident: Resident) -> int | None:
     runner = runner_of(picture, resident)
-    pid = runner.process.pid if runner else None
+    return runner.process.pid if runner else None
+
+
+def _shares(attribution: Attribution, resident: Resident, pid: int | None) -> tuple[Share, ...]:
     return tuple(share for share in attribution.shares if _is_of(share, resident, pid))
 
 

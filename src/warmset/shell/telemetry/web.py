@@ -10,14 +10,16 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 from warmset.core.settings import Listen, Settings
 from warmset.errors import ConfigError
 
 if TYPE_CHECKING:
-    import uvicorn
+    from warmset.shell.telemetry.calm_server import CalmServer
 
 _END_SECONDS: Final = 0.3
 _MOST_CONNECTIONS: Final = 64
@@ -71,7 +73,7 @@ class Web:
 
     def __init__(self, paths: Mapping[str, Answerer]) -> None:
         self._paths = paths
-        self._server: uvicorn.Server | None = None
+        self._server: CalmServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, listen: Listen) -> str:
@@ -81,6 +83,8 @@ class Web:
             OSError: the address is taken, or not one of this machine.
         """
         import uvicorn
+
+        from warmset.shell.telemetry.calm_server import CalmServer
 
         listener = _bind(listen)
         port = listener.getsockname()[1]
@@ -96,10 +100,11 @@ class Web:
             proxy_headers=False,
             access_log=False,
             server_header=False,
+            date_header=False,  # said in `_answer`, so that no clock has to run for it
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=0,
         )
-        self._server = server = uvicorn.Server(config)
+        self._server = server = CalmServer(config)
         self._thread = threading.Thread(
             target=lambda: server.run(sockets=[listener]), name="web", daemon=True
         )
@@ -109,7 +114,8 @@ class Web:
     def stop(self) -> None:
         """Ends the thread; connections that are open are closed."""
         if self._server is not None and self._thread is not None:
-            self._server.should_exit = self._server.force_exit = True
+            with suppress(RuntimeError):  # its loop has ended by itself
+                self._server.end()
             self._thread.join(_END_SECONDS)
 
     async def _answer(
@@ -121,7 +127,11 @@ class Web:
         assert scope["type"] == "http", scope
         answer = self._find(scope)
         length = str(len(answer.body)).encode()
-        headers = [(b"content-type", answer.kind.encode()), (b"content-length", length)]
+        headers = [
+            (b"date", formatdate(usegmt=True).encode()),
+            (b"content-type", answer.kind.encode()),
+            (b"content-length", length),
+        ]
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         body = b"" if scope["method"] == "HEAD" else answer.body
         await send(start)

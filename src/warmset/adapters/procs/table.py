@@ -1,0 +1,185 @@
+"""Processes through psutil: Ollama's own, and those that a GPU driver names.
+
+Only what matters is asked, and what can have changed: command lines of who is new, times and bytes
+of the few. Who was a stranger for some looks is asked again in turns only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from warmset.adapters.procs.asking import ask, read_command, read_environment, read_listen_ports
+from warmset.adapters.procs.pid_space import read_pid_space
+from warmset.core.host.commands import Command, Role
+from warmset.core.host.processes import PidSpace, ProcessFacts, ProcessView
+from warmset.core.host.readings import Severity, Trouble
+
+if TYPE_CHECKING:
+    import psutil
+
+STRANGER_LOOKS: Final = 3
+"""Who was a stranger so many times is believed. A process that was only just forked shows the
+command line of its parent, and a script may yet become a server by `exec`."""
+
+TURNS: Final = 12
+"""Then one stranger of so many is asked at each look: who became a second server late is found
+within a minute at the usual tick. While no server is seen, all are asked. Our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What one of Ollama's processes keeps for as long as it runs one program."""
+
+    started_at: float
+    command: Command
+    environment: dict[str, str] | None
+    listen_ports: frozenset[int] | None
+
+
+class ProcessTable:
+    """Reads the process table of this machine, as often as asked.
+
+    Args:
+        proc_root: Where /proc is, for containers that mount the host's.
+    """
+
+    def __init__(self, *, proc_root: Path | None = None) -> None:
+        self._proc_root = proc_root
+        self._strangers: dict[int, int] = {}  # PID -> looks at which it was one
+        self._fixed: dict[int, _Fixed] = {}  # Ollama's processes at the last look
+        self._turn = 0
+
+    def read(self, also: Collection[int] = ()) -> ProcessView:
+        """Returns Ollama's processes, their parents, and those of `also` that exist.
+
+        Args:
+            also: PIDs that a driver named. In a container they are the host's numbers: nothing
+                is looked up for them then.
+        """
+        import psutil
+
+        if self._proc_root is not None:
+            psutil.PROCFS_PATH = str(self._proc_root)
+        pid_space = read_pid_space(self._proc_root or Path("/proc"))
+        wanted = set(also) if pid_space is PidSpace.HOST else set()
+        found: dict[int, ProcessFacts] = {}
+        try:
+            for process in self._choose(psutil.process_iter(), wanted):
+                command = read_command(process)
+                if command is None or not self._matters(process.pid, command, wanted):
+                    continue
+                facts = self._read_facts(process, command)
+                if facts is not None:
+                    found[facts.pid] = facts
+        except (psutil.Error, OSError, LookupError, ValueError) as error:
+            # psutil trips over a /proc that is empty or of another form
+            return ProcessView(pid_space=pid_space, is_readable=False, troubles=(_report(error),))
+        hidden = any(facts.command.role is Role.HIDDEN for facts in found.values())
+        troubles = (_HIDDEN_ARGUMENTS,) if hidden else ()
+        return ProcessView(processes=found, pid_space=pid_space, troubles=troubles)
+
+    def _matters(self, pid: int, command: Command, wanted: Collection[int]) -> bool:
+        if command.role is not Role.FOREIGN:
+            self._strangers.pop(pid, None)  # it was one before its `exec`
+            return True
+        self._strangers[pid] = self._strangers.get(pid, 0) + 1
+        return pid in wanted
+
+    def _choose(
+        self, processes: Iterable[psutil.Process], wanted: Collection[int]
+    ) -> list[psutil.Process]:
+        """Returns who is asked at this look: everybody, if one of Ollama's processes has gone."""
+        there = {process.pid: process for process in processes}
+        if not self._fixed or not self._fixed.keys() <= there.keys():
+            self._strangers.clear()
+        self._strangers = {pid: n for pid, n in self._strangers.items() if pid in there}
+        self._fixed = {pid: fixed for pid, fixed in self._fixed.items() if pid in there}
+        self._turn = (self._turn + 1) % TURNS
+        return [
+            process
+            for pid, process in there.items()
+            if self._strangers.get(pid, 0) < STRANGER_LOOKS
+            or pid % TURNS == self._turn
+            or pid in wanted
+        ]
+
+    def name(self, view: ProcessView, also: Collection[int]) -> ProcessView:
+        """Returns `view` with the processes of `also` that exist, without a second full look.
+
+        Args:
+            view: An earlier view of the same table.
+            also: PIDs that a driver named since.
+        """
+        import psutil
+
+        if view.pid_space is not PidSpace.HOST or not view.is_readable:
+            return view
+        found = dict(view.processes)
+        for pid in set(also) - set(found):
+            try:
+                process = psutil.Process(pid)
+            except (psutil.Error, OSError, ValueError):
+                continue  # it ended; the driver's bytes stay nobody's
+            command = read_command(process)
+            facts = None if command is None else self._read_facts(process, command)
+            if facts is not None:
+                found[pid] = facts
+        return replace(view, processes=found)
+
+    def _read_facts(self, process: psutil.Process, command: Command) -> ProcessFacts | None:
+        import psutil
+
+        try:
+            with process.oneshot():  # several facts from one reading
+                name, parent_pid, started_at = process.name(), process.ppid(), process.create_time()
+                status = process.status()
+                times, memory = ask(process, "cpu_times"), ask(process, "memory_info")
+        except (psutil.Error, OSError):
+            return None  # it ended while we looked
+        shared = getattr(memory, "shared", None)
+        fixed = self._read_fixed(process, command, started_at)
+        return ProcessFacts(
+            pid=process.pid,
+            parent_pid=parent_pid,
+            name=name,
+            command=command,
+            started_at=started_at,
+            is_zombie=status == psutil.STATUS_ZOMBIE,
+            cpu_seconds=None if times is None else times.user + times.system,
+            resident_bytes=None if memory is None else memory.rss,
+            anonymous_bytes=None if shared is None else max(0, memory.rss - shared),
+            listen_ports=fixed.listen_ports,
+            environment=fixed.environment,
+        )
+
+    def _read_fixed(self, process: psutil.Process, command: Command, started_at: float) -> _Fixed:
+        """Returns what was read at an earlier look, if it is of the same program."""
+        if command.role is Role.FOREIGN:
+            return _Fixed(started_at, command, None, None)
+        known = self._fixed.get(process.pid)
+        is_same = known is not None and (known.started_at, known.command) == (started_at, command)
+        if known is None or not is_same:
+            known = _Fixed(started_at, command, read_environment(process), None)
+        if command.role is Role.SERVER and known.listen_ports is None:  # it may not listen yet
+            known = replace(known, listen_ports=read_listen_ports(process))
+        self._fixed[process.pid] = known
+        return known
+
+
+_HIDDEN_ARGUMENTS: Final = Trouble(
+    code="arguments-hidden",
+    message="an Ollama process runs here whose command line may not be read",
+    hint="run as the user of the Ollama server, or as root; see hidepid of /proc",
+)
+
+
+def _report(error: Exception) -> Trouble:
+    return Trouble(
+        code="processes-unreadable",
+        message=f"the process table cannot be read: {type(error).__name__}",
+        hint="mount /proc into the container, or run outside of it",
+        severity=Severity.WARNING,
+    )
