@@ -22,6 +22,7 @@ from loop_hosts import (
     world,
 )
 
+from warmset.core.control.actions import Preload, Wait
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Cancel, SendPing, SendPreload
@@ -81,6 +82,19 @@ def test_the_same_look_gives_the_same_decision_whoever_asks() -> None:
     replayed = step(observation, said, state_from_plain(saved), now)[1]
     assert replayed.changes == first[1].changes
     assert replayed.members == first[1].members
+
+
+def test_under_memory_pressure_nothing_is_loaded_until_it_has_passed() -> None:
+    """What would be loaded waits with the reason, whatever is available, and comes afterwards."""
+    scene = world(config(**TWO_PINS), starts=False)
+    seen, now, said = observe_twin(scene.host), scene.host.timeline.now, scene.sidecar.loop.config
+    pressed = replace(seen, memory=replace(seen.memory, pressure="tasks are waiting for memory"))
+    state, decision, _ = step(pressed, said, scene.sidecar.loop.state, now)
+    waits = [a for a in decision.actions if isinstance(a, Wait)]
+    assert len(decision.actions) == len(waits)
+    assert {w.name for w in waits if w.reason == pressed.memory.pressure} == BOTH
+    later = step(seen, said, state, now + 5)[1].actions
+    assert [a.name for a in later if isinstance(a, Preload)] == [CHAT]
 
 
 def test_observing_writes_nothing() -> None:

@@ -168,10 +168,62 @@ def test_hybrid_host_with_an_empty_v2_tree_uses_v1(host: Host) -> None:
 
 
 def test_container_mount_is_the_group_itself(host: Host) -> None:
-    """Where the line names a path of the host that is not here, the mount root is the group."""
+    """In our own container the line names a path of the host: the mount root is the group."""
     host.member("0::/docker/0123abcd\n")
+    host.put("proc/self/cgroup", "0::/docker/0123abcd\n", host.root)
     host.group("", {"cgroup.controllers": "memory", "memory.max": 4 * GIB, "memory.current": GIB})
     assert host.probe().read().available_bytes.value == 3 * GIB
+
+
+@pytest.mark.parametrize("line", ["0::/docker/0123abcd", "4:memory:/docker/0123abcd"])
+def test_our_own_containers_limit_is_not_another_containers(host: Host, line: str) -> None:
+    """Where only our group is mounted, a server in another one has a limit that is not known."""
+    host.member(f"{line}\n")
+    host.put("proc/self/cgroup", line.replace("0123abcd", "ffffffff") + "\n", host.root)
+    host.group("", {"cgroup.controllers": "memory", "memory.max": 4 * GIB, "memory.current": GIB})
+    host.group("memory", {"memory.limit_in_bytes": 4 * GIB, "memory.usage_in_bytes": GIB})
+    found = host.probe().survey()
+    assert found.memory.available_bytes.value == 40 * GIB
+    assert found.memory.available_bytes.quality is Quality.ESTIMATE
+    assert "is not mounted here" in found.limit_bytes.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("0::/box", {"memory.max": 16 * GIB}),
+        ("4:memory:/box", {"memory.limit_in_bytes": 16 * GIB}),
+    ],
+)
+def test_a_limit_without_its_use_is_unknown(
+    host: Host, line: str, files: dict[str, object]
+) -> None:
+    """What is left of a limit whose use cannot be read is not everything."""
+    host.member(f"{line}\n")
+    host.group("", {"cgroup.controllers": "memory"})
+    host.group("box" if line.startswith("0") else "memory/box", files)
+    assert host.probe().survey().memory.available_bytes.quality is Quality.ESTIMATE
+
+
+def test_of_nested_v1_groups_the_least_room_counts(host: Host) -> None:
+    """The limit is the tightest one, the room the least, though they come from two groups."""
+    host.member("4:cpu,memory:/outer/inner\n")
+    for path, limit, used in (("outer", 20, 19), ("outer/inner", 8, 2)):
+        host.group(
+            f"memory/{path}",
+            {"memory.limit_in_bytes": limit * GIB, "memory.usage_in_bytes": used * GIB},
+        )
+    found = host.probe().survey()
+    assert found.limit_bytes.value == 8 * GIB
+    assert found.memory.available_bytes.value == GIB
+
+
+def test_huge_pages_are_not_available(host: Host) -> None:
+    """The kernel leaves a pool of huge pages out of MemAvailable, and so do we."""
+    text = meminfo(total=64 * GIB, available=8 * GIB) + "HugePages_Total: 16384\n"
+    host.put("proc/meminfo", text + "HugePages_Free: 16384\n", host.root)
+    host.member("0::/\n")
+    assert host.probe().read().available_bytes.value == 8 * GIB
 
 
 def test_use_above_the_limit_leaves_zero_not_less(host: Host) -> None:
@@ -280,6 +332,33 @@ def test_pressure_above_a_tenth_is_a_trouble(host: Host) -> None:
     found = host.probe().survey()
     assert found.pressure_ratio.value == pytest.approx(0.125)
     assert "memory-pressure" in [t.code for t in found.troubles]
+    assert found.memory.pressure == "tasks are waiting for memory"
+
+
+@pytest.mark.parametrize("text", ["", "full avg10=99", "some avg10=many avg60=1", "some avg60=50"])
+def test_pressure_of_another_form_is_unknown_and_holds_nothing_back(host: Host, text: str) -> None:
+    """A kernel without PSI, or with another form of it, gives no number and no pressure."""
+    host.put("proc/pressure/memory", text, host.root)
+    found = host.probe().survey()
+    assert found.pressure_ratio.value is None
+    assert found.memory.pressure == ""
+
+
+def test_swap_that_falls_between_two_looks_is_pressure(host: Host) -> None:
+    """Free swap that shrinks by much is a sign as long as it does; a little is daily life."""
+
+    def swap_free(count: int) -> str:
+        text = meminfo(total=64 * GIB, available=40 * GIB)
+        text = text.replace(f"SwapFree: {6 * GIB // 1024}", f"SwapFree: {count // 1024}")
+        host.put("proc/meminfo", text, host.root)
+        return probe.read().pressure
+
+    probe = host.probe()
+    assert swap_free(6 * GIB) == ""
+    assert swap_free(6 * GIB - MIB) == ""
+    assert swap_free(5 * GIB) == "the machine is swapping out"
+    assert swap_free(5 * GIB) == ""
+    assert swap_free(6 * GIB) == ""
 
 
 def test_arc_is_shown_and_not_counted(host: Host) -> None:

@@ -81,10 +81,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMemory:
-    """RAM as the server process may use it."""
+    """RAM as the server process may use it.
+
+    Attributes:
+        pressure: why nothing is preloaded whatever is available; empty without signs of pressure.
+    """
 
     total_bytes: Reading[int]
     available_bytes: Reading[int]
+    pressure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

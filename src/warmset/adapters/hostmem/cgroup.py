@@ -42,15 +42,18 @@ def read_limit(pid: int | None, *, proc_root: Path, cgroup_root: Path) -> GroupL
     Raises:
         LimitUnreadable: when the process's groups, or a limit file, may not be read.
     """
-    who = "self" if pid is None else str(pid)
     try:
-        lines = (proc_root / who / "cgroup").read_text("utf-8", "replace").splitlines()
+        groups = _memberships(proc_root / ("self" if pid is None else str(pid)))
     except OSError as error:
         raise LimitUnreadable(_describe(error)) from error
+    try:
+        own = groups if pid is None else _memberships(proc_root / "self")
+    except OSError:
+        own = ()
     limit: int | None = None
     available: int | None = None
     tightest = ""
-    for folder, is_v2 in _groups(lines, cgroup_root):
+    for folder, is_v2 in _groups(groups, own, cgroup_root):
         found = _read_v2(folder) if is_v2 else _read_v1(folder)
         if found is None:
             continue
@@ -62,32 +65,43 @@ def read_limit(pid: int | None, *, proc_root: Path, cgroup_root: Path) -> GroupL
     return GroupLimit(limit_bytes=limit, available_bytes=available, group=tightest)
 
 
-def _groups(lines: list[str], cgroup_root: Path) -> Iterator[tuple[Path, bool]]:
+def _memberships(process: Path) -> tuple[tuple[str, str], ...]:
+    """Returns (controllers, path) of each hierarchy; those of v2 are called ""."""
+    lines = (process / "cgroup").read_text("utf-8", "replace").splitlines()
+    rows = (line.split(":", 2) for line in lines)
+    return tuple((row[1], row[2]) for row in rows if len(row) == 3)
+
+
+def _groups(
+    groups: tuple[tuple[str, str], ...], own: tuple[tuple[str, str], ...], cgroup_root: Path
+) -> Iterator[tuple[Path, bool]]:
     """Yields the process's memory groups with all their ancestors, and whether each is v2."""
-    for line in lines:
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
+    for controllers, path in groups:
+        is_ours = (controllers, path) in own
+        if not controllers:
             for mount in (cgroup_root, cgroup_root / "unified"):
-                if (mount / "cgroup.controllers").exists():
-                    yield from ((folder, True) for folder in _lineage(mount, path))
+                if "memory" in _read(mount / "cgroup.controllers").split():
+                    lineage = _lineage(mount, path, is_ours=is_ours)
+                    yield from ((folder, True) for folder in lineage)
         elif "memory" in controllers.split(","):
-            mount = cgroup_root / "memory"
-            yield from ((folder, False) for folder in _lineage(mount, path))
+            lineage = _lineage(cgroup_root / "memory", path, is_ours=is_ours)
+            yield from ((folder, False) for folder in lineage)
 
 
-def _lineage(mount: Path, path: str) -> Iterator[Path]:
+def _lineage(mount: Path, path: str, *, is_ours: bool) -> Iterator[Path]:
     """Yields the group and its ancestors, up to the mount.
 
     A container often mounts its own group as the root while the line names the path on the
-    host; then the mount itself is the group. A path that climbs out of our namespace (`/../x`)
-    names a group that cannot be seen from here.
+    host; then the mount itself is the group of whoever is in ours. Other groups that are not
+    mounted here, or lie outside our namespace (`/../x`), cannot be seen.
     """
     parts = PurePosixPath(path).parts[1:]
     if ".." in parts:
         raise LimitUnreadable(f"group {path} lies outside this cgroup namespace")
     folder = mount.joinpath(*parts)
     if not folder.is_dir():
+        if mount.is_dir() and not is_ours:
+            raise LimitUnreadable(f"group {path} is not mounted here")
         folder = mount
     yield folder
     while folder != mount:
@@ -98,17 +112,17 @@ def _lineage(mount: Path, path: str) -> Iterator[Path]:
 def _read_v2(folder: Path) -> tuple[int, int] | None:
     limits = [_read_number(folder / name) for name in ("memory.max", "memory.high")]
     known = [limit for limit in limits if limit is not None]
-    current = _read_number(folder / "memory.current")
-    if not known or current is None:
+    if not known:
         return None
+    current = _read_use(folder / "memory.current")
     return min(known), current - _read_stat(folder, "inactive_file")
 
 
 def _read_v1(folder: Path) -> tuple[int, int] | None:
     limit = _read_number(folder / "memory.limit_in_bytes")
-    current = _read_number(folder / "memory.usage_in_bytes")
-    if limit is None or limit >= NO_LIMIT_FROM or current is None:
+    if limit is None or limit >= NO_LIMIT_FROM:
         return None
+    current = _read_use(folder / "memory.usage_in_bytes")
     return limit, current - _read_stat(folder, "total_inactive_file")
 
 
@@ -116,6 +130,14 @@ def _read_number(file: Path) -> int | None:
     """Returns the file's number; `None` for "max" or a file that does not exist."""
     text = _read(file).strip()
     return int(text) if text.isdecimal() else None
+
+
+def _read_use(file: Path) -> int:
+    """Returns what a limited group uses; a limit without a use is half a fact."""
+    count = _read_number(file)
+    if count is None:
+        raise LimitUnreadable(f"{file}: no number")
+    return count
 
 
 def _read_stat(folder: Path, key: str) -> int:

@@ -15,10 +15,16 @@ from typing import Final
 from warmset.adapters.hostmem.cgroup import GroupLimit, LimitUnreadable, read_limit
 from warmset.core.host.readings import MemorySurvey, Severity, Trouble
 from warmset.core.model import HostMemory, Quality, Reading, unknown
+from warmset.core.units import MIB
 
 SOURCE: Final = "psutil"
 HIGH_PRESSURE_RATIO: Final = 0.10
 """Share of time stalled on memory from which nothing is preloaded. Source: devices.md section 5."""
+
+
+SWAPPING_BYTES: Final = 64 * MIB
+"""What free swap loses between two looks of a host under pressure. Our choice: a quiet host swaps
+some idle pages out as well."""
 
 
 class HostMemoryProbe:
@@ -40,6 +46,7 @@ class HostMemoryProbe:
         self._server_pid = server_pid
         self._proc_root = proc_root
         self._cgroup_root = cgroup_root
+        self._last_swap_free_bytes: int | None = None
 
     def read(self) -> HostMemory:
         """Returns total and available RAM under the server's limits."""
@@ -52,12 +59,20 @@ class HostMemoryProbe:
         limit, trouble = self._read_limit(proc)
         troubles = [trouble] if trouble else []
         pressure = _read_pressure(proc / "pressure/memory")
-        if pressure.value is not None and pressure.value > HIGH_PRESSURE_RATIO:
-            troubles.append(_PRESSURE)
+        sign = self._find_pressure(pressure.value, swap_free.value)
+        if sign:
+            troubles.append(
+                Trouble(
+                    code="memory-pressure",
+                    message=f"{sign}; nothing is preloaded meanwhile",
+                    hint="see /proc/pressure/memory and `vmstat 1` for who takes the memory",
+                )
+            )
         return MemorySurvey(
             memory=HostMemory(
                 total_bytes=_narrow(total, limit.limit_bytes if limit else None, limit),
                 available_bytes=_narrow(available, limit.available_bytes if limit else None, limit),
+                pressure=sign,
             ),
             host_total_bytes=total,
             host_available_bytes=available,
@@ -68,6 +83,14 @@ class HostMemoryProbe:
             reclaimable_cache_bytes=_read_arc(proc / "spl/kstat/zfs/arcstats"),
             troubles=tuple(troubles),
         )
+
+    def _find_pressure(self, stalled_ratio: float | None, swap_free_bytes: int | None) -> str:
+        """Returns the sign of pressure, empty without one. Source: devices.md section 5."""
+        last, self._last_swap_free_bytes = self._last_swap_free_bytes, swap_free_bytes
+        if stalled_ratio is not None and stalled_ratio > HIGH_PRESSURE_RATIO:
+            return "tasks are waiting for memory"
+        fell = last is not None and swap_free_bytes is not None and last - swap_free_bytes
+        return "the machine is swapping out" if fell and fell >= SWAPPING_BYTES else ""
 
     def _read_psutil(self) -> tuple[Reading[int], Reading[int], Reading[int]]:
         """Returns total, available and free swap; swap that cannot be read costs swap only."""
@@ -108,13 +131,6 @@ class HostMemoryProbe:
                 message=f"memory limit of the Ollama server (PID {pid}) unknown: {error}",
                 hint="run warmset where the server's /proc entry and cgroup can be read",
             )
-
-
-_PRESSURE: Final = Trouble(
-    code="memory-pressure",
-    message="tasks are waiting for memory; nothing is preloaded meanwhile",
-    hint="see /proc/pressure/memory",
-)
 
 
 def _narrow(host: Reading[int], bound: int | None, limit: GroupLimit | None) -> Reading[int]:

@@ -71,7 +71,11 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         reason = f"{scene.state.load_why}: loads come in bursts"
         wait = Wait(key=None, name="", reason=reason, until=calm)
         return Choice(waits=(wait, *_other_waits(changes, scene)))
-    choice = _choose_load(loads, scene)
+    pressure = scene.observation.memory.pressure
+    if pressure:
+        choice = Choice(waits=tuple(Wait(key=c.key, name=c.name, reason=pressure) for c in loads))
+    else:
+        choice = _choose_load(loads, scene)
     others = _other_waits(changes, scene)
     is_needed = choice.order is not None or bool(choice.blocked) or _is_pressed(scene)
     if is_needed:

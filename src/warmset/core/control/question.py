@@ -93,7 +93,7 @@ def ask(
         entries=entries,
         residents=None if observation.residents is None else tuple(rows),
         devices=tuple(replace(d, free_bytes=if_fresh(d.free_bytes)) for d in observation.devices),
-        memory=observation.memory,
+        memory=replace(observation.memory, pressure=""),  # holds loads back, changes no plan
         settings=observation.settings,
         notes=observation.notes,
         located={key: place for key, place in observation.located.items() if place},
