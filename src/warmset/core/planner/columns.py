@@ -79,10 +79,18 @@ class Columns:
             return False
         by = change[leaves]
         pivot = inverse[leaves] = [n / by for n in inverse[leaves]]
+        filled = [(k, p) for k, p in enumerate(pivot) if p]
+        is_sparse = 3 * len(filled) < len(pivot)
         for r, d in enumerate(change):
-            if r != leaves and (d > TINY or d < -TINY):
+            if r == leaves or -TINY <= d <= TINY:
+                continue
+            basic[r] -= d * best
+            if is_sparse:
+                row = inverse[r]
+                for k, p in filled:
+                    row[k] -= d * p
+            else:
                 inverse[r] = [n - d * p for n, p in zip(inverse[r], pivot, strict=True)]
-                basic[r] -= d * best
         basic[leaves] = best
         self._tags[leaves] = tag
         self.duals = [n + gain * p for n, p in zip(self.duals, pivot, strict=True)]

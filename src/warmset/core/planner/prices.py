@@ -18,7 +18,6 @@ Source: Martello & Toth 1990, "Knapsack Problems", chapter 6; steps of Polyak 19
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 from warmset.core.planner.bounds import Surrogate, possible_options
@@ -72,7 +71,7 @@ class Pricing:
         start: Prices,
         rounds: int,
         effort: Effort,
-        known: Mapping[int, Sequence[int]],
+        known: Used,
     ) -> tuple[Prices, Used]:
         """Returns the best prices found, and the fillings of the linear program's solution.
 
@@ -81,18 +80,10 @@ class Pricing:
             start: prices to begin with.
             rounds: of filling all GPUs.
             effort: charged for all steps.
-            known: GPU -> what the incumbent holds there.
+            known: fillings to begin with.
         """
         program = Program(self.shelves, aim, start)
-        program.take(
-            [
-                program.column(at, known[r])
-                for at, shelf in enumerate(self.shelves)
-                for r in shelf.gpus
-                if known.get(r)
-            ],
-            effort,
-        )
+        program.take([program.column(kind, items) for kind, items in known], effort)
         best, lowest = start, self._bound(program, start, effort)[0]
         trust = TRUST
         for _ in range(rounds):
@@ -129,7 +120,7 @@ class Pricing:
             if not rows:
                 continue
             rows.sort(key=by_density)
-            filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack)
+            filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack, unit=shelf.unit)
             effort.spend((len(rows) + filled.steps) // STEPS_PER_UNIT)
             bound += len(shelf.gpus) * filled.bound
             again = min(len(shelf.gpus) - 1, AGAIN)
@@ -140,7 +131,7 @@ class Pricing:
                 again -= 1
                 inside = set(filled.items)
                 rows = [row for row in rows if row[2] not in inside]
-                filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack)
+                filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack, unit=shelf.unit)
                 effort.spend((len(rows) + filled.steps) // STEPS_PER_UNIT)
         return bound, columns
 
@@ -160,7 +151,7 @@ class Pricing:
                 if whole[n] > 0
             ]
             rows.sort(key=by_density)
-            filled = fill_best(rows, shelf.capacity, EXACT_STEPS)
+            filled = fill_best(rows, shelf.capacity, EXACT_STEPS, unit=shelf.unit)
             effort.spend(filled.steps // STEPS_PER_UNIT)
             limit += len(shelf.gpus) * int(filled.bound)
         return Surrogate(weights=tuple(w + place for w in whole), limit=limit)

@@ -15,6 +15,9 @@ FILL_STEPS: Final = 150
 STEPS_PER_UNIT: Final = 16
 """A step of filling costs a part of one of the search over sets."""
 
+Places = list[dict[int, tuple[int, Use]]]
+"""Per item: GPU -> the option that puts it there whole, and what it takes."""
+
 
 class Refill:
     """Neighbours of a set in which one or two GPUs are filled anew.
@@ -31,18 +34,18 @@ class Refill:
         last = max((item.level for item in items), default=0)
         self._worth = [item.value * base ** (last - item.level) for item in items]
         self._must = 1 + sum(self._worth)
-        self._places: list[dict[int, tuple[int, Use]]] = [{} for _ in items]
+        self.places: Places = [{} for _ in items]
         for n, item in enumerate(items):
             for number, use in enumerate(item.options):
                 if use and sum(r < packed for r, _ in use) == 1 and use[0][0] < packed:
-                    self._places[n].setdefault(use[0][0], (number, use))
+                    self.places[n].setdefault(use[0][0], (number, use))
         self._profit = [
             worth + self._must * item.is_mandatory
             for worth, item in zip(self._worth, items, strict=True)
         ]
         self._density = [
             min((-profit / use[0][1] for _, use in places.values()), default=0.0)
-            for profit, places in zip(self._scaled(), self._places, strict=True)
+            for profit, places in zip(self._scaled(), self.places, strict=True)
         ]
 
     def _scaled(self) -> list[float]:
@@ -99,7 +102,7 @@ class Refill:
         held = [
             n
             for n, option in node.chosen.items()
-            if any(self._places[n].get(gpu, (-1,))[0] == option for gpu in numbers)
+            if any(self.places[n].get(gpu, (-1,))[0] == option for gpu in numbers)
         ]
         key = (*((problem.capacities[gpu], full) for gpu, full in gpus), frozenset(held))
         if key in tried:
@@ -114,7 +117,7 @@ class Refill:
         for gpu, is_full in gpus:
             pool = [n for n in held if n in left] if is_full else left
             for n in self._fill(gpu, pool, free, effort, is_full=is_full):
-                number, use = self._places[n][gpu]
+                number, use = self.places[n][gpu]
                 if any(amount > free[r] for r, amount in use):
                     continue
                 chosen[n] = number
@@ -141,7 +144,7 @@ class Refill:
         room = free[gpu]
         rows: list[Row] = []
         for n in pool if is_full else sorted(pool, key=self._density.__getitem__):
-            place = self._places[n].get(gpu)
+            place = self.places[n].get(gpu)
             if place is not None and (weight := place[1][0][1]) <= room:
                 rows.append((weight, weight if is_full else self._profit[n], n))
         if is_full:

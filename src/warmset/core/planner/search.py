@@ -16,6 +16,7 @@ from warmset.core.planner.bounds import LevelBound
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 from warmset.core.planner.refill import Refill
+from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
 
 DEFAULT_WORK: Final = 6_000_000
@@ -30,8 +31,11 @@ LEAST_ITEMS: Final = 32
 DEPTHS: Final = (1, 8, 64)
 """How much more thoroughly sets are arranged each time a search ends without certainty."""
 
-PRICE_SHARES: Final = (4, 8, 8)
+PRICE_SHARES: Final = (2, 8, 8)
 """Parts of a level's effort for each round of pricing and narrowing."""
+
+SHAKE_SHARE: Final = 4
+"""Part of a level's effort for a better set by chance."""
 
 
 def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
@@ -68,6 +72,7 @@ class _Search:
         self.base = base
         self.effort = Effort(steps)
         self.refill = Refill(ground)
+        self.shake = Shake(ground, self.refill.places)
         self.sharpener = Sharpener(ground)
         self.best = ground.fill_up(base, self.effort)
         self.upper: list[int] = []
@@ -106,6 +111,8 @@ class _Search:
         for share in PRICE_SHARES:
             self._sharpen(view, level, effort.part(effort.limit // share))
             narrowed = self._narrow(level)
+            if narrowed is not None and view is whole:
+                narrowed = self._shake(narrowed, level, effort)
             if narrowed is None:
                 self.open_bound = self.best.values[level]
                 return
@@ -145,6 +152,14 @@ class _Search:
         for node in found:
             if self._is_better(node):
                 self.best = self.refill.improve(node, effort)
+
+    def _shake(self, view: View, level: int, effort: Effort) -> View | None:
+        """Seeks a better set by chance; returns the view that is then left, `None` if none is."""
+        found = self.shake.improve(self.best, level, effort.part(effort.limit // SHAKE_SHARE))
+        if not self._is_better(found):
+            return view
+        self.best = found
+        return self._narrow(level)
 
     def _is_better(self, node: Node | None) -> bool:
         return node is not None and node.values > self.best.values

@@ -10,7 +10,7 @@ from warmset.core.planner.filling import Row, by_density, fill_best
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.prices import Pricing
 from warmset.core.planner.problem import Effort, Use
-from warmset.core.planner.program import Aim, Prices
+from warmset.core.planner.program import Aim, Prices, Used
 
 ROUNDS: Final = 40
 """Rounds of the search for prices."""
@@ -28,6 +28,7 @@ class Sharpener:
         self.ground = ground
         self.pricing = Pricing(ground.problem)
         self._last: tuple[int, Prices] | None = None
+        self._used: Used = ()
 
     def sharpen(
         self, view: View, level: int, best: Node, effort: Effort
@@ -48,9 +49,9 @@ class Sharpener:
             start = self._first_prices(view, aim, effort)
         else:
             start = _kept(self._last[1], {*view.order, *view.root.chosen})
-        known = self._by_gpu(view, best)
+        known = (*self._held(view, best), *self._left_of_last(view))
         prices, used = self.pricing.seek(aim, start, ROUNDS, effort, known)
-        self._last = (level, prices)
+        self._last, self._used = (level, prices), used
         found = [self._dive(view, best, prices, ()), self._dive(view, best, prices, used)]
         return self.pricing.surrogate(prices, effort), [node for node in found if node is not None]
 
@@ -79,7 +80,7 @@ class Sharpener:
         known = [_flat_prices(view, aim, surrogate) for surrogate in simple]
         return min(known, key=lambda prices: self.pricing.bound(aim, prices, effort))
 
-    def _by_gpu(self, view: View, best: Node) -> dict[int, list[int]]:
+    def _held(self, view: View, best: Node) -> Used:
         """Returns what the incumbent holds on each GPU, of what counts in a view."""
         inside = {*view.order, *view.root.chosen}
         found: dict[int, list[int]] = {}
@@ -87,10 +88,21 @@ class Sharpener:
             for r, _ in self.ground.problem.items[n].options[option]:
                 if n in inside:
                     found.setdefault(r, []).append(n)
-        return found
+        return tuple(
+            (at, tuple(found[r]))
+            for at, shelf in enumerate(self.pricing.shelves)
+            for r in shelf.gpus
+            if r in found
+        )
+
+    def _left_of_last(self, view: View) -> Used:
+        """Returns the fillings of the last linear program, of what counts in a view."""
+        inside = {*view.order, *view.root.chosen}
+        left = ((kind, tuple(n for n in items if n in inside)) for kind, items in self._used)
+        return tuple(dict.fromkeys((kind, items) for kind, items in left if items))
 
     def _dive(
-        self, view: View, best: Node, prices: Prices, used: tuple[tuple[int, tuple[int, ...]], ...]
+        self, view: View, best: Node, prices: Prices, used: Used
     ) -> Node | None:
         """Returns a set made of whole fillings, then of the best filling of what is left.
 
