@@ -5,9 +5,12 @@ from hypothesis import strategies as st
 
 from warmset.core.planner.columns import Columns
 from warmset.core.planner.filling import by_density, fill_best
+from warmset.core.planner.ground import Ground
 from warmset.core.planner.prices import Pricing
 from warmset.core.planner.problem import Effort, Item, Problem
 from warmset.core.planner.program import Prices
+from warmset.core.planner.refill import Refill
+from warmset.core.planner.shake import Shake
 
 ROWS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 20)), max_size=9)
 
@@ -33,9 +36,10 @@ def test_a_filling_is_the_best_of_all(rows, room):
 
 @given(ROWS, st.integers(0, 80), st.integers(0, 6))
 def test_a_filling_cut_short_still_bounds(rows, room, steps):
-    """However few steps it had, no subset exceeds its bound."""
-    listed = sorted([(w, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
-    filled = fill_best(listed, room, steps)
+    """However few steps it had, no subset exceeds its bound; many units are not tabulated."""
+    many = 1_000_000
+    listed = sorted([(w * many, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
+    filled = fill_best(listed, room * many, steps)
     assert filled.profit <= best_by_trying(rows, room) <= filled.bound
 
 
@@ -102,3 +106,24 @@ def test_a_row_that_asks_for_something_is_met():
     program = Columns([1.0, 2.0], {1: 100.0})
     assert program.enter(-1.0, {0: 0.5, 1: 2.0}, 0)
     assert [(round(n), tag) for n, tag in program.used()] == [(1, 0)]
+
+
+@given(ROWS, st.integers(0, 80), st.integers(0, 6), st.integers(1, 9))
+def test_a_filling_cut_short_is_tabulated_where_units_are_few(rows, room, steps, unit):
+    """However few steps it had, weights in whole units give the best subset."""
+    listed = sorted([(w * unit, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
+    filled = fill_best(listed, room * unit + unit // 2, steps, unit=unit)
+    assert filled.profit == filled.bound == best_by_trying(rows, room)
+    assert sum(rows[n][0] for n in filled.items) <= room
+    assert sum(rows[n][1] for n in filled.items) == filled.profit
+
+
+@given(problems())
+def test_a_shaken_set_is_allowed_and_worth_no_less(problem):
+    """Whatever chance does, limits hold and no value is lost."""
+    ground = Ground(problem)
+    before = ground.mandatory()
+    after = Shake(ground, Refill(ground).places).improve(before, 0, Effort(500))
+    assert after.values >= before.values
+    assert frozenset(after.chosen) in {frozenset(found) for found in choices(problem)}
+    assert min(after.free) >= 0

@@ -31,10 +31,13 @@ LEAST_ITEMS: Final = 32
 DEPTHS: Final = (1, 8, 64)
 """How much more thoroughly sets are arranged each time a search ends without certainty."""
 
-PRICE_SHARES: Final = (2, 8, 8)
-"""Parts of a level's effort for each round of pricing and narrowing."""
+REFILL_SHARE: Final = 8
+"""Part of a level's effort for filling GPUs anew by turns."""
 
-SHAKE_SHARE: Final = 4
+PRICE_SHARES: Final = (8, 2, 2)
+"""Twentieths of a level's effort for each round of pricing and narrowing."""
+
+SHAKE_SHARE: Final = 3
 """Part of a level's effort for a better set by chance."""
 
 
@@ -101,7 +104,7 @@ class _Search:
 
     def _prove(self, whole: View, level: int, effort: Effort) -> None:
         """Searches until nothing better is left on a level, or the effort is spent."""
-        self.best = self.refill.improve(self.best, effort.part(effort.limit * 2 // 5))
+        self.best = self.refill.improve(self.best, effort.part(effort.limit // REFILL_SHARE))
         if not self._promises_more(whole, level):
             self.open_bound = self.best.values[level]
             return
@@ -109,9 +112,11 @@ class _Search:
             return
         view = whole
         for share in PRICE_SHARES:
-            self._sharpen(view, level, effort.part(effort.limit // share))
+            self._sharpen(view, level, effort.part(effort.limit * share // 20))
             narrowed = self._narrow(level)
             if narrowed is not None and view is whole:
+                if self._explore(narrowed, level, effort.part(GLANCE)):
+                    return
                 narrowed = self._shake(narrowed, level, effort)
             if narrowed is None:
                 self.open_bound = self.best.values[level]

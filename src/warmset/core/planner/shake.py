@@ -1,4 +1,4 @@
-"""A better incumbent where the search for one is stuck: some GPUs emptied and filled anew by chance.
+"""A better incumbent where the search is stuck: some GPUs emptied and filled anew by chance.
 
 Two to four GPUs are emptied and filled one after the other, each exactly, with values that are off
 by a little. What is worth no less is kept, so that the set wanders among equals. The chance is
@@ -49,7 +49,7 @@ class Shake:
         packed = self.ground.problem.packed
         if packed < 2:
             return node
-        chance = Random(level)  # noqa: S311 - no secret
+        chance = Random(level)
         state = _State(self.ground, self._places, node, level)
         best, fruitless = node, 0
         while fruitless < FRUITLESS * packed and not effort.is_spent:
@@ -74,8 +74,7 @@ class _State:
         ]
         must = 1 + sum(self.worth)
         self.profit = [
-            worth + must * item.is_mandatory
-            for worth, item in zip(self.worth, items, strict=True)
+            worth + must * item.is_mandatory for worth, item in zip(self.worth, items, strict=True)
         ]
         self.chosen = {n: o for n, o in node.chosen.items() if self.profit[n]}
         self.free = ground.node(self.chosen).free

@@ -101,9 +101,7 @@ class Sharpener:
         left = ((kind, tuple(n for n in items if n in inside)) for kind, items in self._used)
         return tuple(dict.fromkeys((kind, items) for kind, items in left if items))
 
-    def _dive(
-        self, view: View, best: Node, prices: Prices, used: Used
-    ) -> Node | None:
+    def _dive(self, view: View, best: Node, prices: Prices, used: Used) -> Node | None:
         """Returns a set made of whole fillings, then of the best filling of what is left.
 
         Args:
