@@ -160,6 +160,15 @@ def test_sizes_are_bytes_or_refused(text: str, count: int | None) -> None:
         assert load(source).budget.default.vram_reserve_bytes == count
 
 
+def test_the_memory_of_a_gpu_may_be_stated() -> None:
+    """For one GPU, as a size; not for all of them together."""
+    budget = load('[budget.gpu."0000:04:00.0"]\nmemory = "16GiB"\n').budget
+    assert budget.of("0000:04:00.0").stated_bytes == 16 * GIB
+    assert budget.of("0000:05:00.0").stated_bytes is None
+    assert "budget.memory" in complaint('[budget]\nmemory = "16GiB"')
+    assert "memory" in complaint('[budget.gpu.0]\nmemory = "90%"')
+
+
 @pytest.mark.parametrize("text", ['"0%"', '"101%"', '"-5%"', '"half"', '"90 percent"', "0.9"])
 def test_a_limit_is_a_share_or_a_size(text: str) -> None:
     """What is neither is refused, above all 0.9, which could mean either."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from warmset.core.host.readings import (
     normalise_pci,
 )
 from warmset.core.model import HostMemory, Quality, Reading, unknown
+from warmset.core.settings import Budget, GpuBudget
 from warmset.core.units import GIB, MIB
+from warmset.shell.local import LocalHost
 
 DGPU, APU, ARC = "0000:03:00.0", "0000:c4:00.0", "0000:04:00.0"
 
@@ -146,6 +149,18 @@ def test_apu_without_ram_reading_is_unknown(tmp_path: Path) -> None:
     assert only(DrmProbe(tree.root, Ram(None)).survey()).device.free_bytes.value is None
 
 
+def test_strix_halo_has_what_the_ttm_limit_allows(tmp_path: Path) -> None:
+    """Neither VRAM and GTT together nor RAM available: GTT is the driver's cap, RAM the bound."""
+    tree = Tree(tmp_path)
+    halo = {"mem_info_gtt_total": 108 * GIB, "mem_info_gtt_used": 20 * GIB}
+    tree.card(0, APU, "0x1002", apu_files() | halo)
+    probe = DrmProbe(tree.root, Ram(100 * GIB))
+    found = only(probe.survey())
+    assert found.device.free_bytes.value == 256 * MIB + 88 * GIB
+    assert found.device.total_bytes.value == 512 * MIB + 108 * GIB
+    assert found.device.total_bytes.quality is Quality.ESTIMATE
+
+
 def apu_files() -> dict[str, object]:
     """Returns the sysfs files of an APU with 512 MiB carved out and 31 GiB of GTT."""
     return {
@@ -163,7 +178,7 @@ def test_intel_total_is_unknown_unless_stated(tmp_path: Path) -> None:
     tree.card(0, ARC, "0x8086", {})
     found = only(DrmProbe(tree.root).survey())
     assert found.device.total_bytes.value is None
-    assert "has to be stated" in found.device.total_bytes.reason
+    assert f'[budget.gpu."{ARC}"] memory' in found.device.total_bytes.reason
     assert not found.device.integrated
 
 
@@ -197,6 +212,21 @@ def test_intel_with_a_stated_total_is_an_estimate(tmp_path: Path) -> None:
     assert found.used_bytes.value == 2 * GIB
 
 
+def test_a_size_stated_in_the_configuration_reaches_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `[budget.gpu]` says of a card whose driver tells no size is its total."""
+    tree = Tree(tmp_path)
+    tree.card(0, ARC, "0x8086", {})
+    tree.put("proc/self/status", "")
+    monkeypatch.setattr("warmset.adapters.drm.DrmProbe", partial(DrmProbe, tmp_path))
+    here = LocalHost(11434, Budget(gpus={ARC: GpuBudget(stated_bytes=16 * GIB)}))
+    (card,) = [r for r in here.survey().readings if r.device.id == ARC]
+    here.close()
+    assert card.device.total_bytes.value == 16 * GIB
+    assert card.device.free_bytes.quality is Quality.ESTIMATE
+
+
 def test_duplicated_descriptors_count_once(tree: Tree) -> None:
     """A client is counted once however many descriptors or processes hold it."""
     rows = fdinfo(**{"drm-resident-vram": "1048576 KiB", "drm-engine-gfx": "2500000000 ns"})
@@ -212,6 +242,10 @@ def test_duplicated_descriptors_count_once(tree: Tree) -> None:
     ("key", "text", "expected"),
     [
         ("drm-memory-vram", "1024 MiB", GIB),
+        ("drm-resident-vram0", "1048576 KiB", GIB),
+        ("drm-resident-local0", "1 MiB", MIB),
+        ("drm-resident-system", "1024 MiB", None),
+        ("drm-total-vram", "1024 MiB", None),
         ("drm-resident-vram", "4096", 4096),
         ("drm-resident-gtt", "1024 MiB", None),
         ("drm-resident-vram", "lots KiB", None),
@@ -238,6 +272,27 @@ def test_rocm_process_is_found_through_kfd(tree: Tree) -> None:
     assert rows is not None
     assert [(p.pid, p.used_bytes) for p in rows] == [(60, 9 * GIB)]
     assert by_id["0000:43:00.0"].processes.value == ()
+
+
+def test_bytes_that_two_lists_tell_are_not_added(tree: Tree) -> None:
+    """Newer kernels count ROCm memory in fdinfo and in kfd: one process, the larger number."""
+    tree.client(60, 3, fdinfo(**{"drm-resident-vram": f"{9 * 1024} MiB"}))
+    tree.put("sys/class/kfd/kfd/proc/60/vram_1", 9 * GIB + 4096)
+    rows = only(DrmProbe(tree.root).survey()).processes.value
+    assert rows is not None
+    assert [(p.pid, p.used_bytes) for p in rows] == [(60, 9 * GIB + 4096)]
+
+
+def test_a_process_on_two_cards_holds_its_bytes_on_each(tree: Tree) -> None:
+    """Client numbers are per card: the same number on another card is another client."""
+    tree.card(2, "0000:43:00.0", "0x1002", {"mem_info_vram_vendor": "hynix"})
+    tree.client(50, 3, fdinfo(**{"drm-resident-vram": "1 MiB"}))
+    tree.client(50, 4, fdinfo("0000:43:00.0", **{"drm-resident-vram": "2 MiB"}))
+    held = {d.device.id: d.processes.value for d in DrmProbe(tree.root).survey().devices}
+    assert {card: rows[0].used_bytes for card, rows in held.items() if rows} == {
+        DGPU: MIB,
+        "0000:43:00.0": 2 * MIB,
+    }
 
 
 def test_kfd_without_topology_is_the_only_cards(tree: Tree) -> None:
@@ -279,6 +334,20 @@ def test_sleeping_card_is_not_woken(tree: Tree) -> None:
     assert asleep.device.free_bytes.value == before
     assert asleep.device.free_bytes.quality is Quality.STALE
     assert only(DrmProbe(tree.root).survey()).device.free_bytes.value is None
+
+
+def test_a_card_that_wakes_is_read_again(tree: Tree) -> None:
+    """Stale ends with the sleep, and the numbers are the new ones."""
+    probe = DrmProbe(tree.root)
+    probe.read()
+    state = f"sys/devices/pci0000:00/{DGPU}/power/runtime_status"
+    tree.put(state, "suspended")
+    probe.read()
+    tree.put(state, "active")
+    tree.put(f"sys/devices/pci0000:00/{DGPU}/mem_info_vram_used", 2 * GIB)
+    awake = only(probe.survey())
+    assert awake.state is DeviceState.OK
+    assert awake.device.free_bytes == Reading(value=22 * GIB, source="drm")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,9 @@ class ModelPolicy:
 class GpuBudget:
     """The share of one GPU that warmset may fill.
 
+    Attributes:
+        stated_bytes: its size as the operator states it, for GPUs whose driver does not tell.
+
     Invariants:
         At most one of `vram_limit_ratio` and `vram_limit_bytes` is set.
     """
@@ -68,6 +71,7 @@ class GpuBudget:
     vram_reserve_bytes: int = DEFAULT_VRAM_RESERVE_BYTES
     vram_limit_ratio: float | None = None
     vram_limit_bytes: int | None = None
+    stated_bytes: int | None = None
 
     def __post_init__(self) -> None:
         assert self.vram_limit_ratio is None or self.vram_limit_bytes is None, self

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from warmset.adapters.hostmem import HostMemoryProbe
     from warmset.adapters.nvml import NvmlProbe
     from warmset.adapters.procs import ProcessTable
+    from warmset.core.settings import Budget
 
 _SYSTEMS: Final[dict[str, System]] = {"linux": "linux", "darwin": "darwin", "win32": "windows"}
 
@@ -31,10 +32,16 @@ class LocalHost:
 
     Args:
         port: on which the server listens, to tell it from others.
+        budget: states the size of GPUs whose driver does not tell.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, budget: Budget | None = None) -> None:
         self._port = port
+        self._stated = {
+            name: gpu.stated_bytes
+            for name, gpu in (budget.gpus if budget else {}).items()
+            if gpu.stated_bytes is not None
+        }
         self._server: ProcessFacts | None = None
         self._table: ProcessTable | None = None
         self._memory: HostMemoryProbe | None = None
@@ -80,7 +87,7 @@ class LocalHost:
             else:
                 from warmset.adapters.drm import DrmProbe
 
-                self._others = DrmProbe(host=self._memory)
+                self._others = DrmProbe(host=self._memory, intel_total_bytes=self._stated)
         if self._nvml is None and sys.platform != "darwin":
             from warmset.adapters.nvml import NvmlProbe
 

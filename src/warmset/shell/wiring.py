@@ -79,7 +79,7 @@ def connect(
 
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
-    here = LocalHost(address.port) if is_local(address) else None
+    here = LocalHost(address.port, settings.budget) if is_local(address) else None
     lessons = lessons_of(environ, server.url, weighs_demand=weighs_demand)
 
     def close() -> None:

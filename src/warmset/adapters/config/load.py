@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,10 @@ def _convert(file: BudgetsFile, layers: Layers) -> Settings:
         normalise_name(name): _policy(name, section, file) for name, section in file.model.items()
     }
     default = _gpu_budget(file.budget, GpuBudget())
-    gpus = {normalise_gpu(k): _gpu_budget(v, default) for k, v in file.budget.gpu.items()}
+    gpus = {
+        normalise_gpu(name): replace(_gpu_budget(section, default), stated_bytes=section.memory)
+        for name, section in file.budget.gpu.items()
+    }
     ram_limit = file.budget.ram_limit
     return Settings(
         url=file.ollama.url or DEFAULT_URL,

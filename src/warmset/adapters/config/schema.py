@@ -197,17 +197,23 @@ class OllamaSection(Section):
 
 
 class GpuSection(Section):
-    """`[budget.gpu."UUID, PCI address or index"]`: what differs on one GPU."""
+    """What may be filled of a GPU."""
 
     vram_reserve: Size | None = None
     vram_limit: Limit | None = None
+
+
+class OneGpuSection(GpuSection):
+    """`[budget.gpu."UUID, PCI address or index"]`: what differs on one GPU."""
+
+    memory: Size | None = None
 
 
 class BudgetSection(GpuSection):
     """`[budget]`: what warmset may fill."""
 
     ram_limit: Size | None = None
-    gpu: dict[str, GpuSection] = Field(default_factory=dict)
+    gpu: dict[str, OneGpuSection] = Field(default_factory=dict)
 
 
 class ClassSection(Section):
@@ -310,7 +316,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("ollama",): OllamaSection,
     ("budget",): BudgetSection,
     ("policy",): PolicySection,
-    ("budget", "gpu", "*"): GpuSection,
+    ("budget", "gpu", "*"): OneGpuSection,
     ("class", "*"): ClassSection,
     ("model", "*"): ModelSection,
     ("serve",): ServeSection,

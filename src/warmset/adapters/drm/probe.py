@@ -212,7 +212,8 @@ class DrmProbe:
             reason = (
                 "shares RAM; Ollama leaves integrated Intel GPUs alone unless told otherwise"
                 if card.is_root_device
-                else "the kernel does not tell an Intel card's memory; it has to be stated"
+                else "the kernel does not tell an Intel card's memory; state it in budgets.toml: "
+                f'[budget.gpu."{card.pci_id}"] memory = "16GiB"'
             )
             return replace(make_unreadable(card, processes, reason), used_bytes=used)
         free: Reading[int] = unknown(SOURCE, used.reason)

@@ -100,6 +100,7 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "budget.ram_limit", settings.budget.ram_limit_bytes
     for name, gpu in settings.budget.gpus.items():  # names are normalised, as they are compared
         yield from _gpu_values(dotted(("budget", "gpu", name)), gpu)
+        yield dotted(("budget", "gpu", name, "memory")), gpu.stated_bytes
     yield from _policy_values(settings.loop)
     listen = settings.serve.listen
     yield "serve.listen", "off" if listen is None else listen.address
@@ -152,6 +153,6 @@ def _text(key: str, value: object) -> str:
         return "forever" if math.isinf(value) else format_seconds(value)
     if key.endswith(".vram_limit") and isinstance(value, float):
         return f"{value:.0%}"
-    if key.endswith(("_reserve", "_limit", "_overhead")) and isinstance(value, int):
+    if key.endswith(("_reserve", "_limit", "_overhead", ".memory")) and isinstance(value, int):
         return format_bytes(value)
     return "; ".join(value) if isinstance(value, list) else str(value)
