@@ -65,7 +65,7 @@ def test_the_worked_example_loads() -> None:
         sections |= dict.fromkeys(keys_of(PolicySection), "policy")
         sections |= dict.fromkeys(keys_of(ServeSection), "serve")
         sections |= dict.fromkeys(keys_of(AlertsSection), "alerts")
-        sections |= {"programs": "yield", "on_battery": "yield"}
+        sections |= {"programs": "yield", "on_battery": "yield", "memory": "budget.gpu.0"}
         section = sections.get(key, "ollama")
         load(f"[{section}]\n{line}")
 
