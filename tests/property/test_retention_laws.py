@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hypothesis import given, settings
-from loop_hosts import CHAT, CODER, EMBED, START, words, world
+from loop_hosts import CHAT, CODER, EMBED, SMALL, START, words, world
 from test_control_laws import happen, stories
 
 from warmset.core.control.orders import SendPreload, SendUnload
@@ -67,3 +67,21 @@ def test_whoever_makes_way_fetches_nothing(story) -> None:
         scene.at(at, lambda _, event=event: happen(scene, event))
     scene.run(2400.0)
     assert scene.preloads() == []
+
+
+@settings(max_examples=10)
+@given(stories)
+def test_a_price_sends_nobody_away_whom_the_operator_keeps(story) -> None:
+    """However dear memory is: pins stay, strangers are let be, and who was let go is not fetched
+    again before somebody asked for it."""
+    loop = LoopSettings(tick=10.0, price_per_gib_hour=60.0)
+    scene = world(words({CODER: {"pin": True}, EMBED: {}, SMALL: {}}, loop))
+    for at, event in story:
+        scene.at(at, lambda _, event=event: happen(scene, event))
+    scene.run(3600.0)
+    assert set(scene.unloads()) <= {EMBED, SMALL}
+    for name in (EMBED, SMALL):
+        uses = [at for at, event in story if event[0] == "use" and event[1] == name]
+        for left in sent(scene, SendUnload, name):
+            later = [at for at in sent(scene, SendPreload, name) if at > left]
+            assert not later or any(left - 30 < at < later[0] for at in uses)

@@ -65,6 +65,25 @@ class ObservedLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GapCounts:
+    """What is known of the idle gaps of one model, by bins of age (`demand.measured`).
+
+    Attributes:
+        reached: gaps that lasted into each bin, old ones counting less.
+        ended: those of them that ended in it.
+
+    Invariants:
+        Both are equally long; bins that no gap reached are left out at the end.
+    """
+
+    reached: tuple[float, ...] = ()
+    ended: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.reached) == len(self.ended), self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
     """All that a host has taught so far.
 
@@ -74,6 +93,7 @@ class Learnt:
         requests_per_day: weights -> as seen over a day or more; it counts before the operator's.
         load_seconds: weights -> as measured.
         load_bytes_per_second: what files are read with here; `None`: no load told.
+        gaps: weights -> its idle gaps; empty where nothing is decided by them.
     """
 
     loads: tuple[ObservedLoad, ...] = ()
@@ -81,6 +101,7 @@ class Learnt:
     requests_per_day: Mapping[str, float] = field(default_factory=dict)
     load_seconds: Mapping[str, float] = field(default_factory=dict)
     load_bytes_per_second: float | None = None
+    gaps: Mapping[str, GapCounts] = field(default_factory=dict)
 
     def expect_load_seconds(self, weights: str, file_bytes: int | None) -> float | None:
         """Returns what a load takes: measured, else reckoned; `None` if nothing is known."""

@@ -41,6 +41,8 @@ class LoopSettings:
         manages_all: whether every installed model counts as configured.
         may_evict_unconfigured: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
+        price_per_gib_hour: seconds of waiting that a free GiB is worth in an hour; 0: memory is
+            free, and nobody leaves for it.
         on_stop: whether residents keep their leases when warmset ends, or get the server's own
             keep-alive.
 
@@ -70,9 +72,11 @@ class LoopSettings:
     manages_all: bool = False
     may_evict_unconfigured: bool = False
     may_overwrite_infinite: bool = False
+    price_per_gib_hour: float = 0.0
     on_stop: Literal["leave", "release"] = "leave"
 
     def __post_init__(self) -> None:
         assert self.tick > 0, self
+        assert self.price_per_gib_hour >= 0, self
         assert self.lease_base <= self.lease_base_limit, self
         assert self.back_off <= self.back_off_limit, self

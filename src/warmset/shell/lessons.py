@@ -29,6 +29,9 @@ REFRESH_SECONDS: Final = HOUR
 MAX_RUNNERS: Final = 1000
 """So many processes are remembered as told of. Our choice: far more than a host has at a time."""
 
+GAP_USES: Final = 50_000
+"""The newest uses of which gaps are counted: a second of work. What a law remembers is fewer."""
+
 
 class Lessons:
     """What one host has taught, in a file that several commands may read and write.
@@ -50,6 +53,7 @@ class Lessons:
         self._store: Observations | None = None
         self._demand: Learnt | None = None
         self._demand_at = 0.0
+        self._counts_gaps = False
         self._read: tuple[object, tuple[ObservedLoad, ...]] = (None, ())
         self._kept: dict[str, int] = {}  # runner -> bytes that were kept of it
 
@@ -58,26 +62,29 @@ class Lessons:
         """What the operator should know of this memory."""
         return (self.trouble,) if self.trouble else ()
 
-    def learnt(self, devices: Collection[str], epoch: str) -> Learnt:
+    def learnt(self, devices: Collection[str], epoch: str, *, counts_gaps: bool = False) -> Learnt:
         """Returns what counts for a host with these GPUs; loads of GPUs that left do not.
 
         Args:
             devices: ids of the GPUs that are there.
             epoch: of the loads that are to be predicted.
+            counts_gaps: whether anything is decided by the gaps between uses.
         """
         loads = tuple(load for load in self._loads() if set(load.key.devices) <= set(devices))
-        return replace(self._demand_learnt(), loads=loads[-MAX_LOADS:], epoch=epoch)
+        demand = self._demand_learnt(counts_gaps=counts_gaps)
+        return replace(demand, loads=loads[-MAX_LOADS:], epoch=epoch)
 
-    def _demand_learnt(self) -> Learnt:
+    def _demand_learnt(self, *, counts_gaps: bool) -> Learnt:
         """Returns what the demand of this host tells, read anew now and then.
 
         Not at every look: rates change slowly, and each change makes the planner think again.
         """
         if self._path is None or not self._weighs_demand:
             return Learnt()
-        if self._demand is None or time.monotonic() - self._demand_at > REFRESH_SECONDS:
-            self._demand_at = time.monotonic()
-            self._demand = learn_demand(self._path.parent)
+        is_old = time.monotonic() - self._demand_at > REFRESH_SECONDS
+        if self._demand is None or is_old or self._counts_gaps != counts_gaps:
+            self._demand_at, self._counts_gaps = time.monotonic(), counts_gaps
+            self._demand = learn_demand(self._path.parent, counts_gaps=counts_gaps)
         return self._demand
 
     def keep(self, loads: Iterable[ObservedLoad]) -> int:
@@ -133,15 +140,17 @@ class Lessons:
         return self._read[1]
 
 
-def learn_demand(folder: Path) -> Learnt:
+def learn_demand(folder: Path, *, counts_gaps: bool = False) -> Learnt:
     """Returns how often each model is asked for here, and what its loads take.
 
     Args:
         folder: the host's state folder.
+        counts_gaps: also the gaps between its uses, from the newest `GAP_USES`.
     """
     if not (folder / "demand.sqlite3").exists():
         return Learnt()
     from warmset.adapters.journal import read_demand
+    from warmset.core.demand.measured import count_gaps
     from warmset.shell.load_history import load_times
 
     try:
@@ -158,6 +167,7 @@ def learn_demand(folder: Path) -> Learnt:
         requests_per_day={key: count / days for key, count in sorted(counts.items())},
         load_seconds=dict(sorted(times.measured().items())),
         load_bytes_per_second=times.bytes_per_second("cold"),
+        gaps=count_gaps((u.at, u.key) for u in uses[-GAP_USES:]) if counts_gaps else {},
     )
 
 

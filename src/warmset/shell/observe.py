@@ -112,7 +112,11 @@ def see(
                 *_device_notes(survey, devices),
                 *connection.lessons.notes,
             ),
-            learnt=connection.lessons.learnt([d.id for d in devices], epoch_of(survey, told)),
+            learnt=connection.lessons.learnt(
+                [d.id for d in devices],
+                epoch_of(survey, told),
+                counts_gaps=settings.loop.price_per_gib_hour > 0,
+            ),
         )
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)
 

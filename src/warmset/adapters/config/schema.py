@@ -31,7 +31,6 @@ KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_
 
 LATER: dict[tuple[str, ...], str] = {
     ("policy", "name"): "policies other than priority and value",
-    ("policy", "price_per_gib_hour"): "prices of memory",
 }
 """Words that a later version will understand: refused with that remark, never ignored."""
 
@@ -267,6 +266,7 @@ class PolicySection(Section):
     may_rescue: Flag | None = None
     may_evict_unconfigured: Flag | None = None
     may_overwrite_infinite: Flag | None = None
+    price_per_gib_hour: Annotated[float | None, Field(strict=True, ge=0, le=1e9)] = None
     on_stop: Literal["leave", "release"] | None = None
 
 

@@ -97,7 +97,7 @@ def ask(
         settings=observation.settings,
         notes=observation.notes,
         located={key: place for key, place in observation.located.items() if place},
-        learnt=observation.learnt,
+        learnt=replace(observation.learnt, gaps={}),  # they move who is unwanted, and nothing else
     )
     amounts, grains = _measure(looked)
     return Question(

@@ -1,4 +1,4 @@
-"""Who is not wanted now: outside its windows, unused for as long as it is kept, making way.
+"""Who is not wanted now: outside its windows, idle for longer than it is kept or pays, making way.
 
 A lease says rank and nothing else, so retention that ends is ended by an unload. Whoever asks for
 a model that was let go gets it from Ollama as ever; it is not fetched again before that, or before
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.config import Config
+from warmset.core.control.pricing import Prices
 from warmset.core.control.question import Unwanted
 from warmset.core.control.state import Remembered, State
 from warmset.core.model import FOREVER, Entry, ModelKey, Observation, normalise_name
@@ -27,6 +28,8 @@ LEAD_TICKS: Final = 2
 """A preload ahead of a window begins so many ticks before the load time says. Our choice."""
 
 OUTSIDE: Final = "outside its windows"
+UNUSED: Final = "unused for as long as it is kept"
+DEARER: Final = "unused for so long that its memory is worth more than a load"
 HELD_NO_LONGER: Final = "held no longer, and nobody configured it"
 
 
@@ -44,6 +47,8 @@ def find_unwanted(
     resident = {row.key for row in observation.residents or ()}
     closed: set[ModelKey] = set()
     dismissed: dict[ModelKey, str] = {}
+    price = config.loop.price_per_gib_hour
+    prices = Prices(observation, state, price) if price else None
     for entry in observation.entries:
         if config.is_held(entry.names, now):
             continue
@@ -52,13 +57,17 @@ def find_unwanted(
             dismissed[entry.key] = f"it makes way for {config.yielding}"
             continue
         policy = config.settings.policy_for(entry.names)
+        is_managed = config.is_managed(entry.names, now)
         is_leased = entry.key in state.models and state.of(entry.key).lease is not None
-        is_left_over = is_leased and not config.is_managed(entry.names, now)
-        if not policy.windows and policy.keep_alive is None and not is_left_over:
+        is_left_over = is_leased and not is_managed
+        pays = prices.worth_seconds(entry) if prices is not None and is_managed else None
+        kept = min((s for s in (policy.keep_alive, pays) if s is not None), default=None)
+        if not policy.windows and kept is None and not is_left_over:
             continue
         known = state.of(entry.key, entry.name)
         stay = _Stay(
             policy=policy,
+            kept=kept,
             known=known,
             is_resident=entry.key in resident,
             spans=config.openings.get(normalise_name(policy.name)),
@@ -82,6 +91,7 @@ class _Stay:
     """One model's claim to memory at one moment. Units: seconds."""
 
     policy: ModelPolicy
+    kept: float | None  # the shorter of its keep-alive and of what pays; None: no end
     known: Remembered
     is_resident: bool
     spans: Sequence[Span] | None  # None: always wanted
@@ -110,27 +120,27 @@ class _Stay:
         keep_alive = self.policy.keep_alive
         if self.is_left_over or self.is_closed:
             # Who uses it now is served as by stock Ollama, and not cut short.
-            kept = min(self.server_keep_alive, FOREVER if keep_alive is None else keep_alive)
-            is_due = not self.is_resident or self.idle_seconds >= kept
+            end = min(self.server_keep_alive, FOREVER if self.kept is None else self.kept)
+            is_due = not self.is_resident or self.idle_seconds >= end
             reason = HELD_NO_LONGER if self.is_left_over else OUTSIDE
             return reason if is_due else ""
-        if keep_alive is None or self.policy.pin:
+        if self.kept is None or self.policy.pin:
             return ""
         if self.is_resident:
-            reason = f"unused for as long as it is kept, {format_seconds(keep_alive)}"
-            return reason if self.idle_seconds >= keep_alive else ""
+            is_priced = self.kept != keep_alive
+            reason = DEARER if is_priced else f"{UNUSED}, {format_seconds(self.kept)}"
+            return reason if self.idle_seconds >= self.kept else ""
         if keep_alive == 0:
             return "never fetched: its keep-alive is 0"
         is_spent = self.retired_at() is not None
-        return "let go when its keep-alive ended, until somebody asks for it" if is_spent else ""
+        return "let go while nobody used it, until somebody asks for it" if is_spent else ""
 
     def retired_at(self) -> float | None:
         """Returns when its retention ended last; `None`: it has a claim since."""
-        keep_alive = self.policy.keep_alive
-        if keep_alive is None or self.policy.pin:
+        if self.kept is None or self.policy.pin:
             return None
         if self.is_resident:
-            return self.now if self.idle_seconds >= keep_alive else None
+            return self.now if self.idle_seconds >= self.kept else None
         since = self.known.retired_at
         opening = self.opening
         is_new = since is not None and opening is not None and since < opening.start - self.lead

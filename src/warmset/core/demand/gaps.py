@@ -9,7 +9,7 @@ quicker or slower than the others in the bins around.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp, log1p
 from typing import Final, NamedTuple
 
@@ -136,6 +136,21 @@ class GapLaw:
         self._pool.learned()
         self._stale = max(self._stale, last)
         self._news += 1
+
+    @property
+    def counts(self) -> tuple[list[float], list[float]]:
+        """For each bin the gaps that reached it, and those that ended in it."""
+        return self._reached, self._ended
+
+    def restore(self, reached: Sequence[float], ended: Sequence[float]) -> None:
+        """Takes the counts of an earlier law, in place of any that it has."""
+        for j, (n, e) in enumerate(zip(reached, ended, strict=True)):
+            n_before, e_before = self._reached[j], self._ended[j]
+            old, new = 1.0 / (n_before + PRIOR_GAPS), 1.0 / (n + PRIOR_GAPS)
+            self._pool.ended[j] += new * e - old * e_before
+            self._pool.reached[j] += new * n - old * n_before
+            self._reached[j], self._ended[j] = n, e
+        self._survival = []
 
     def outlook(self, age_seconds: float, rent: float) -> Outlook:
         """Returns what the next seconds promise.

@@ -25,6 +25,7 @@ from warmset.core.control.orders import (
     SendUnload,
     Started,
 )
+from warmset.core.loads import Learnt
 from warmset.core.model import Entry, Observation
 from warmset.core.ollama.types import OptionValues
 from warmset.core.twin.clock import Timer
@@ -63,6 +64,7 @@ class Sidecar:
         sees_processes: whether driver and process table can be read.
         answers_ps: whether `/api/ps` answers.
         ps_seconds: how long `/api/ps` takes.
+        learnt: what is known of the host from before.
         keeps_log: whether decisions are kept; a long replay needs the counts only.
     """
 
@@ -82,6 +84,7 @@ class Sidecar:
         self.sees_processes = sees_processes
         self.answers_ps = True
         self.ps_seconds = 0.0
+        self.learnt = Learnt()
         self.keeps_log = keeps_log
         self._on_look = on_look
         self._timer: Timer | None = None
@@ -125,6 +128,7 @@ class Sidecar:
             sees_processes=self.sees_processes,
             answers_ps=self.answers_ps,
             entries=self._entries(),
+            learnt=self.learnt,
         )
 
     def _look(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from warmset.core.loads import Learnt
 from warmset.core.model import (
     FOREVER,
     Device,
@@ -38,6 +39,7 @@ def observe_twin(
     sees_processes: bool = True,
     answers_ps: bool = True,
     entries: tuple[Entry, ...] | None = None,
+    learnt: Learnt | None = None,
 ) -> Observation:
     """Returns one look at a twin.
 
@@ -47,6 +49,7 @@ def observe_twin(
         sees_processes: whether process table and driver can be read; else a remote look.
         answers_ps: whether `/api/ps` answers in time.
         entries: what is installed, from an earlier look at the same library; `None`: look again.
+        learnt: what earlier looks at the host taught.
     """
     at = host.timeline.now + clock_ahead
     memory = host.system_memory()
@@ -71,6 +74,7 @@ def observe_twin(
         runners=_runners(host) if sees_processes else None,
         located=_located(host) if sees_processes else {},
         trouble="" if host.is_up else "connection refused",
+        learnt=learnt or Learnt(),
     )
 
 
