@@ -204,19 +204,6 @@ def test_every_error_of_a_file_is_told_at_once() -> None:
     assert lines[4] == '  budgets.toml:7: model.b.context = "8k": should be a valid integer'
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "key"),
-    [
-        ('[policy]\nname = "x"', 2, "policy.name"),
-    ],
-)
-def test_words_of_later_versions_are_refused(text: str, line: int, key: str) -> None:
-    """A key that is planned but not there is never ignored, and not called a typing error."""
-    message = complaint(text)
-    assert f"budgets.toml:{line}: {key}" in message
-    assert "not supported by this version" in message
-
-
 def test_names_that_mean_the_same_model_are_refused() -> None:
     """Ollama compares names without case and with `:latest`; so do we."""
     message = complaint("[model.llama3]\npin = true\n[model.'Llama3:latest']\npin = false\n")

@@ -36,6 +36,7 @@ SAID = {
     "load_limit": ('"10m"', "load_limit", 600.0),
     "may_evict_unconfigured": ("true", "may_evict_unconfigured", True),
     "may_overwrite_infinite": ("true", "may_overwrite_infinite", True),
+    "name": ('"worth"', "name", "worth"),
     "price_per_gib_hour": ("0.5", "price_per_gib_hour", 0.5),
     "on_stop": ('"release"', "on_stop", "release"),
 }
@@ -80,7 +81,7 @@ def test_a_key_reaches_the_loop(key: str, tmp_path: Path) -> None:
         ('on_stop = "go"', "'leave' or 'release'"),
         ('may_evict_unconfigured = "yes"', "valid boolean"),
         ('tik = "5s"', "did you mean tick?"),
-        ('name = "lru"', "not supported by this version"),
+        ('name = "lru"', "'saving' or 'worth'"),
         ("price_per_gib_hour = -1", "greater than or equal to 0"),
         ("price_per_gib_hour = nan", "should be less than or equal to 1000000000"),
         ('lease_base = "30h"', "lease_base_limit (86400 s) is below lease_base (108000 s)"),

@@ -41,6 +41,8 @@ class LoopSettings:
         manages_all: whether every installed model counts as configured.
         may_evict_unconfigured: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
+        name: what ranks models of one priority: `saving`, what a day of residency saves, or
+            `worth`, what each is worth per byte now by its measured gaps.
         price_per_gib_hour: seconds of waiting that a free GiB is worth in an hour; 0: memory is
             free, and nobody leaves for it.
         on_stop: whether residents keep their leases when warmset ends, or get the server's own
@@ -72,6 +74,7 @@ class LoopSettings:
     manages_all: bool = False
     may_evict_unconfigured: bool = False
     may_overwrite_infinite: bool = False
+    name: Literal["saving", "worth"] = "saving"
     price_per_gib_hour: float = 0.0
     on_stop: Literal["leave", "release"] = "leave"
 
@@ -80,3 +83,8 @@ class LoopSettings:
         assert self.price_per_gib_hour >= 0, self
         assert self.lease_base <= self.lease_base_limit, self
         assert self.back_off <= self.back_off_limit, self
+
+    @property
+    def uses_gaps(self) -> bool:
+        """Whether anything is decided by the gaps between uses."""
+        return self.price_per_gib_hour > 0 or self.name == "worth"

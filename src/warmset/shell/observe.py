@@ -115,7 +115,7 @@ def see(
             learnt=connection.lessons.learnt(
                 [d.id for d in devices],
                 epoch_of(survey, told),
-                counts_gaps=settings.loop.price_per_gib_hour > 0,
+                counts_gaps=settings.loop.uses_gaps,
             ),
         )
     return Seen(observation=observation, survey=survey, sight=sight, picture=picture)

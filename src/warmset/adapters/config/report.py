@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from warmset.adapters.config.document import KeyPath, dotted, shorten
-from warmset.adapters.config.schema import LATER, keys_of, section_at
+from warmset.adapters.config.schema import keys_of, section_at
 from warmset.adapters.config.sources import Layers
 from warmset.errors import ConfigError
 
@@ -82,11 +82,7 @@ def nearest(word: str, words: Sequence[str]) -> str:
 
 def _unknown_key(path: KeyPath, value: object) -> Fault:
     section = section_at(path[:-1])
-    later = LATER.get(path)
-    if later:
-        problem = f"{later} are not supported by this version of warmset"
-    else:
-        problem = "no such key" + nearest(path[-1], keys_of(section) if section else [])
+    problem = "no such key" + nearest(path[-1], keys_of(section) if section else [])
     return Fault(path=path, problem=problem, value=value)
 
 

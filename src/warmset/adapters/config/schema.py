@@ -29,11 +29,6 @@ from warmset.errors import ConfigError
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 """What the server's runner takes. Source: llama.cpp `common/arg.cpp: kv_cache_types`."""
 
-LATER: dict[tuple[str, ...], str] = {
-    ("policy", "name"): "policies other than priority and value",
-}
-"""Words that a later version will understand: refused with that remark, never ignored."""
-
 _SIZE = re.compile(r"(\d{1,15})(\.\d{1,6})?\s*([A-Za-z]*)", re.ASCII)
 GPU_NAME = re.compile(
     r"\d{1,3}|(?:GPU|MIG)-[0-9a-f-]+|(?:[0-9a-f]{4}|[0-9a-f]{8}):[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
@@ -266,6 +261,7 @@ class PolicySection(Section):
     may_rescue: Flag | None = None
     may_evict_unconfigured: Flag | None = None
     may_overwrite_infinite: Flag | None = None
+    name: Literal["saving", "worth"] | None = None
     price_per_gib_hour: Annotated[float | None, Field(strict=True, ge=0, le=1e9)] = None
     on_stop: Literal["leave", "release"] | None = None
 

@@ -30,6 +30,7 @@ from warmset.core.control.idle import find_busy
 from warmset.core.control.levers import Choice, choose_lever, list_changes
 from warmset.core.control.looking import take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
+from warmset.core.control.ranking import rank_by_worth
 from warmset.core.control.renewing import find_renewals, rank_leases
 from warmset.core.control.restarts import gpu_ids, notice
 from warmset.core.control.restraint import forget_old, step_back
@@ -98,6 +99,8 @@ def step(
         planned=state.planned,
     )
     wish, state = planned[0].wish, replace(state, planned=planned)
+    if config.loop.name == "worth":
+        wish = replace(wish, ranked=rank_by_worth(observation, state, wish, now))
     state = rank_leases(observation, config, state, wish)
     state = note_missing_pins(_note_pressure(state, wish, now), wish, now)
     scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)
