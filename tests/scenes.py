@@ -35,9 +35,9 @@ PAST_SECONDS = 4000.0
 PATIENCE_SECONDS = 30.0
 LAUNCH = """
 import sys
-from warmset.adapters import procs
+from warmset.adapters.procs import table
 from warmset.core.host.processes import PidSpace
-procs.read_pid_space = lambda _: PidSpace.{space}
+table.read_pid_space = lambda _: PidSpace.{space}
 from warmset.cli.app import main
 main(sys.argv[1:])
 """
