@@ -1,0 +1,209 @@
+"""Single faults beside the loop: overtaken and stuck loads, memory nobody can vouch for, pings that
+met a request. The soak run draws such faults by chance; here each has its scene."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from loop_hosts import (
+    CHAT,
+    CODER,
+    EMBED,
+    GIANT,
+    MEDIUM,
+    SMALL,
+    START,
+    World,
+    config,
+    world,
+)
+
+from warmset.core.control.actions import Unload
+from warmset.core.control.loop import Loop
+from warmset.core.control.step import step
+from warmset.core.host.readings import STALE_AFTER_SECONDS
+from warmset.core.loop_settings import LoopSettings
+from warmset.core.twin.clock import Timeline
+from warmset.core.twin.faults import Frail, FrailPhysics
+from warmset.core.twin.host import TwinHost
+from warmset.core.twin.hosts import named_host, physics_of
+from warmset.core.twin.sidecar_view import observe_twin
+
+TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
+BOTH = {CODER, CHAT}
+
+
+def frail(said, *, slowness: float = 1.0) -> World:
+    """A host whose loads may be slow, with a warmset whose eyes may fail."""
+    spec, timeline = named_host("workstation"), Timeline(START)
+    physics = FrailPhysics(inner=physics_of(spec), slowness=slowness)
+    events: list = []
+    host = TwinHost(
+        spec, physics, timeline, on_event=lambda event: events.append((timeline.now - START, event))
+    )
+    beside = Frail(host, Loop(said))
+    return World(host, beside, events)
+
+
+def freeze(scene: World) -> World:
+    """Stops all loading at 60 s: a client's keep-alive reaches a busy victim (test_twin_deadlock),
+    and at 200 s the operator wants one model more."""
+
+    def use_all(host: TwinHost, keep: float) -> None:
+        for row in host.residents():
+            host.use(row.model.name, 20.0, keep_alive=keep)
+
+    def ask(host: TwinHost) -> None:
+        use_all(host, 600.0)
+        host.use(GIANT, 5.0)
+
+    loop = scene.sidecar.loop
+    more = config(
+        loop.config.loop, CODER={"pin": True}, SMALL={"priority": 10}, EMBED={"pin": True}
+    )
+    scene.at(60, ask).at(70, lambda host: use_all(host, 86400.0))
+    return scene.at(200, lambda _: loop.configure(more))
+
+
+# -- loads of others ------------------------------------------------------------------------------
+
+
+def test_a_preload_that_users_overtook_is_called_off() -> None:
+    """Somebody's models are loaded before ours has begun: ours is taken back, and sent anew when
+    the host has been calm."""
+    scene = world(config(CODER={"pin": True}), starts=False)
+    scene.host.use(SMALL, 1.0)
+    scene.host.use(MEDIUM, 5.0, keep_alive=30.0)
+    scene.sidecar.sees_processes = False  # so that the first look shows an empty, idle host
+    scene.sidecar.start()
+    scene.run(300)
+    texts = [f.text for _, f in scene.sidecar.log.findings if f.kind == "load_aborted"]
+    assert [text.partition(": ")[2] for text in texts] == [
+        f"{SMALL} was loaded for somebody else before it"
+    ]
+    assert [name for _, _, name in scene.loads()] == [SMALL, MEDIUM, CODER]
+    assert scene.preloads() == [CODER, CODER]
+    assert CODER in scene.resident()
+
+
+def test_a_queue_that_stands_still_is_an_alarm_and_left_alone() -> None:
+    """Our own preload that never begins tells it; it is called off, and nothing is unloaded unless
+    the operator allows that."""
+    scene = freeze(world(config(CODER={"pin": True}, SMALL={"priority": 10}))).run(1200)
+    assert EMBED in scene.findings("load_aborted")
+    assert "loads_stuck" in scene.alarms()
+    assert "loads_stuck" in scene.sidecar.loop.state.raised
+    assert not scene.unloads()
+    assert len(scene.preloads(since=200)) <= 4
+
+
+def test_a_rescue_wakes_the_queue_and_costs_one_idle_model() -> None:
+    """Where it is allowed, the idle model of the lowest rank goes; then loads happen again, and the
+    pins are resident in the end."""
+    loop = LoopSettings(may_rescue=True)
+    scene = freeze(world(config(loop, CODER={"pin": True}, SMALL={"priority": 10}))).run(2400)
+    assert scene.unloads() == [SMALL]
+    assert scene.findings("loads_resumed")
+    assert "loads_stuck" not in scene.sidecar.loop.state.raised
+    assert {CODER, EMBED} <= scene.resident()
+
+
+def test_rescues_are_bounded() -> None:
+    """What two unloads have not woken within ten minutes is not given a third."""
+    scene = freeze(world(config(CODER={"pin": True}, SMALL={"priority": 10})))
+    while scene.sidecar.loop.state.stuck_since is None:
+        scene.run(scene.now + 5.0)
+    scene.run(scene.now + 20.0)
+    now, state = scene.host.timeline.now, scene.sidecar.loop.state
+    said = scene.sidecar.loop.config
+    loop = replace(said.loop, may_rescue=True)
+    said = replace(said, settings=replace(said.settings, loop=loop))
+    seen = observe_twin(scene.host)
+
+    def rescued(*at: float) -> list[str]:
+        decision = step(seen, said, replace(state, rescues=at), now)[1]
+        return [order.name for order in decision.sends if isinstance(order, Unload)]
+
+    assert rescued() == rescued(now - 60.0) == [SMALL]
+    assert rescued(now - 120.0, now - 60.0) == []
+    assert rescued(now - loop.fight_window - 1.0, now - 60.0) == [SMALL]
+
+
+def test_a_long_load_of_our_own_is_not_taken_for_a_queue_that_stands_still() -> None:
+    """Ten minutes from a slow disk: the runner is seen at work. It is told of, and not called
+    off."""
+    scene = frail(config(MEDIUM={"pin": True}), slowness=130.0)
+    scene.sidecar.start()
+    scene.run(1200)
+    begun, end, _ = scene.loads()[0]
+    assert end - begun > 2 * scene.sidecar.loop.config.loop.stuck_after
+    assert scene.resident() == {MEDIUM}
+    assert scene.preloads() == [MEDIUM]
+    assert not scene.findings("load_aborted")
+    assert "load_slow" in scene.alarms()
+    assert "loads_stuck" not in scene.alarms()
+
+
+# -- memory that nobody can vouch for -------------------------------------------------------------
+
+
+def test_gpus_that_changed_under_a_running_server_move_nothing() -> None:
+    """The driver shows slices that Ollama has not seen: an alarm, and no load or unload until the
+    server was restarted."""
+    scene = frail(config(CODER={"pin": True}, SMALL={"priority": 10}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.driver = "reshaped"
+    scene.sidecar.loop.configure(config(CODER={"pin": True}, CHAT={"pin": True}))
+    scene.run(600)
+    assert "gpus_changed" in scene.alarms()
+    assert not scene.preloads(since=60)
+    assert not scene.unloads()
+    scene.sidecar.faults.driver = "well"
+    scene.run(700)
+    assert scene.resident() >= BOTH
+
+
+def test_memory_read_long_ago_moves_nothing() -> None:
+    """A driver that hangs shows old numbers: after ten seconds nothing is loaded or unloaded on
+    them, and all goes on when it answers."""
+    scene = frail(config(CODER={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.driver = "hung"
+    scene.run(60 + STALE_AFTER_SECONDS + 1)
+    scene.sidecar.loop.configure(config(**TWO_PINS))
+    scene.run(600)
+    assert not scene.preloads(since=60)
+    assert not scene.unloads()
+    assert scene.resident() == {CODER}
+    scene.sidecar.faults.driver = "well"
+    scene.run(700)
+    assert scene.resident() == BOTH
+
+
+def test_a_clock_that_is_set_leaves_what_runners_remember() -> None:
+    """What was free when a runner came decides what Ollama believes; no clock changes that."""
+    scene = world(config(**TWO_PINS)).run(100)
+    before = {key: m.free_low for key, m in scene.sidecar.loop.state.models.items()}
+    assert any(before.values())
+    scene.sidecar.clock_ahead += 7200.0
+    scene.run(130)
+    assert scene.findings("clock_stepped")
+    assert {key: m.free_low for key, m in scene.sidecar.loop.state.models.items()} == before
+
+
+# -- pings ----------------------------------------------------------------------------------------
+
+
+def test_a_ping_that_moved_no_deadline_is_not_repeated() -> None:
+    """The model serves somebody, whose end moves its deadline by the lease that the ping brought:
+    until then it counts as busy, however low its deadline gets."""
+    scene = world(config(CHAT={"pin": True}), sees_processes=False).run(500)
+    scene.host.use(CHAT, 2500.0)
+    scene.run(2990)
+    assert scene.pings(since=500) == [CHAT]  # at half of its lease, as ever
+    scene.run(3300)
+    assert scene.pings(since=500) == [CHAT]
+    assert scene.duration(CHAT) > scene.sidecar.loop.config.loop.lease_base
+    assert scene.resident() == {CHAT}
