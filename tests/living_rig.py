@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 from actors import Actors
 from fakenvml import MIB, FakeNvml
 from serving_rig import Process, Rig
 
+from warmset.adapters.journal import EventRow, open_for_reading, state_folder
 from warmset.core.twin.api import Api
 from warmset.core.twin.clock import Timeline
+from warmset.core.twin.events import Event, LoadEnded, LoadStarted
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.physics import FootprintPhysics
 from warmset.shell.twin_files import find_host
@@ -67,9 +70,10 @@ class Living(Rig):
     Args:
         folder: holds everything.
         bytes_per_second: how fast models load.
+        speed: of the server's time.
     """
 
-    def __init__(self, folder: Path, *, bytes_per_second: float = 20e9) -> None:
+    def __init__(self, folder: Path, *, bytes_per_second: float = 20e9, speed: float = 1.0) -> None:
         super().__init__(folder)
         self.budgets.write_text(PINS)
         (folder / "host.toml").write_text(HOST)
@@ -79,8 +83,9 @@ class Living(Rig):
             bytes_per_second=bytes_per_second,
             start_seconds=0.3,
         )
-        self.twin = TwinHost(spec, physics, Timeline(time.time()))
-        self.server = TwinServer(Api(self.twin))
+        self.happened: list[tuple[float, Event]] = []  # in the server's time
+        self.twin = TwinHost(spec, physics, Timeline(time.time()), on_event=self._note)
+        self.server = TwinServer(Api(self.twin), speed=speed)
         self.server.start()
         self.url, self.port = self.server.url, self.server.port
         self.nvml = FakeNvml(folder)
@@ -91,6 +96,28 @@ class Living(Rig):
         self._is_ending = threading.Event()
         self._mirror = threading.Thread(target=self._reflect, daemon=True)
         self._mirror.start()
+
+    def ask(self, model: str, **more: object) -> threading.Thread:
+        """Lets a user ask for a model, in the background; `answered` tells of the answer."""
+        options = {"num_predict": 3, **more.pop("options", {})}  # type: ignore[dict-item]
+        body = {"model": model, "prompt": "hello", "stream": False, "options": options, **more}
+
+        def work() -> None:
+            httpx.post(f"{self.url}/api/generate", json=body, timeout=120).raise_for_status()
+            self.answered.append(model)
+
+        user = threading.Thread(target=work)
+        user.start()
+        return user
+
+    def events_of(self, *kinds: str) -> list[EventRow]:
+        """Returns the journal's events of some kinds."""
+        pages = open_for_reading(state_folder(self.environ, self.url))
+        assert pages is not None
+        try:
+            return [event for event in pages.events(limit=1000) if event.kind in kinds]
+        finally:
+            pages.close()
 
     def serve(self, *options: str) -> Process:
         """Starts `warmset serve` beside it, as quick as its file says."""
@@ -109,6 +136,30 @@ class Living(Rig):
         self._mirror.join()
         self.actors.end()
         self.server.stop()
+
+    def loads(self) -> list[tuple[float, float, str]]:
+        """Returns start, end and model of each load that has ended, whoever asked for it."""
+        begun: dict[int, tuple[float, str]] = {}
+        found = []
+        with self.server.locked():
+            happened = list(self.happened)
+        for at, event in happened:
+            if isinstance(event, LoadStarted):
+                begun[event.pid] = (at, event.order.model.name)
+            elif isinstance(event, LoadEnded):
+                start, name = begun[event.pid]
+                found.append((start, at, name))
+        return found
+
+    def duration(self, name: str) -> float:
+        """Returns the keep-alive that the server has for a resident model; 0 if it is gone."""
+        with self.server.locked() as host:
+            model = host.library.find(name)
+            runner = None if model is None else host.scheduler.loaded.get(model.key)
+            return 0.0 if runner is None else runner.duration
+
+    def _note(self, event: Event) -> None:
+        self.happened.append((self.twin.timeline.now, event))
 
     def _reflect(self) -> None:
         while not self._is_ending.wait(0.03):
@@ -133,9 +184,9 @@ class Living(Rig):
 
 
 @contextlib.contextmanager
-def living(folder: Path, *, bytes_per_second: float = 20e9) -> Iterator[Living]:
+def living(folder: Path, *, bytes_per_second: float = 20e9, speed: float = 1.0) -> Iterator[Living]:
     """Gives a living host, and ends everything afterwards."""
-    rig = Living(folder, bytes_per_second=bytes_per_second)
+    rig = Living(folder, bytes_per_second=bytes_per_second, speed=speed)
     try:
         yield rig
     finally:

@@ -207,3 +207,23 @@ def test_a_ping_that_moved_no_deadline_is_not_repeated() -> None:
     assert scene.pings(since=500) == [CHAT]
     assert scene.duration(CHAT) > scene.sidecar.loop.config.loop.lease_base
     assert scene.resident() == {CHAT}
+
+
+# -- other weights under the same name ------------------------------------------------------------
+
+
+def test_a_pin_that_is_pulled_anew_is_loaded_with_its_new_weights() -> None:
+    """The name means other weights now: those are loaded once, and nothing is missed meanwhile."""
+    scene = frail(config(CHAT={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    old = scene.host.library.find(CHAT)
+    new = replace(old.weights, digest=f"sha256:{'5' * 64}")
+    facts = scene.sidecar.host._physics.inner._facts
+    scene.sidecar.host._physics.inner._facts = {**facts, new.digest: new.facts}
+    scene.host.library.delete(CHAT)
+    scene.host.library.install(replace(old, weights=new, digest=""))
+    scene.run(600)
+    assert [row.model.key for row in scene.host.residents() if row.model.key == new.digest]
+    assert scene.preloads() == [CHAT, CHAT]
+    assert "pin_missing" not in scene.alarms()

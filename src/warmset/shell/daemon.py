@@ -1,4 +1,4 @@
-"""`warmset serve`: looks, events and signals in one inbox, and one thread that takes from it.
+"""The daemon: looks, events and signals in one inbox, and one thread that takes from it.
 
 Everything slow happens elsewhere: a look in one thread, the open command in another. The thread
 here only passes values on, so a word from outside (SIGTERM above all) is heard at once, whatever
@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from warmset.core.control.actions import Action, Decision, Finding, Severity, Wait
-from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Aborted, Cancel, Command, Done, Failed, Started, TimedOut
 from warmset.core.control.state import state_to_plain
@@ -24,13 +22,11 @@ from warmset.core.host.picture import Picture
 from warmset.core.model import Observation
 from warmset.errors import WarmsetError
 from warmset.shell.installed import Installed
-from warmset.shell.log import EventLog
 from warmset.shell.loop_look import look_for_loop
 from warmset.shell.perform import Performer, SteadyClock, Worker
-from warmset.shell.record import Recorder, digest_of
+from warmset.shell.report import Report
 from warmset.shell.said import Said
 from warmset.shell.signals import Word
-from warmset.shell.telemetry.listening import Listener, Step
 from warmset.shell.wiring import Connection
 
 PATIENCE_SECONDS: Final = 0.7
@@ -60,14 +56,12 @@ class Outside:
     Attributes:
         said: returns the operator's words as they stand now.
         reload: reads the file again.
-        recorder: `None` for a loop that writes nothing.
-        listeners: hear of every step.
+        report: is told of all that happens.
     """
 
     said: Callable[[], Said]
     reload: Callable[[], None]
-    recorder: Recorder | None
-    listeners: tuple[Listener, ...] = ()
+    report: Report
 
 
 class Daemon:
@@ -77,8 +71,7 @@ class Daemon:
         connection: the host.
         performer: carries out commands, and tells the inbox.
         loop: step and executor.
-        outside: the operator's words, the journal.
-        log: where events are told.
+        outside: the operator's words, and who is told.
         inbox: takes `Word`s from signal handlers, looks and events.
         clock: `step`'s time.
         is_twin: the host lives in this process, so there is nothing to wait for in threads.
@@ -91,7 +84,6 @@ class Daemon:
         performer: Performer,
         loop: Loop,
         outside: Outside,
-        log: EventLog,
         inbox: SimpleQueue[object],
         clock: SteadyClock,
         is_twin: bool = False,
@@ -101,7 +93,7 @@ class Daemon:
         self._worker = None if is_twin else Worker(performer)
         self._loop = loop
         self._outside = outside
-        self._log = log
+        self._report = outside.report
         self._inbox = inbox
         self._clock = clock
         self._picture: Picture | None = None
@@ -110,7 +102,6 @@ class Daemon:
         self._look_began = 0.0
         self._is_deciding = False
         self._heard = 0  # events since the look began that changed something
-        self._said_last = ""
 
     def run(self, *, is_once: bool = False) -> None:
         """Keeps the plan true until a word to stop, or until the first decision.
@@ -123,7 +114,7 @@ class Daemon:
                 self._begin_look()
             message = self._next()
             if message is Word.STOP:
-                self._log.write("stopping")
+                self._report.log.write("stopping")
                 break
             with suppress(StopDecidingError):  # the word to stop is in the inbox
                 self._take(message)
@@ -163,7 +154,7 @@ class Daemon:
         elif isinstance(message, Done | Failed | TimedOut | Aborted):
             self._heard += 1
             commands, findings = self._loop.hear(message, self._clock.now())
-            self._tell(findings)
+            self._report.heard(findings)
             self._send(commands)
         elif message is Word.RELOAD:
             self._reload()
@@ -184,13 +175,12 @@ class Daemon:
     def _look(self) -> None:
         settings = self._loop.config.settings
         try:
-            learns = self._outside.recorder is not None  # who only observes leaves no trace
             observation, picture = look_for_loop(
                 self._connection,
                 settings,
                 self._picture,
                 installed=self._installed,
-                learns=learns,
+                learns=self._report.is_kept,  # who only observes leaves no trace
             )
         except Exception:  # noqa: BLE001 - the loop must hear of every end
             self._inbox.put(Looked(observation=None, picture=None, error=traceback.format_exc()))
@@ -200,7 +190,7 @@ class Daemon:
     def _decide(self, looked: Looked) -> None:
         now = self._clock.now()
         if looked.observation is None:
-            self._log.write("look_failed", "error", traceback=looked.error)
+            self._report.log.write("look_failed", "error", traceback=looked.error)
             raise RuntimeError("a look failed in a way that nobody foresaw")
         if self._heard:
             return  # an order ended meanwhile: what was seen may be of before; look again at once
@@ -216,29 +206,12 @@ class Daemon:
         except StopDecidingError:
             raise
         except Exception:
-            self._log.write("decision_failed", "error", traceback=traceback.format_exc())
-            self._record_failure(looked.observation)
+            self._report.decision_failed(looked.observation, self._loop)
             raise
         finally:
             self._is_deciding = False
-        decision = self._loop.decision
-        assert decision is not None
-        self._log_decision()
-        self._tell_findings(decision.findings)
-        recorder = self._outside.recorder
-        if recorder is not None:
-            recorder.decision(
-                looked.observation,
-                config,
-                before,
-                decision,
-                self._loop.wish,
-                after=self._loop.state,
-            )
-            recorder.state(self._loop.state, looked.observation.at)
-            self._tell_journal(recorder)
-        step = self._step_of(looked.observation, config, decision)
-        self._inform(lambda listener: listener.stepped(step))
+        seconds = self._connection.clock.monotonic() - self._look_began
+        self._report.decided(looked.observation, self._picture, self._loop, before, seconds)
         self._send(commands)
 
     def _send(self, commands: Sequence[Command]) -> None:
@@ -255,15 +228,13 @@ class Daemon:
         try:
             self._outside.reload()
         except WarmsetError as error:
-            self._log.write("config_refused", "error", error=error.message, hint=error.hint)
-            self._event("config_refused", error.message)
+            self._report.config_refused(error)
             return
-        self._log.write("config_reloaded")
-        self._event("config_reloaded", "the operator's file was read again")
+        self._report.event("config_reloaded", "the operator's file was read again", is_logged=True)
         self._loop.wake_at = 0.0
 
     def _dump(self) -> None:
-        self._log.write(
+        self._report.log.write(
             "state",
             state=state_to_plain(self._loop.state),
             decision=self._loop.decision,
@@ -281,91 +252,9 @@ class Daemon:
             except Empty:
                 break
             if isinstance(message, Done | Failed | TimedOut | Aborted):
-                self._tell(self._loop.hear(message, self._clock.now())[1])
+                self._report.heard(self._loop.hear(message, self._clock.now())[1])
         if not self._loop.is_idle:
-            self._event("order_left_open", "the open order did not end in time")
-        if self._outside.recorder is not None:
-            self._outside.recorder.state(
-                self._loop.state, self._connection.clock.now(), is_last=True
-            )
+            self._report.event("order_left_open", "the open order did not end in time")
+        self._report.ended(self._loop.state)
         if self._worker is not None:
             self._worker.end(within_seconds=0.1)
-
-    # -- telling ----------------------------------------------------------------------------------
-
-    def _tell(self, findings: Sequence[Finding]) -> None:
-        self._tell_findings(findings)
-        if findings:
-            self._inform(lambda listener: listener.heard(findings))
-        if findings and self._outside.recorder is not None:
-            self._outside.recorder.findings(findings, self._connection.clock.now())
-
-    def _inform(self, tell: Callable[[Listener], None]) -> None:
-        """Tells every listener; one that fails is told of, and no reason to let models go."""
-        for listener in self._outside.listeners:
-            try:
-                tell(listener)
-            except Exception:  # noqa: BLE001 - whatever it is, the loop goes on
-                who = type(listener).__name__.lower()
-                trace = traceback.format_exc()
-                self._log.write("listener_failed", "error", listener=who, traceback=trace)
-
-    def _step_of(self, observation: Observation, config: Config, decision: Decision) -> Step:
-        return Step(
-            observation=observation,
-            picture=self._picture,
-            config=config,
-            state=self._loop.state,
-            decision=decision,
-            planned=self._loop.planned,
-            seconds=self._connection.clock.monotonic() - self._look_began,
-        )
-
-    def _tell_findings(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
-            level = "note" if finding.severity is Severity.NOTE else finding.severity.value
-            self._log.write(
-                finding.kind, level, model=finding.name, text=finding.text, basis=finding.basis
-            )
-
-    def _log_decision(self) -> None:
-        """Tells a decision that says something new; the same one again is for `--verbose`."""
-        decision = self._loop.decision
-        assert decision is not None
-        digest = digest_of(decision)
-        is_new = digest != self._said_last or bool(decision.sends)
-        self._said_last = digest
-        self._log.write(
-            "decision",
-            "note" if is_new else "debug",
-            sends=[_in_short(order) for order in decision.sends],
-            waits=[_in_short(wait) for wait in decision.actions if isinstance(wait, Wait)],
-            members=[member.name for member in decision.members],
-            is_converged=decision.is_converged,
-            trouble=decision.trouble or None,
-            standing=decision.standing,
-        )
-        for alarm in decision.alarms:
-            level = "note" if alarm.severity is Severity.NOTE else alarm.severity.value
-            self._log.write("alarm", level, code=alarm.code, text=alarm.text, basis=alarm.basis)
-
-    def _tell_journal(self, recorder: Recorder) -> None:
-        trouble = recorder.journal.take_trouble()
-        if trouble:
-            self._log.write("journal_trouble", "warning", text=trouble, lost=recorder.journal.lost)
-
-    def _event(self, kind: str, text: str) -> None:
-        if self._outside.recorder is not None:
-            self._outside.recorder.event(kind, text, self._connection.clock.now())
-
-    def _record_failure(self, observation: Observation) -> None:
-        if self._outside.recorder is not None:
-            self._outside.recorder.failure(
-                observation, self._loop.config, self._loop.state, traceback.format_exc()
-            )
-
-
-def _in_short(action: Action) -> dict[str, object]:
-    """Returns an action for the log; the journal has it whole."""
-    name = getattr(action, "name", "")
-    return {"do": type(action).__name__.lower(), "model": name or None, "reason": action.reason}

@@ -15,7 +15,6 @@ from typing import Final
 from warmset.adapters.journal import (
     DemandStore,
     Journal,
-    Orders,
     OrdersFile,
     make_folder,
     state_folder,
@@ -23,7 +22,6 @@ from warmset.adapters.journal import (
 from warmset.core.control.loop import Loop
 from warmset.core.control.state import State
 from warmset.core.settings import Settings
-from warmset.errors import ConfigError
 from warmset.ports import ModelServer
 from warmset.shell.daemon import Daemon, Outside
 from warmset.shell.demand_keeper import DemandKeeper
@@ -32,12 +30,12 @@ from warmset.shell.log import EventLog
 from warmset.shell.perform import Performer, SteadyClock
 from warmset.shell.record import Recorder
 from warmset.shell.release import release
-from warmset.shell.said import Said
+from warmset.shell.report import Report
 from warmset.shell.signals import Word, signals_to
 from warmset.shell.telemetry.telling import Telling
 from warmset.shell.telemetry.web import check_listen
 from warmset.shell.wiring import TWIN_SCHEME, Connection, connect
-from warmset.shell.yielding import why_yield
+from warmset.shell.words import Words
 
 SUCCESSOR_SECONDS: Final = 3.0
 """A successor waits so long for the lock: longer than a predecessor may take to end."""
@@ -87,51 +85,6 @@ def serve(order: ServeOrder) -> None:
         service.run(service.take_over(stack))
 
 
-class Words:
-    """The operator's words as they stand: the file when it was last read, orders as they are."""
-
-    def __init__(
-        self,
-        order: ServeOrder,
-        settings: Settings,
-        connection: Connection,
-        warn: Callable[[str, str], None],
-    ) -> None:
-        self._order = order
-        self.settings = settings
-        self._warn = warn
-        self._told = ""
-        self._is_local = connection.is_local
-        self.orders: OrdersFile | None = None
-        if not settings.url.startswith(TWIN_SCHEME):
-            self.orders = OrdersFile(state_folder(order.environ, connection.server.url))
-
-    def said(self) -> Said:
-        """Returns all that is wanted now."""
-        orders = Orders()
-        if self.orders is not None:
-            orders = self.orders.read()
-            if self.orders.trouble and self.orders.trouble != self._told:
-                self._warn("orders_trouble", self.orders.trouble)
-            self._told = self.orders.trouble
-        yielding = why_yield(self.settings, is_local=self._is_local)
-        return Said(settings=self.settings, orders=orders, yielding=yielding)
-
-    def reload(self) -> None:
-        """Reads the file again.
-
-        Raises:
-            ConfigError: it is wrong, or means another host; what was read before stays.
-        """
-        settings = self._order.load()
-        if settings.url != self.settings.url:
-            raise ConfigError(
-                f"the address changed from {self.settings.url} to {settings.url}",
-                hint="restart warmset to let it steer another host",
-            )
-        self.settings = settings
-
-
 class Service:
     """One daemon with all that it needs.
 
@@ -145,13 +98,18 @@ class Service:
         self._order = order
         self._settings = settings
         self._connection = connection
-        self._words = Words(order, settings, connection, self._warn)
+        self._is_twin = settings.url.startswith(TWIN_SCHEME)
+        orders = None
+        if not self._is_twin:
+            orders = OrdersFile(state_folder(order.environ, connection.server.url))
+        self._words = Words(
+            order.load, settings, orders, is_local=connection.is_local, warn=self._warn
+        )
         self._log = EventLog(connection.clock.now, least=order.log_least)
         self._telling = Telling(connection.clock, self._log, order.environ)
         self._clock = SteadyClock(connection.clock)
         self._recorder: Recorder | None = None
         self._keeper: DemandKeeper | None = None
-        self._is_twin = settings.url.startswith(TWIN_SCHEME)
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._daemon: Daemon | None = None
 
@@ -218,10 +176,13 @@ class Service:
             outside=Outside(
                 said=self._words.said,
                 reload=self._reload,
-                recorder=self._recorder,
-                listeners=(*self._telling.listeners, *([self._keeper] if self._keeper else [])),
+                report=Report(
+                    self._log,
+                    self._recorder,
+                    (*self._telling.listeners, *([self._keeper] if self._keeper else [])),
+                    self._connection.clock,
+                ),
             ),
-            log=self._log,
             inbox=inbox,
             clock=self._clock,
             is_twin=self._is_twin,
