@@ -35,9 +35,10 @@ MODELS = {
 class BusyDaemon:
     """`warmset serve` in a thread, beside a twin in quick motion whose users never rest."""
 
-    def __init__(self, *, hours: float = 3.0) -> None:
+    def __init__(self, *, hours: float = 3.0, page: bool = False, haste: float = 1.0) -> None:
+        self._nap = 0.05 / haste
         url = f"twin://workstation?hours={hours:g}&demand=busy&seed=7"
-        serve = ServeSettings(listen=Listen(port=0))
+        serve = ServeSettings(listen=Listen(port=0), page=page)
         self.settings = Settings(url=url, models=MODELS, serve=serve)
         connection = connect(self.settings, environ={})
         twin = connection.clock
@@ -59,7 +60,7 @@ class BusyDaemon:
 
     def _wait(self, seconds: float) -> None:
         """Lets a little time pass here and much there, with a request now and then."""
-        time.sleep(min(seconds, 0.05))
+        time.sleep(min(seconds, self._nap))
         host = self._twin.host
         names = [model.name for model in HOSTS["workstation"].models]
         self._users += 1

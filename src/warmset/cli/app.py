@@ -39,6 +39,7 @@ class Verb:
 VERBS = (
     Verb("status", "Show the GPUs and the resident models.", "status"),
     Verb("ps", "The same as status.", "status", hidden=True),
+    Verb("top", "Watch the host as a picture: GPUs, models, loads, next steps.", "top"),
     Verb("plan", "Show which models fit together, and what would be done.", "plan"),
     Verb("fit", "Tell whether models fit together.", "fit"),
     Verb("add", "Report what adding a model would change (--dry-run).", "add"),

@@ -141,10 +141,12 @@ class ServeSettings:
     Attributes:
         listen: `None`: nowhere.
         allow_remote: whether `listen` may be an address that other machines reach.
+        page: whether the status page is there too.
     """
 
     listen: Listen | None = Listen()
     allow_remote: bool = False
+    page: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,7 +134,7 @@ class Service:
         )
         lock = take_lock(folder, holder, wait_seconds=SUCCESSOR_SECONDS, may_wait=self._inbox.empty)
         stack.enter_context(lock)
-        self._show(stack)  # not before: a predecessor answers until it gives the lock back
+        self._show(stack, folder)  # not before: a predecessor answers until it gives up the lock
         lock.tell(replace(holder, url=self._telling.url))
         journal = Journal(folder)
         stack.callback(journal.close)
@@ -157,11 +157,11 @@ class Service:
         self._event("started", f"warmset {holder.verb}, process {holder.pid}")
         return state
 
-    def _show(self, stack: ExitStack) -> None:
+    def _show(self, stack: ExitStack, folder: Path | None = None) -> None:
         """Begins to answer; who decides once has nothing to answer."""
         if not self._order.is_once:
             stack.callback(self._telling.stop)
-            self._telling.start(self._settings)
+            self._telling.start(self._settings, folder)
 
     def run(self, state: State) -> None:
         """Runs the daemon until it is told to stop."""

@@ -243,9 +243,8 @@ def _alerts(section: AlertsSection) -> AlertSettings:
 
 
 def _serve(section: ServeSection) -> ServeSettings:
-    if section.listen is None:
-        return ServeSettings(allow_remote=section.allow_remote)
-    return ServeSettings(listen=parse_listen(section.listen), allow_remote=section.allow_remote)
+    said = ServeSettings(allow_remote=section.allow_remote, page=section.page)
+    return said if section.listen is None else replace(said, listen=parse_listen(section.listen))
 
 
 def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:

@@ -271,6 +271,7 @@ class ServeSection(Section):
 
     listen: Annotated[Text | None, AfterValidator(_check_listen)] = None
     allow_remote: Flag = False
+    page: Flag = False
 
 
 class AlertsSection(Section):

@@ -1,4 +1,4 @@
-"""Asking a daemon of this machine for its metrics, as Prometheus does."""
+"""Asking a daemon of this machine for what it shows, as Prometheus and browsers do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PATIENCE_SECONDS: Final = 3.0
 _MOST_BYTES: Final = 16 << 20
 
 
-def scrape(url: str) -> str | None:
-    """Returns the text at `url`/metrics, `None` if nobody answers there.
+def scrape(url: str, path: str = "/metrics") -> str | None:
+    """Returns the text at a path, `None` if nobody answers there.
 
     Never by way of a proxy: the address is one of this machine.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/metrics", timeout=_PATIENCE_SECONDS) as reply:
+        with opener.open(f"{url}{path}", timeout=_PATIENCE_SECONDS) as reply:
             body: bytes = reply.read(_MOST_BYTES)
     except (OSError, http.client.HTTPException):
         return None

@@ -105,6 +105,7 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     listen = settings.serve.listen
     yield "serve.listen", "off" if listen is None else listen.address
     yield "serve.allow_remote", settings.serve.allow_remote
+    yield "serve.page", settings.serve.page
     alerts = settings.alerts
     yield "alerts.webhook", "set, not shown" if alerts.webhook else None
     yield "alerts.token_file", alerts.token_file or None

@@ -50,6 +50,9 @@ def command(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let --listen be reached by other machines.")
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Show a status page at the address of --listen.")
+    ] = False,
 ) -> None:
     """Keep the warm set resident until SIGTERM or Ctrl-C. Log lines go to stderr.
 
@@ -60,7 +63,12 @@ def command(
     options = options_of(ctx)
     order = ServeOrder(
         load=lambda: with_flags(
-            load(options), tick=tick, on_stop=on_stop, listen=listen, allow_remote=allow_remote
+            load(options),
+            tick=tick,
+            on_stop=on_stop,
+            listen=listen,
+            allow_remote=allow_remote,
+            page=page,
         ),
         is_observe=observe or dry_run,
         is_once=dry_run,
@@ -77,6 +85,7 @@ def with_flags(
     on_stop: OnStop | None = None,
     listen: str = "",
     allow_remote: bool = False,
+    page: bool = False,
 ) -> Settings:
     """Returns the settings in which flags count before the file, also when it is read again."""
     from warmset.adapters.config import parse_listen
@@ -94,6 +103,9 @@ def with_flags(
         origins["serve.listen"] = "--listen"
     if allow_remote:
         shown = replace(shown, allow_remote=True)
+    if page:
+        shown = replace(shown, page=True)
+        origins["serve.page"] = "--page"
     return replace(settings, loop=loop, serve=shown, origins=MappingProxyType(origins))
 
 

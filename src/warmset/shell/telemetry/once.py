@@ -15,13 +15,15 @@ from warmset.shell.telemetry.labels import Labels
 from warmset.shell.wiring import TWIN_SCHEME, Connection
 
 
-def ask_daemon(connection: Connection, *, environ: Mapping[str, str]) -> str | None:
+def ask_daemon(
+    connection: Connection, *, environ: Mapping[str, str], path: str = "/metrics"
+) -> str | None:
     """Returns what the daemon of this host answers; `None` if none does."""
     url = connection.server.url
     if url.startswith(TWIN_SCHEME):
         return None
     holder = find_holder(state_folder(environ, url))
-    return scrape(holder.url) if holder is not None and holder.url else None
+    return scrape(holder.url, path) if holder is not None and holder.url else None
 
 
 def look_once(connection: Connection, settings: Settings) -> str:

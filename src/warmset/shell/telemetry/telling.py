@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from warmset.adapters.systemd import ServiceManager
 from warmset.core.settings import Settings
 from warmset.errors import ConfigError
 from warmset.ports import Clock
+from warmset.shell.board.keeper import BoardKeeper
+from warmset.shell.board.past import keeper_of
+from warmset.shell.board.values import board_to_plain
 from warmset.shell.log import EventLog
 from warmset.shell.telemetry.health import Health, Verdict
 from warmset.shell.telemetry.listening import Listener
 from warmset.shell.telemetry.manager import ManagerNews
 from warmset.shell.telemetry.notices import Notices
 from warmset.shell.telemetry.outbox import Outcome
-from warmset.shell.telemetry.web import Answer, Web
+from warmset.shell.telemetry.web import Answer, Asked, Web
 
 
 class Telling:
@@ -37,8 +42,12 @@ class Telling:
         self.listeners: tuple[Listener, ...] = (self._manager, self._notices)
         self.url = ""
 
-    def start(self, settings: Settings) -> None:
+    def start(self, settings: Settings, folder: Path | None = None) -> None:
         """Begins to answer.
+
+        Args:
+            settings: where, and whether with a page.
+            folder: what an earlier process left of this host, for the picture; `None`: nothing.
 
         An address that is taken is an error if somebody asked for it. The default one is not
         worth a model host's life: then only the log tells.
@@ -53,16 +62,25 @@ class Telling:
 
         tally, health = Tally(self._clock.now), Health(self._clock.monotonic)
 
-        def metrics(accept: str) -> Answer:
-            body, kind = tally.metrics.render(accept)
+        board = keeper_of(folder, self._clock.now())
+        has_page = settings.serve.page
+
+        def metrics(asked: Asked) -> Answer:
+            body, kind = tally.metrics.render(asked.accept)
             return Answer(body=body, kind=kind)
 
         paths = {
             "/metrics": metrics,
             "/healthz": lambda _: _judge(health.live),
             "/readyz": lambda _: _judge(health.ready),
+            "/api/status.json": lambda asked: _status(board, may_see=asked.is_local or has_page),
         }
-        web = Web(paths)
+        site = None
+        if has_page:
+            from warmset.shell.page.site import Site
+
+            site = Site(board).app
+        web = Web(paths, site)
         try:
             self.url = web.start(listen)
         except OSError as error:
@@ -76,9 +94,9 @@ class Telling:
             self._log.write("listen_failed", "warning", address=listen.address, error=why)
             return
         self._web = web
-        self.listeners = (*self.listeners, tally, health)
+        self.listeners = (*self.listeners, tally, health, board)
         self._count = lambda outcome: tally.metrics.count("notifications_total", outcome)
-        self._log.write("listening", url=self.url)
+        self._log.write("listening", url=self.url, page=has_page)
 
     def _hear_of_notice(self, outcome: Outcome, reason: str) -> None:
         self._count(outcome)
@@ -103,6 +121,17 @@ class Telling:
         self._notices.close()
         if self._web is not None:
             self._web.stop()
+
+
+def _status(board: BoardKeeper, *, may_see: bool) -> Answer:
+    """Other machines see programs and models by name only if the operator wants a page."""
+    if not may_see:
+        return Answer(body=b"only for this machine: `[serve] page` is off\n", status=403)
+    picture = board.board()
+    if picture is None:
+        return Answer(body=b"no look has ended yet\n", status=503)
+    body = json.dumps(board_to_plain(picture), ensure_ascii=False, allow_nan=False)
+    return Answer(body=body.encode(), kind="application/json")
 
 
 def _judge(verdict: Verdict) -> Answer:

@@ -1,4 +1,4 @@
-"""What a running daemon answers over HTTP: `/metrics`, `/healthz`, `/readyz`. It only reads.
+"""What a running daemon answers over HTTP: metrics, health, status, the page. It only reads.
 
 On loopback unless the operator said otherwise in so many words: names of models are nobody's
 business, and there are no passwords here.
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from warmset.core.settings import Listen, Settings
 from warmset.errors import ConfigError
@@ -35,18 +36,40 @@ class Answer:
     status: int = 200
 
 
-Answerer = Callable[[str], Answer]
-"""Takes the `Accept` header."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is known of a request.
+
+    Attributes:
+        accept: the header.
+        is_local: whether it came from this machine.
+    """
+
+    accept: str
+    is_local: bool
+
+
+Answerer = Callable[[Asked], Answer]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application."""
 
 
 def check_listen(settings: Settings) -> None:
     """Refuses an address that other machines reach, unless that is allowed in so many words.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it is one, or a page is asked for that has no address.
     """
     listen = settings.serve.listen
-    if listen is None or settings.serve.allow_remote or _is_loopback(listen.host):
+    if listen is None and settings.serve.page:
+        origin = settings.origins.get("serve.page", "default")
+        raise ConfigError(
+            f"{origin}: the status page needs an address, and `listen` is off",
+            hint="let `[serve] listen` be an address (--listen HOST:PORT), or leave the page out",
+        )
+    if listen is None or settings.serve.allow_remote or is_loopback(listen.host):
         return
     origin = settings.origins.get("serve.listen", "default")
     raise ConfigError(
@@ -55,7 +78,8 @@ def check_listen(settings: Settings) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Returns whether an address, or `localhost`, is reached from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
@@ -69,10 +93,13 @@ class Web:
 
     Args:
         paths: path -> what it gives, asked at every request.
+        site: answers all other paths, if there is a page.
     """
 
-    def __init__(self, paths: Mapping[str, Answerer]) -> None:
+    def __init__(self, paths: Mapping[str, Answerer], site: App | None = None) -> None:
         self._paths = paths
+        self._site = site
+        self._guards_names = True
         self._server: CalmServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -87,6 +114,7 @@ class Web:
         from warmset.shell.telemetry.calm_server import CalmServer
 
         listener = _bind(listen)
+        self._guards_names = is_loopback(listen.host)
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._answer,
@@ -118,14 +146,13 @@ class Web:
                 self._server.end()
             self._thread.join(_END_SECONDS)
 
-    async def _answer(
-        self,
-        scope: Mapping[str, Any],
-        _receive: Callable[[], Awaitable[object]],
-        send: Callable[[Mapping[str, Any]], Awaitable[None]],
-    ) -> None:
+    async def _answer(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", scope
         answer = self._find(scope)
+        if answer is None:
+            assert self._site is not None
+            await self._site(scope, receive, send)
+            return
         length = str(len(answer.body)).encode()
         headers = [
             (b"date", formatdate(usegmt=True).encode()),
@@ -137,16 +164,42 @@ class Web:
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
-    def _find(self, scope: Mapping[str, Any]) -> Answer:
+    def _find(self, scope: Mapping[str, Any]) -> Answer | None:
+        """Returns the answer, `None` where the site has it."""
         if scope["method"] not in ("GET", "HEAD"):
             return Answer(body=b"only GET and HEAD\n", status=405)
-        answerer = self._paths.get(scope["path"])
-        if answerer is None:
-            known = "\n".join(self._paths)
-            status = 200 if scope["path"] == "/" else 404
-            return Answer(body=f"warmset answers at:\n{known}\n".encode(), status=status)
-        accept = b", ".join(v for k, v in scope["headers"] if k == b"accept")
-        return answerer(accept.decode("latin-1"))
+        path = scope["path"]
+        if (path == "/" or path.startswith("/api/")) and not self._is_meant(scope):
+            return Answer(body=b"not by this name\n", status=421)
+        answerer = self._paths.get(path)
+        if answerer is not None:
+            peer = (scope.get("client") or ("",))[0]
+            accept = b", ".join(_values(scope, b"accept")).decode("latin-1")
+            return answerer(Asked(accept=accept, is_local=is_loopback(peer)))
+        if self._site is not None:
+            return None
+        known = "\n".join(self._paths)
+        status = 200 if path == "/" else 404
+        return Answer(body=f"warmset answers at:\n{known}\n".encode(), status=status)
+
+    def _is_meant(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a request names this machine, where only this machine can reach us.
+
+        A foreign web page may let its own name lead to 127.0.0.1, to read what is there with the
+        visitor's browser (DNS rebinding); the `Host` header is then its name.
+        """
+        if not self._guards_names:
+            return True
+        hosts = _values(scope, b"host")
+        try:
+            name = urlsplit(f"//{hosts[0].decode('latin-1')}").hostname if hosts else None
+        except ValueError:
+            return False
+        return name is not None and is_loopback(name)
+
+
+def _values(scope: Mapping[str, Any], header: bytes) -> list[bytes]:
+    return [value for key, value in scope["headers"] if key == header]
 
 
 def _bind(listen: Listen) -> socket.socket:
