@@ -35,35 +35,39 @@ class BoardKeeper:
         self._alarms: dict[str, Alarm] = {}
         self._at = 0.0
         self._lock = threading.Lock()
+        self._step: Step | None = None
         self._board: Board | None = None
         self.changes = 0
 
     def stepped(self, step: Step) -> None:
-        """Draws the picture anew."""
-        self._at = step.observation.at
-        for alarm in step.decision.alarms:
-            self._alarms[alarm.code] = alarm
-        self._alarms = {c: a for c, a in self._alarms.items() if c in step.decision.standing}
-        self._hear(step.decision.findings)
-        for order in step.decision.sends:
-            if isinstance(order, Preload | Unload):
-                kind = f"{type(order).__name__.lower()}_ordered"
-                self._timeline.hear(self._at, kind, order.name, order.reason)
-        self._learn(step)
-        board = draw_step(
-            step, alarms=self._alarms, moments=self._timeline.moments, gaps=self._gaps
-        )
+        """Notes a step; the picture is drawn when somebody asks for it."""
         with self._lock:
-            self._board = board
+            self._at = step.observation.at
+            for alarm in step.decision.alarms:
+                self._alarms[alarm.code] = alarm
+            self._alarms = {c: a for c, a in self._alarms.items() if c in step.decision.standing}
+            self._hear(step.decision.findings)
+            for order in step.decision.sends:
+                if isinstance(order, Preload | Unload):
+                    kind = f"{type(order).__name__.lower()}_ordered"
+                    self._timeline.hear(self._at, kind, order.name, order.reason)
+            self._learn(step)
+            self._step, self._board = step, None
             self.changes += 1
 
     def heard(self, findings: Sequence[Finding]) -> None:
         """Notes what the end of an order showed; it is drawn with the next step, at once."""
-        self._hear(findings)
+        with self._lock:
+            self._hear(findings)
 
     def board(self) -> Board | None:
         """Returns the picture of the last step, `None` before the first one."""
         with self._lock:
+            if self._board is None and self._step is not None:
+                moments = self._timeline.moments
+                self._board = draw_step(
+                    self._step, alarms=self._alarms, moments=moments, gaps=self._gaps
+                )
             return self._board
 
     def _hear(self, findings: Sequence[Finding]) -> None:
