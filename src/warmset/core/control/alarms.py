@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
+from warmset.core.control.drift import about_levers
 from warmset.core.control.levers import Choice
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restarts import gpu_ids
@@ -55,6 +56,7 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
         *_about_the_gpus(scene.observation, scene.state),
         *_about_the_dead(scene.observation, scene.state),
         *about_stuck_loads(scene.state, scene.loop, scene.now),
+        *about_levers(scene.state, scene.now),
         *_about_the_loop(scene.state, scene.loop, scene.now),
     )
 

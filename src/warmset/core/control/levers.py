@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from warmset.core.control.actions import Basis, Preload, Unload, Wait
+from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.pending import calm_at
@@ -143,7 +144,9 @@ def _choose_load(loads: Sequence[Change], scene: Scene) -> Choice:
     blocked: list[Candidate] = []
     for change in loads:
         candidate = wish.candidate(change.key)
-        reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
+        reason, until = why_not_use(state, "preload", scene.now)
+        if not reason:
+            reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
             continue
@@ -201,7 +204,9 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
     state, now = scene.state, scene.now
     waits = []
     for change in leaves:
-        reason, until = _why_keep(change, scene)
+        reason, until = why_not_use(state, "unload", now)
+        if not reason:
+            reason, until = _why_keep(change, scene)
         if not reason:
             reason, until = why_not_idle(change.key, state, scene.loop, now), None
         if reason:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from warmset.core.control.actions import Finding, Preload, Renew, Severity, Unload
 from warmset.core.control.config import Config
+from warmset.core.control.drift import judge_ping
 from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Running, State
@@ -118,7 +119,8 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
             accident = f"{gone[0].name} left while {order.name} was pinged"
     if not accident:
         text = f"lease of {format_seconds(order.keep_alive)}: {order.reason}"
-        return state, (finding("renewed", order, text, seconds=seconds),)
+        state, drift = judge_ping(state, order, event, config.loop, now)
+        return state, (finding("renewed", order, text, seconds=seconds), *drift)
     state = note_race(state, config.loop, now)
     state = replace(state, load_seen_at=now, load_why=accident)
     return state, (finding("ping_raced", order, accident, Severity.WARNING, seconds=seconds),)

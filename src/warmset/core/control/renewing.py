@@ -11,6 +11,7 @@ from typing import Final
 
 from warmset.core.control.actions import Renew
 from warmset.core.control.config import Config
+from warmset.core.control.drift import why_not_use
 from warmset.core.control.durations import raise_base
 from warmset.core.control.leases import assign_slots, lease_seconds
 from warmset.core.control.pinging import PING_MARGIN_SECONDS
@@ -56,6 +57,8 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     observation, state, wish, now = scene.observation, scene.state, scene.wish, scene.now
     if state.pings_quiet_until is not None and now < state.pings_quiet_until:
         return ()
+    if why_not_use(state, "ping", now)[0]:
+        return ()
     going = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
     dead = find_dead(observation, state)
     due = []
@@ -99,7 +102,8 @@ def _renewal(row: Resident, left: float | None, scene: Scene, *, is_pin: bool) -
     if known.quiet_until is not None and now < known.quiet_until:
         return None
     reason = _why(known.lease, left, lease)
-    if not reason:
+    is_rank_only = known.lease is not None and left >= lease * RENEW_BELOW_RATIO
+    if not reason or (is_rank_only and why_not_use(state, "order", now)[0]):
         return None
     basis = {"left": min(left, 1e12), "lease": lease, "slot": known.slot, "base": state.base}
     return Renew(key=row.key, name=row.name, keep_alive=lease, reason=reason, basis=basis)

@@ -147,6 +147,27 @@ class Orders:
     is_stopping: bool = False
 
 
+LeverName = Literal["ping", "preload", "unload", "order"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeverRecord:
+    """How one way of steering Ollama fared of late, on one version of it; see `drift`.
+
+    Attributes:
+        failures: uses in a row without effect.
+        broken_since: since when it is taken for broken; `quiet_until`: it is not used before;
+            `pause`: how long that was.
+        version: of Ollama.
+    """
+
+    failures: int = 0
+    broken_since: float | None = None
+    quiet_until: float | None = None
+    pause: float = 0.0
+    version: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Everything the loop remembers.
@@ -169,6 +190,7 @@ class State:
         stuck_since: since when Ollama seems to load nothing any more.
         probe_at: until then nothing is preloaded, if so.
         rescues: unloads that were to wake its queue.
+        levers: those that failed the last time they were used.
         planned: the last plans, so that a host that looks as before is not planned for again; not
             written.
         unreachable: steps in a row without an answer.
@@ -197,6 +219,7 @@ class State:
     stuck_since: float | None = None
     probe_at: float | None = None
     rescues: tuple[float, ...] = ()
+    levers: Mapping[LeverName, LeverRecord] = field(default_factory=dict)
     unreachable: int = 0
     orders: Orders = field(default_factory=Orders)
     planned: tuple[Planned, ...] = field(default=(), compare=False, repr=False, metadata=UNWRITTEN)

@@ -26,6 +26,7 @@ from warmset.core.control.alarms import (
 )
 from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
+from warmset.core.control.drift import Judged, judge_levers
 from warmset.core.control.idle import find_busy
 from warmset.core.control.levers import Choice, choose_lever, list_changes
 from warmset.core.control.looking import take_in
@@ -73,13 +74,16 @@ def step(
     is_first = state.at == 0.0
     state, breaks = notice(observation, config, state, now)
     state, moves = notice_moves(observation, state, now)
+    before = state
     state, news = take_in(observation, config, replace(state, unreachable=0), now)
     state, gone = confirm_departures(observation, state, now)
+    look = Judged(observation=observation, before=before, state=state, now=now)
+    state, drift = judge_levers(look, (*news, *gone), config.loop)
     foreign = find_foreign_load(observation, state)
     if foreign:
         state = replace(state, load_seen_at=now, load_why=foreign)
     state = step_back(forget_old(state, config.loop, now), config.loop, now)
-    found = (*breaks, *moves, *news, *gone)
+    found = (*breaks, *moves, *news, *gone, *drift)
     silent = why_silent(state, config.loop, now)
     if silent and not is_first:
         state, slow = raise_further(state, about_slow_load(state, now), now)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, CallOff, Finding, Preload, Severity, Unload
+from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
@@ -92,7 +93,7 @@ def find_rescue(scene: Scene) -> Unload | None:
     """Returns the idle model of the lowest rank that may be unloaded to wake the queue."""
     state, loop, now = scene.state, scene.loop, scene.now
     recent = [at for at in state.rescues if now - at < loop.fight_window]
-    if not loop.may_rescue or len(recent) >= RESCUES:
+    if not loop.may_rescue or len(recent) >= RESCUES or why_not_use(state, "unload", now)[0]:
         return None
     for candidate in sorted(scene.wish.candidates, key=lambda c: c.rank):
         is_ours = candidate.key in scene.wish.managed or loop.may_evict_unconfigured
