@@ -246,7 +246,8 @@ def test_a_size_that_cannot_be_told_is_unknown(show: dict[str, Any]) -> None:
 
 def test_blobs_that_can_be_seen_give_the_real_sizes(tmp_path: Path) -> None:
     """On this machine the files themselves are asked; on another they are not looked for."""
-    paths = [tmp_path / f"sha256-{digit * 64}" for digit in "12"]
+    (tmp_path / "blobs").mkdir()
+    paths = [tmp_path / "blobs" / f"sha256-{digit * 64}" for digit in "12"]
     for path, size in zip(paths, (700, 50), strict=True):
         path.write_bytes(b"x" * size)
     show = show_reply(modelfile=f"FROM {paths[0]}\nFROM {paths[1]}\n")

@@ -30,7 +30,10 @@ def post(url: str, document: Mapping[str, object], *, token_file: str = "") -> N
     """
     headers = {"authorization": f"Bearer {_token(token_file)}"} if token_file else {}
     try:
-        reply = httpx.post(url, json=dict(document), headers=headers, timeout=TIMEOUT_SECONDS)
+        with httpx.stream(  # the body is nobody's business, however long it is
+            "POST", url, json=dict(document), headers=headers, timeout=TIMEOUT_SECONDS
+        ) as reply:
+            pass
     except httpx.HTTPError as error:
         raise Unreachable(f"{_host(url)}: {type(error).__name__}") from None
     except (httpx.InvalidURL, UnicodeError):

@@ -40,6 +40,7 @@ class EventLog:
             structlog.WriteLogger(stream),
             processors=[
                 self._stamp,
+                _spell_out,
                 _for_people() if is_for_people else structlog.processors.JSONRenderer(),
             ],
             wrapper_class=structlog.BoundLogger,
@@ -59,6 +60,19 @@ class EventLog:
         at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
         level, event = fields.pop("level"), fields.pop("event")
         return {"at": at, "level": level, "event": event, **fields}
+
+
+def _spell_out(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Spells out control characters: no name from elsewhere steers a terminal that shows a log."""
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in value)
 
 
 def _for_people() -> Any:  # noqa: ANN401 - a processor of structlog

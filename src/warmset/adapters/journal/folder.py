@@ -6,6 +6,7 @@ Every command that means the same host finds the same folder, however its addres
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,9 @@ def make_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+            folder.chmod(0o700)  # made by hand, or restored from somewhere
     except OSError as error:
         raise ConfigError(
             f"the state folder {folder} cannot be made: {error.strerror or error}",

@@ -13,15 +13,20 @@ alone. In this order:
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from warmset.adapters.ollama.modelfile import Layers, blob_digest
 from warmset.adapters.ollama.wire import Shown
 from warmset.core.footprint.weights import tensor_bytes
 from warmset.core.model import Entry
 from warmset.errors import FactsError
+
+_NO_BLOBS: Final = frozenset({"proc", "sys", "dev", "net"})
+"""Where to ask for a file may have an effect: devices, processes, mounts on demand."""
 
 BlobBytes = Callable[[str], int | None]
 """From a blob's path on the server to its size; `None` where it cannot be seen."""
@@ -31,13 +36,21 @@ Installed = tuple[int | None, Shown]
 
 
 def local_blob_bytes(path: str) -> int | None:
-    """Returns the size of a blob of a server on this machine, if we may see it."""
-    if blob_digest(path) is None or not Path(path).is_absolute():
+    """Returns the size of a blob of a server on this machine, if we may see it.
+
+    The path is the server's word: it must have the form of a blob's, and no more is asked of the
+    file than its size. Nothing is opened, and no link is followed at the end.
+    """
+    blob = Path(path)
+    if blob_digest(path) is None or not blob.is_absolute() or ".." in blob.parts:
+        return None
+    if blob.parts[1] in _NO_BLOBS or blob.parent.name != "blobs":
         return None
     try:
-        return Path(path).stat().st_size
+        status = blob.lstat()
     except (OSError, ValueError):
         return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def with_sizes(entry: Entry, installed: Sequence[Installed], blob_bytes: BlobBytes) -> Entry:

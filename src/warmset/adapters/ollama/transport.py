@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +27,8 @@ CONNECT_SECONDS: Final = 3.0
 WRITE_SECONDS: Final = 10.0
 _ERROR_BYTES: Final = 64 << 10
 _CONNECTIONS: Final = 16
+_GRACE: Final = 1.0  # for the limits of reads to have their own say first
+_ENCODED: Final = "it is encoded ({}), though not asked to be"
 
 
 class Http:
@@ -49,6 +52,7 @@ class Http:
         self._monotonic = monotonic
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._is_hung_up = False
+        self._waiting = 0  # exchanges without a time limit
 
     def close(self) -> None:
         """Closes idle connections."""
@@ -62,7 +66,7 @@ class Http:
         """
         self._is_hung_up = True
         for each in tuple(self._sockets):
-            self._shut(each)
+            _shut(each)
 
     def exchange(
         self,
@@ -89,29 +93,37 @@ class Http:
         model = None if body is None else str(body.get("model", ""))
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=WRITE_SECONDS)
         deadline = None if seconds is None else self._monotonic() + seconds
+        cut = _Cut(self._idle_sockets, seconds)
+        self._waiting += seconds is None
         try:
-            with self._client.stream(
-                method,
-                f"{self._url}{path}",
-                json=body,
-                timeout=timeout,
-                extensions={"trace": self._notice},
-            ) as reply:
+            with (
+                cut,
+                self._client.stream(
+                    method,
+                    f"{self._url}{path}",
+                    json=body,
+                    timeout=timeout,
+                    extensions={"trace": lambda event, facts: self._notice(event, facts, cut)},
+                ) as reply,
+            ):
                 is_good = reply.status_code == 200
-                encoding = reply.headers.get("content-encoding", "").strip().lower()
-                is_plain = encoding in ("", "identity")
+                encoding = _encoding(reply)
                 limit = limit_bytes if is_good else _ERROR_BYTES
-                content = self._read(reply, limit, deadline) if is_plain else b""
+                content = b"" if encoding else self._read(reply, limit, deadline)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            if cut.is_done:
+                raise self._timed_out(endpoint) from error
             raise self._translate(error, endpoint) from error
         except TimeoutError as error:
             raise self._timed_out(endpoint) from error
+        finally:
+            self._waiting -= seconds is None
         if not is_good:
             raise status_error(
                 reply.status_code, content[:_ERROR_BYTES], endpoint=endpoint, model=model
             )
-        if not is_plain:
-            raise bad_payload(endpoint, "", f"it is encoded ({encoding}), though not asked to be")
+        if encoding:
+            raise bad_payload(endpoint, "", _ENCODED.format(encoding))
         if len(content) > limit_bytes:
             raise bad_payload(endpoint, "", f"it is larger than {limit_bytes >> 20} MiB")
         return content
@@ -133,21 +145,34 @@ class Http:
                 timeout=timeout,
                 extensions={"trace": self._notice},
             ) as reply:
+                encoding = _encoding(reply)
+                if encoding:
+                    raise bad_payload(endpoint, "", _ENCODED.format(encoding))
                 if reply.status_code != 200:
                     content = self._read(reply, _ERROR_BYTES, None)
                     raise status_error(reply.status_code, content, endpoint=endpoint, model=model)
-                for line in reply.iter_lines():
-                    size += len(line)
+                begun: list[bytes] = []  # a line in parts, so that a long one is copied once
+                for part in reply.iter_bytes():
+                    size += len(part)
                     if size > limit_bytes:
                         raise bad_payload(
                             endpoint, "", f"it is larger than {limit_bytes >> 20} MiB"
                         )
-                    yield line.encode()
+                    *ended, rest = part.split(b"\n")
+                    for line in ended:
+                        yield b"".join((*begun, line))
+                        begun.clear()
+                    begun.append(rest)
+                yield b"".join(begun)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise self._translate(error, endpoint) from error
 
-    def _notice(self, event: str, facts: Mapping[str, object]) -> None:
-        """Keeps each socket as it is opened, for `hang_up`.
+    def _idle_sockets(self) -> tuple[socket.socket, ...]:
+        """Returns the sockets that an exchange may be on which opened none; none if in doubt."""
+        return () if self._waiting else tuple(self._sockets)
+
+    def _notice(self, event: str, facts: Mapping[str, object], cut: _Cut | None = None) -> None:
+        """Keeps each socket as it is opened, for `hang_up` and for the end of an exchange.
 
         Source: httpcore 1.0, "trace" request extension: `connection.connect_tcp.complete` and
         `connection.start_tls.complete` carry the stream as `return_value`.
@@ -158,13 +183,10 @@ class Http:
         opened = told("socket") if callable(told) else None
         if isinstance(opened, socket.socket):
             self._sockets.add(opened)
+            if cut is not None:
+                cut.sockets.add(opened)
             if self._is_hung_up:
-                self._shut(opened)
-
-    @staticmethod
-    def _shut(opened: socket.socket) -> None:
-        with suppress(OSError):  # closed already
-            opened.shutdown(socket.SHUT_RDWR)
+                _shut(opened)
 
     def _read(self, reply: httpx.Response, limit_bytes: int, deadline: float | None) -> bytes:
         """Returns a body, cut soon after `limit_bytes`. It is never one that unpacks."""
@@ -201,6 +223,51 @@ class Http:
             hint="the state is unknown, not empty; a load or a hung runner may hold it up",
             context={"url": self._url, "endpoint": endpoint},
         )
+
+
+class _Cut:
+    """Ends an exchange whose answer does not even begin in time.
+
+    httpx limits each read, not their sum: a header that drips, or interim answers without end,
+    would hold a look for ever. The connection is shut from outside.
+
+    Args:
+        others: returns the sockets that may be meant when the exchange opened none of its own.
+        seconds: after these; `None`: never.
+    """
+
+    def __init__(
+        self, others: Callable[[], tuple[socket.socket, ...]], seconds: float | None
+    ) -> None:
+        self.is_done = False
+        self.sockets: WeakSet[socket.socket] = WeakSet()
+        self._others = others
+        self._timer = None if seconds is None else threading.Timer(seconds + _GRACE, self._shut)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _shut(self) -> None:
+        self.is_done = True
+        for each in tuple(self.sockets) or self._others():
+            _shut(each)
+
+
+def _shut(opened: socket.socket) -> None:
+    with suppress(OSError):  # closed already
+        opened.shutdown(socket.SHUT_RDWR)
+
+
+def _encoding(reply: httpx.Response) -> str:
+    """Returns how a body is packed; empty if it is not."""
+    told: str = reply.headers.get("content-encoding", "").strip().lower()
+    return "" if told == "identity" else told
 
 
 def _open_client(address: Address, transport: httpx.BaseTransport | None) -> httpx.Client:
