@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -49,10 +50,11 @@ class HostLock:
         self._path = path
 
     def tell(self, holder: Holder) -> None:
-        """Writes who holds it."""
+        """Writes who holds it; on a full disk nobody is named, and the lock holds all the same."""
         content = json.dumps(asdict(holder)).encode()
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, content, 0)
+        with suppress(OSError):
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, content, 0)
 
     def release(self) -> None:
         """Lets the next one in."""

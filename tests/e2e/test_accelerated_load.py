@@ -1,0 +1,171 @@
+"""Half an hour of users in a minute: Ollama, warmset and what kills them, as real processes.
+
+Everything is thirty times shorter: requests, keep-alives, leases, the pauses of the loop, the
+loads. What happened is asked of the journal and of the server's own lists, read by a bystander.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from serving_rig import Process, Rig
+
+SECONDS = 60.0
+MODELS = ("llama3.2:3b", "nomic-embed-text:latest", "qwen2.5-coder:7b", "llama3.1:8b")
+PINNED = "nomic-embed-text:latest"
+HOST = 'ram = "16GiB"\n' + "".join(f'[model."{name}"]\nfile = "20MB"\n' for name in MODELS)
+BUDGETS = f"""
+[policy]
+tick = "0.3s"
+calm = "1s"
+settle = "0.5s"
+idle_after = "1s"
+cool_down = "2s"
+pressure = "1s"
+min_residency = "2s"
+fight_window = "20s"
+back_off = "10s"
+lease_base = "60s"
+[model."{PINNED}"]
+pin = true
+[model."llama3.2:3b"]
+priority = 80
+[model."qwen2.5-coder:7b"]
+priority = 20
+preload = false
+"""
+
+
+MISHAPS = (
+    (0.15, "SIGKILL"),
+    (0.30, "SIGSTOP"),
+    (0.35, "SIGCONT"),
+    (0.50, "server ends"),
+    (0.52, "server begins"),
+    (0.70, "SIGKILL"),
+)
+"""What happens to warmset and to Ollama, by share of the time."""
+
+
+class Bystander:
+    """Reads `/api/ps` again and again, and uses the models as people do."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.seen: list[tuple[float, frozenset[str]]] = []
+        self.answers: list[int] = []
+        self._is_ending = threading.Event()
+        self._rng = random.Random(8)
+        self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._use)]
+        for thread in self._threads:
+            thread.start()
+
+    def _watch(self) -> None:
+        while not self._is_ending.wait(0.2):
+            try:
+                rows = httpx.get(f"{self.url}/api/ps", timeout=5).json()["models"]
+            except httpx.HTTPError:
+                continue
+            self.seen.append((time.time(), frozenset(row["name"] for row in rows)))
+
+    def _use(self) -> None:
+        while not self._is_ending.wait(self._rng.expovariate(2.0)):
+            body = {"model": self._rng.choice(MODELS), "prompt": "hello", "stream": False}
+            if self._rng.random() < 0.3:
+                body["keep_alive"] = self._rng.choice(("10s", "3s", 0))
+            path = "embed" if body["model"] == PINNED else "generate"
+            try:
+                reply = httpx.post(
+                    f"{self.url}/api/{path}", json={**body, "input": "a"}, timeout=20
+                )
+            except httpx.HTTPError:
+                continue
+            self.answers.append(reply.status_code)
+
+    def end(self) -> None:
+        """Looks away."""
+        self._is_ending.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def rig(tmp_path: Path):
+    """A host with small models, and users in a hurry."""
+    made = Rig(tmp_path)
+    (tmp_path / "host.toml").write_text(HOST)
+    made.budgets.write_text(BUDGETS)
+    try:
+        made.start_twin()
+        yield made
+    finally:
+        made.end()
+
+
+def memory_mib(daemon: Process) -> float:
+    """What a process holds now."""
+    pages = int(Path(f"/proc/{daemon.popen.pid}/statm").read_text().split()[1])
+    return pages * 4096 / (1 << 20)
+
+
+def test_half_an_hour_in_a_minute(rig: Rig) -> None:
+    """With users all the time, warmset is killed twice and stopped once, Ollama is killed once.
+
+    In the end: the pin is there; warmset never unloaded it; it had one load open at a time; its
+    reloads are within the bound; no user was refused while Ollama lived; every decision of the
+    journal is made again the same; memory has not grown beyond reason."""
+    users = Bystander(rig.url)
+    began = time.time()
+    daemon = rig.serve()
+    logs = [daemon]
+    for share, what in MISHAPS:
+        time.sleep(max(0.0, began + share * SECONDS - time.time()))
+        if what == "server ends":
+            rig.kill_twin()
+        elif what == "server begins":
+            rig.start_twin()
+        else:
+            daemon.signal(signal.Signals[what])
+        if what == "SIGKILL":
+            daemon.popen.wait()
+            daemon = rig.serve()
+            logs.append(daemon)
+    time.sleep(max(0.0, began + SECONDS - time.time()))
+    users.end()
+    rig.wait_until(lambda: PINNED in rig.residents(), 60)
+    assert memory_mib(daemon) < 250
+    assert daemon.stop() < 10
+    for log in logs:
+        assert not {"decision_failed", "look_failed", "listener_failed"} & set(log.events())
+    check_journal(rig)
+    assert users.answers
+    assert set(users.answers) == {200}
+    there = sum(PINNED in names for _, names in users.seen) / len(users.seen)
+    assert there > 0.5, f"the pin was resident in {there:.0%} of {len(users.seen)} lists"
+
+
+def check_journal(rig: Rig) -> None:
+    """What must hold of everything that was recorded."""
+    told = json.loads(rig.run("history", "-o", "json", "--limit", "10000").stdout)["events"]
+    assert not [e for e in told if e["kind"] == "unload_ordered" and e["name"] == PINNED]
+    assert not [e for e in told if e["kind"] == "decision_failed"]
+    is_open = False
+    for event in told:
+        if event["kind"] in ("started", "preloaded", "preload_failed", "load_aborted"):
+            is_open = False
+        elif event["kind"] == "preload_ordered":
+            assert not is_open, f"two loads open at once: {event}"
+            is_open = True
+    loads = [e["at"] for e in told if e["kind"] == "preload_ordered"]
+    assert loads
+    for at in loads:  # six reloads and the first loads of a process and a server
+        assert sum(at <= other < at + 20.0 for other in loads) <= 14
+    again = rig.run("replay", "--detailed-exitcode", "-o", "json")
+    assert again.returncode == 0, again.stdout + again.stderr
