@@ -1,45 +1,60 @@
-"""`fit` and `add --dry-run` as a user calls them, on pretended hosts."""
+"""`fit` and `add --dry-run` as a user calls them, on pretended hosts.
+
+The verbs run in this process: what a process of its own adds is what `test_readme.py` looks at.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from warmset.cli.app import main
+
 QUIET = "twin://workstation?hours=0"
 PAIR = "twin://2x24?hours=0"
 
 
-def warmset(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "warmset", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def read(folder: Path, *arguments: str) -> dict:
-    done = warmset(folder, *arguments, "-o", "json")
-    assert "Traceback" not in done.stderr, done.stderr
-    return json.loads(done.stdout)
+Run = Callable[..., Done]
 
 
-def test_a_set_that_does_not_fit_is_answered_with_its_maximal_subsets(tmp_path):
+@pytest.fixture
+def warmset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
+    """Runs a verb in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WARMSET_STATE", str(tmp_path / "state"))
+
+    def call(*arguments: str) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        return Done(int(str(end.value.code)), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def read(warmset: Run) -> Callable[..., dict]:
+    """Runs a verb and returns its document."""
+    return lambda *arguments: json.loads(warmset(*arguments, "-o", "json").stdout)
+
+
+def test_a_set_that_does_not_fit_is_answered_with_its_maximal_subsets(warmset):
     """Each subset fits by itself, none contains another, and the exit code says no."""
     models = ("qwen2.5:32b", "qwen2.5:14b", "llama3.1:8b")
-    done = warmset(tmp_path, "fit", *models, "--host", QUIET, "-o", "json")
+    done = warmset("fit", *models, "--host", QUIET, "-o", "json")
     assert done.returncode == 6
     document = json.loads(done.stdout)
     subsets = [set(subset["models"]) for subset in document["subsets"]]
@@ -47,14 +62,14 @@ def test_a_set_that_does_not_fit_is_answered_with_its_maximal_subsets(tmp_path):
     assert {"qwen2.5:32b"} in subsets
     assert not any(one < other for one in subsets for other in subsets)
     for subset in subsets:
-        assert warmset(tmp_path, "fit", *subset, "--host", QUIET).returncode == 0
+        assert warmset("fit", *subset, "--host", QUIET).returncode == 0
 
 
-def test_the_change_that_fit_names_is_enough(tmp_path):
+def test_the_change_that_fit_names_is_enough(read):
     """Asked again with the context that it names, the same models fit."""
     models = ("qwen2.5:14b", "llama3.1:8b")
     much = ("--context", "32768", "--host", QUIET)
-    refused = read(tmp_path, "fit", *models, *much)
+    refused = read("fit", *models, *much)
     assert refused["verdict"] == "refused"
     for_all = [
         c for c in refused["changes"] if c["kind"] == "context" and len(c["models"]) == len(models)
@@ -62,20 +77,19 @@ def test_the_change_that_fit_names_is_enough(tmp_path):
     assert for_all
     assert all(change["saved_bytes"] > 0 for change in refused["changes"])
     less = ("--context", for_all[0]["after"], "--host", QUIET)
-    assert read(tmp_path, "fit", *models, *less)["verdict"].startswith("fits")
+    assert read("fit", *models, *less)["verdict"].startswith("fits")
 
 
-def test_a_pin_in_the_way_is_named_as_a_change(tmp_path):
+def test_a_pin_in_the_way_is_named_as_a_change(tmp_path, read):
     """What is pinned elsewhere in the file can be let go, and `fit` says so."""
     (tmp_path / "budgets.toml").write_text('[model."qwen2.5:14b"]\npin = true\n')
-    document = read(tmp_path, "fit", "qwen2.5:32b", "--host", QUIET)
+    document = read("fit", "qwen2.5:32b", "--host", QUIET)
     assert [c["models"] for c in document["changes"] if c["kind"] == "without"] == [["qwen2.5:14b"]]
 
 
-def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(tmp_path):
+def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(read):
     """Losses are reloads a day times seconds, and their sum is the lost value."""
     document = read(
-        tmp_path,
         "add", "gemma3:12b", "--dry-run", "--offline", "--priority", "90", "--host", QUIET,
     )  # fmt: skip
     assert document["joins_warm_set"]
@@ -92,11 +106,10 @@ def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(tmp_path):
     assert gpu["usable_bytes"] - upper == gpu["sure_margin_bytes"] >= 0
 
 
-def test_the_first_hour_is_what_the_loop_does_on_a_copy(tmp_path):
+def test_the_first_hour_is_what_the_loop_does_on_a_copy(tmp_path, read):
     """A pinned model is loaded by warmset, and the newcomer's first request is answered."""
     (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')
     document = read(
-        tmp_path,
         "add", "gemma3:12b", "--dry-run", "--offline", "--requests-per-day", "240",
         "--host", QUIET,
     )  # fmt: skip
@@ -110,9 +123,9 @@ def test_the_first_hour_is_what_the_loop_does_on_a_copy(tmp_path):
     assert all(0 <= h["at_seconds"] <= 3600 for h in hour)
 
 
-def test_alternatives_need_no_more_than_the_model_as_asked_for(tmp_path):
+def test_alternatives_need_no_more_than_the_model_as_asked_for(read):
     """Fewer tokens, smaller caches and fewer bits: each has its own verdict and bytes."""
-    document = read(tmp_path, "add", "llama3.3:70b", "--dry-run", "--offline", "--host", PAIR)
+    document = read("add", "llama3.3:70b", "--dry-run", "--offline", "--host", PAIR)
     kinds = {a["kind"] for a in document["alternatives"]}
     assert {"context", "kv-type", "quantisation"} <= kinds
     by_context = [a["upper_bytes"] for a in document["alternatives"] if a["kind"] == "context"]
@@ -137,10 +150,9 @@ class Widths(HTMLParser):
             self.bars[-1].append(float(width[1]))
 
 
-def test_the_page_is_whole_and_drawn_to_scale(tmp_path):
+def test_the_page_is_whole_and_drawn_to_scale(tmp_path, warmset):
     """Nothing is loaded from elsewhere, and the pieces of each bar make up the whole GPU."""
     done = warmset(
-        tmp_path,
         "add", "gemma3:12b", "--dry-run", "--offline", "--host", PAIR, "--html", "page.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -153,20 +165,40 @@ def test_the_page_is_whole_and_drawn_to_scale(tmp_path):
     assert all(sum(bar) == pytest.approx(100, abs=0.1) for bar in page.bars)
 
 
-def test_a_page_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+def test_a_page_that_cannot_be_written_is_an_error_that_names_it(warmset):
     """The file is named, and nothing else is printed as if all had gone well."""
     done = warmset(
-        tmp_path,
         "add", "gemma3:12b", "--dry-run", "--offline", "--host", QUIET, "--html", "no/where.html",
     )  # fmt: skip
     assert done.returncode == 3
     assert "no/where.html" in done.stderr
 
 
-def test_an_unknown_cache_type_is_refused_with_those_that_are(tmp_path):
+def test_an_unknown_cache_type_is_refused_with_those_that_are(warmset):
     """The hint lists what a server can be started with."""
     done = warmset(
-        tmp_path, "add", "gemma3:12b", "--dry-run", "--offline", "--kv-type", "q9", "--host", QUIET
+        "add", "gemma3:12b", "--dry-run", "--offline", "--kv-type", "q9", "--host", QUIET
     )
     assert done.returncode == 6
     assert "q8_0" in done.stderr
+
+
+def test_a_set_that_nobody_pinned_is_not_called_pinned(tmp_path, read):
+    """Only what the operator pinned is, beside what was asked for."""
+    models = ("qwen2.5:32b", "qwen2.5:14b")
+    assert "pinned" not in read("fit", *models, "--host", QUIET)["reason"]
+    (tmp_path / "budgets.toml").write_text('[model."qwen2.5:14b"]\npin = true\n')
+    reason = read("fit", "qwen2.5:32b", "--host", QUIET)["reason"]
+    assert reason.startswith("together they need")
+    assert "qwen2.5:14b, pinned, " in reason
+
+
+def test_two_changes_are_named_where_no_single_one_is_enough(tmp_path, read):
+    """Each pair is told change by change, and what both save is what is needed less."""
+    (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')
+    found = read("fit", "qwen2.5:32b", "llama3.1:8b", "--host", QUIET)
+    assert found["changes"] == []
+    assert found["pairs"]
+    for first, second in found["pairs"]:
+        assert (first["kind"], first["models"]) != (second["kind"], second["models"])
+        assert first["upper_bytes"] - second["upper_bytes"] == second["saved_bytes"]

@@ -1,5 +1,7 @@
 """Verdicts on sets, and dry runs of a model that is not here yet."""
 
+from dataclasses import replace
+
 from planner_hosts import gib, host, model, resident
 
 from warmset.core.model import ModelKey
@@ -28,6 +30,26 @@ def test_a_set_that_needs_others_gone_names_them():
     outcome = fit([key("new")], models, host(24))
     assert outcome.verdict is Verdict.FITS_WITH_EVICTIONS
     assert outcome.evicts == ("low", "mid")
+
+
+def test_a_resident_need_not_go_for_what_would_be_worth_more():
+    """What is neither asked for nor resident takes no room: the question is who has to go."""
+    models = (
+        resident(model("low", 10, priority=10), 0),
+        model("better", 12, priority=90),
+        model("new", 4),
+    )
+    outcome = fit([key("new")], models, host(24))
+    assert outcome.verdict is Verdict.FITS
+    assert outcome.evicts == ()
+
+
+def test_what_nobody_pinned_is_not_called_pinned():
+    """A model of which nothing can be promised is refused for that alone."""
+    unknown = replace(model("a", 8), on_one=None, spread=None, unknown="its architecture is new")
+    outcome = fit([key("a")], (unknown,), host(24))
+    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.reason == "a: cannot promise: its architecture is new"
 
 
 def test_a_model_that_needs_every_gpu_splits():

@@ -35,7 +35,18 @@ def print_instead(found: Fitting, *, no_color: bool) -> None:
             print("  … and more that were not looked at")
     print()
     if not found.changes:
-        print("No single change of context, KV type, slots, quantisation or pins makes all fit.")
+        kinds = "context, KV type, slots, quantisation or pins"
+        print(f"No single change of {kinds} makes all fit.")
+        if not found.pairs:
+            print("Nor was a pair of such changes found.")
+            return
+        print("Each of these pairs does, the smallest first:")
+        rows = [
+            {**_row(change), "change": f"and {change.kind}" if place else change.kind}
+            for pair in found.pairs
+            for place, change in enumerate(pair)
+        ]
+        table(rows, CHANGE_COLUMNS, no_color=no_color)
         return
     print("Any of these makes all fit, the smallest first:")
     table([_row(change) for change in found.changes], CHANGE_COLUMNS, no_color=no_color)
@@ -63,15 +74,17 @@ def describe_instead(found: Fitting) -> Mapping[str, object]:
             for subset in found.subsets
         ],
         "has_all_subsets": found.has_all_subsets,
-        "changes": [
-            {
-                "kind": change.kind,
-                "models": list(change.models),
-                "before": change.before,
-                "after": change.after,
-                "upper_bytes": change.need_bytes,
-                "saved_bytes": change.saved_bytes,
-            }
-            for change in found.changes
-        ],
+        "changes": [_document(change) for change in found.changes],
+        "pairs": [[_document(change) for change in pair] for pair in found.pairs],
+    }
+
+
+def _document(change: Change) -> Mapping[str, object]:
+    return {
+        "kind": change.kind,
+        "models": list(change.models),
+        "before": change.before,
+        "after": change.after,
+        "upper_bytes": change.need_bytes,
+        "saved_bytes": change.saved_bytes,
     }

@@ -37,7 +37,7 @@ BITS_PER_WEIGHT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing to do differently, alone enough for all to fit.
+    """One thing to do differently.
 
     Attributes:
         kind: `context`, `kv-type`, `slots`, `quantisation` or `without`.
@@ -89,7 +89,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ladder:
+class Ladder:
     """Values of one thing, each a greater change than the one before."""
 
     kind: str
@@ -105,33 +105,37 @@ def find_changes(scene: Scene) -> tuple[Change, ...]:
     """
     before = scene.need_bytes()
     found = []
-    for ladder in _ladders(scene):
-        enough = next(((value, s) for value, s in ladder.steps if s.fits()), None)
-        if enough is None:
-            continue
-        need = enough[1].need_bytes()
-        found.append(
-            Change(
-                kind=ladder.kind,
-                models=ladder.models,
-                before=ladder.before,
-                after=enough[0],
-                need_bytes=need,
-                saved_bytes=before - need,
-            )
-        )
+    for ladder in ladders_of(scene):
+        enough = next((n for n, (_, varied) in enumerate(ladder.steps) if varied.fits()), None)
+        if enough is not None:
+            found.append(change_at(ladder, enough, before))
     return tuple(sorted(found, key=lambda change: change.saved_bytes))
+
+
+def change_at(ladder: Ladder, step: int, before_bytes: int) -> Change:
+    """Returns one step of a ladder as a change from what needed so many bytes."""
+    value, varied = ladder.steps[step]
+    need = varied.need_bytes()
+    return Change(
+        kind=ladder.kind,
+        models=ladder.models,
+        before=ladder.before,
+        after=value,
+        need_bytes=need,
+        saved_bytes=before_bytes - need,
+    )
 
 
 def variations(scene: Scene, entry: Entry) -> Iterator[tuple[str, str, Scene]]:
     """Yields (kind, value, scene) of other ways to have one model: each step of each ladder."""
-    for ladder in _ladders(scene):
+    for ladder in ladders_of(scene):
         if ladder.kind != "without" and (entry.name in ladder.models or not ladder.models):
             for value, varied in ladder.steps[:MOST_STEPS]:
                 yield ladder.kind, value, varied
 
 
-def _ladders(scene: Scene) -> Iterator[_Ladder]:
+def ladders_of(scene: Scene) -> Iterator[Ladder]:
+    """Yields what can be varied in a scene, each with its steps."""
     host, candidates = scene.build()
     wanted = [c for c in candidates if c.key in scene.wanted]
     contexts = {c.name: _context(c) for c in wanted}
@@ -141,7 +145,7 @@ def _ladders(scene: Scene) -> Iterator[_Ladder]:
         yield _contexts(scene, tuple(contexts), max(contexts.values(), default=0))
     present = host.env.kv_cache_type or "f16"
     types = KV_TYPES[KV_TYPES.index(present) + 1 :] if present in KV_TYPES else KV_TYPES
-    yield _Ladder(
+    yield Ladder(
         kind="kv-type",
         models=(),
         before=present,
@@ -153,7 +157,7 @@ def _ladders(scene: Scene) -> Iterator[_Ladder]:
         for c in wanted:
             few = with_policy(few, c.name, parallel=1)
         steps = (("1", replace(_with_server(scene, num_parallel=1), settings=few)),)
-        yield _Ladder(kind="slots", models=tuple(contexts), before=str(slots), steps=steps)
+        yield Ladder(kind="slots", models=tuple(contexts), before=str(slots), steps=steps)
     for entry in scene.observation.entries:
         if entry.key in scene.wanted:
             yield _quantisations(scene, entry)
@@ -161,7 +165,7 @@ def _ladders(scene: Scene) -> Iterator[_Ladder]:
         if c.pin and c.key not in scene.wanted:
             freed = with_policy(scene.settings, _word_for(scene.settings, c), pin=False)
             steps = (("not pinned", replace(scene, settings=freed)),)
-            yield _Ladder(kind="without", models=(c.name,), before="pinned", steps=steps)
+            yield Ladder(kind="without", models=(c.name,), before="pinned", steps=steps)
 
 
 def _context(candidate: Candidate) -> int:
@@ -170,7 +174,7 @@ def _context(candidate: Candidate) -> int:
     return effective_context(candidate.shape.options.num_ctx, candidate.shape.trained_context)
 
 
-def _contexts(scene: Scene, names: Sequence[str], present: int) -> _Ladder:
+def _contexts(scene: Scene, names: Sequence[str], present: int) -> Ladder:
     """Halves the context of some models, as long as it is of use."""
     steps = []
     context = present // 2
@@ -180,7 +184,7 @@ def _contexts(scene: Scene, names: Sequence[str], present: int) -> _Ladder:
             settings = with_policy(settings, name, context=context)
         steps.append((str(context), replace(scene, settings=settings)))
         context //= 2
-    return _Ladder(kind="context", models=tuple(names), before=str(present), steps=tuple(steps))
+    return Ladder(kind="context", models=tuple(names), before=str(present), steps=tuple(steps))
 
 
 def _with_server(scene: Scene, **said: object) -> Scene:
@@ -189,7 +193,7 @@ def _with_server(scene: Scene, **said: object) -> Scene:
     return replace(scene, observation=replace(scene.observation, settings=settings))
 
 
-def _quantisations(scene: Scene, entry: Entry) -> _Ladder:
+def _quantisations(scene: Scene, entry: Entry) -> Ladder:
     """Tries the same weights in fewer bits, from the file's size alone."""
     present = entry.quantization.upper()
     bits = BITS_PER_WEIGHT.get(present)
@@ -204,7 +208,7 @@ def _quantisations(scene: Scene, entry: Entry) -> _Ladder:
         others = tuple(e for e in scene.observation.entries if e.key != entry.key)
         seen = replace(scene.observation, entries=(*others, smaller_entry))
         steps.append((name, replace(scene, observation=seen)))
-    return _Ladder(
+    return Ladder(
         kind="quantisation", models=(entry.name,), before=present or "unknown", steps=tuple(steps)
     )
 

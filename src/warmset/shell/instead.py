@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.subsets import fits_together, maximal_subsets
+from warmset.shell.change_pairs import find_pairs
 from warmset.shell.changes import Change, Scene, find_changes
 from warmset.shell.decide import Decision
 
@@ -22,11 +23,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """Subsets that fit beside the pins, best first, and changes that are enough, smallest first."""
+    """Subsets that fit beside the pins, best first, and changes that are enough, smallest first.
+
+    `pairs`: of changes that are enough together; only where no single one is.
+    """
 
     subsets: tuple[tuple[Part, ...], ...] = ()
     has_all_subsets: bool = True
     changes: tuple[Change, ...] = ()
+    pairs: tuple[tuple[Change, Change], ...] = ()
 
 
 def fit_instead(
@@ -55,10 +60,12 @@ def fit_instead(
         located=located,
         wanted=keys,
     )
+    changes = find_changes(scene)
     return Fitting(
         subsets=tuple(tuple(_part(c) for c in subset) for subset in subsets),
         has_all_subsets=has_all,
-        changes=find_changes(scene),
+        changes=changes,
+        pairs=() if changes else find_pairs(scene),
     )
 
 

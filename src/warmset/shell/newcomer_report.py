@@ -185,7 +185,8 @@ def _losses(decision: Decision, outcome: DryRun) -> tuple[Loss, ...]:
 
 
 def _rooms(host: HostCapacity, outcome: DryRun, entry: Entry) -> tuple[GpuRoom, ...]:
-    after = outcome.after if outcome.fit.conflict is not None else outcome.fit.plan
+    stays_out = outcome.fit.conflict is None and not outcome.joins
+    after = outcome.fit.plan if stays_out else outcome.after
     return tuple(
         GpuRoom(
             id=gpu.id,

@@ -8,7 +8,7 @@ was refused by one truth or the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -59,7 +59,13 @@ class Choice:
     bounds: tuple[int, ...]
 
 
-def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEFAULT_WORK) -> Plan:
+def plan(
+    candidates: Sequence[Candidate],
+    host: HostCapacity,
+    *,
+    asked: Collection[ModelKey] = (),
+    work: int = DEFAULT_WORK,
+) -> Plan:
     """Returns the warm set and the way there.
 
     Pins come first, then priorities, highest first, then the value within each priority; under
@@ -69,6 +75,7 @@ def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEF
     Args:
         candidates: all models of the host, one per set of weights.
         host: what there is room for.
+        asked: pins that the question makes, not the operator; a conflict is told accordingly.
         work: search budget of each proposal.
     """
     assert len({c.key for c in candidates}) == len(candidates), "a model is listed twice"
@@ -76,10 +83,11 @@ def plan(candidates: Sequence[Candidate], host: HostCapacity, *, work: int = DEF
     barred = {c.key: r for c in candidates if (r := why_impossible(host, c)) is not None}
     lost_pin = next((c for c in candidates if c.pin and c.key in barred), None)
     if lost_pin is not None:
-        reason = f"{lost_pin.name} is pinned: {barred[lost_pin.key]}"
+        fact = "" if lost_pin.key in asked else " is pinned"
+        reason = f"{lost_pin.name}{fact}: {barred[lost_pin.key]}"
         return _refused(host, candidates, _conflict((lost_pin,), reason))
     possible = [c for c in candidates if c.key not in barred]
-    conflict = pins_conflict(host, [c for c in possible if c.pin])
+    conflict = pins_conflict(host, [c for c in possible if c.pin], asked)
     if conflict is not None:
         return _refused(host, candidates, conflict)
     return _make_plan(host, candidates, _choose(host, possible, work))
@@ -227,8 +235,16 @@ def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
     return find_route(host, wanted) is not None
 
 
-def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | None:
-    """Returns the smallest set of pins that cannot be held together, `None` if all can."""
+def pins_conflict(
+    host: HostCapacity, pins: Sequence[Candidate], asked: Collection[ModelKey] = ()
+) -> Conflict | None:
+    """Returns the smallest set of pins that cannot be held together, `None` if all can.
+
+    Args:
+        host: where.
+        pins: the set.
+        asked: those of them that the operator did not pin.
+    """
     by_size = sorted(pins, key=lambda c: (-_size(c), c.key))
 
     def is_feasible(subset: frozenset[int]) -> bool:
@@ -239,19 +255,31 @@ def pins_conflict(host: HostCapacity, pins: Sequence[Candidate]) -> Conflict | N
         return None
     fewest = smallest_infeasible(everybody, is_feasible)
     members = tuple(by_size[n] for n in sorted(fewest))
-    return _conflict(members, _conflict_text(host, members))
+    return _conflict(members, _conflict_text(host, members, asked))
 
 
-def _conflict_text(host: HostCapacity, members: Sequence[Candidate]) -> str:
-    sizes = ", ".join(f"{c.name} {format_bytes(_size(c))}" for c in members)
+def _conflict_text(
+    host: HostCapacity, members: Sequence[Candidate], asked: Collection[ModelKey]
+) -> str:
+    """Tells a conflict; who is pinned by the operator is said where not all are."""
+    is_of_pins = not any(c.key in asked for c in members)
+    marks = {c.key: "" if is_of_pins or c.key in asked else ", pinned," for c in members}
+    sizes = ", ".join(f"{c.name}{marks[c.key]} {format_bytes(_size(c))}" for c in members)
     if len(members) > host.max_count:
-        return f"{len(members)} pins ({sizes}); the server loads at most {host.max_count} models"
+        what = "pins" if is_of_pins else "models"
+        limit = f"the server loads at most {host.max_count} models"
+        return f"{len(members)} {what} ({sizes}); {limit}"
+    together = "pinned together" if is_of_pins else "together"
     if solve(state_problem(host, members).problem) is None:
-        return f"pinned together they need {sizes}; {host.describe()}"
+        if len(members) == 1:
+            fact = " is pinned and" if is_of_pins else ""
+            size = format_bytes(_size(members[0]))
+            return f"{members[0].name}{fact} needs {size}; {host.describe()}"
+        return f"{together} they need {sizes}; {host.describe()}"
     alone = try_load(host, (), members[0])
     if len(members) == 1 and isinstance(alone, Denied):
         return f"{members[0].name}: {alone.reason}"
-    return f"pinned together they fit ({sizes}), but Ollama's 80 % rule loads them in no order"
+    return f"{together} they fit ({sizes}), but Ollama's 80 % rule loads them in no order"
 
 
 def _size(candidate: Candidate) -> int:

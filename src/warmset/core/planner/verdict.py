@@ -84,9 +84,12 @@ def fit(
     """
     assert set(wanted) <= {c.key for c in candidates}, wanted
     pinned = [
-        replace(c, pin=True, is_preloadable=True) if c.key in wanted else c for c in candidates
+        replace(c, pin=True, is_preloadable=True) if c.key in wanted else c
+        for c in candidates
+        if c.key in wanted or c.pin or c.is_resident  # whom else it could hold is not the question
     ]
-    outcome = plan(pinned, host, work=work)
+    asked = frozenset(c.key for c in candidates if c.key in wanted and not c.pin)
+    outcome = plan(pinned, host, asked=asked, work=work)
     members = tuple(m for m in outcome.members if m.key in wanted)
     if outcome.conflict is not None:
         verdict, reason = _refusal(host, [c for c in pinned if c.key in wanted], outcome.conflict)
