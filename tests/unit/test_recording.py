@@ -73,7 +73,7 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 def record(recorder: Recorder, decision: Decision, look: Observation) -> None:
     """Records a decision."""
-    recorder.decision(look, Config(), State(), decision)
+    recorder.decision(look, Config(), State(), decision, after=State())
 
 
 def test_a_quiet_time_is_one_row_and_every_change_is_another(recorder: Recorder) -> None:

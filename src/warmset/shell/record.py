@@ -73,7 +73,7 @@ class Recorder:
         decision: Decision,
         wish: Wish | None = None,
         *,
-        after: State | None = None,
+        after: State,
     ) -> None:
         """Records one step: what was seen, what was known, what was decided.
 
@@ -83,7 +83,7 @@ class Recorder:
             before: the state that `step` was given.
             decision: what it returned.
             wish: what it planned with; `None`: it planned nothing.
-            after: the state that it returned; `None`: what earlier plans it used is not kept.
+            after: the state that it returned: it tells which earlier plans were used.
         """
         at = observation.at
         self._expect(decision)
@@ -112,7 +112,7 @@ class Recorder:
                 "observation": to_plain(_without_parts(observation)),
                 "state": state_to_plain(before),
                 "decision": to_plain(decision),
-                **({} if after is None else _rests_on(observation, config, after, decision)),
+                "planned_on": to_plain(find_planned_on(observation, config, after, decision)),
             },
         )
         events = [*rows_of(decision.findings, at), *_alarm_rows(decision.alarms, at)]
@@ -217,13 +217,6 @@ class Recorder:
                 actual_seconds=expected.took_seconds,
             )
         )
-
-
-def _rests_on(
-    observation: Observation, config: Config, after: State, decision: Decision
-) -> Mapping[str, object]:
-    """Returns the amounts of earlier looks that a decision owes its plan to."""
-    return {"planned_on": to_plain(find_planned_on(observation, config, after, decision))}
 
 
 def _without_parts(observation: Observation) -> Observation:

@@ -70,7 +70,9 @@ class Report:
         self._log_decision(decision)
         self._log_findings(decision.findings)
         if self._recorder is not None:
-            self._recorder.decision(observation, loop.config, before, decision, loop.wish)
+            self._recorder.decision(
+                observation, loop.config, before, decision, loop.wish, after=loop.state
+            )
             self._recorder.state(loop.state, observation.at)
             self._tell_journal(self._recorder)
         step = Step(
