@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -15,11 +16,12 @@ import pytest
 from browser import Browser
 from prometheus_rig import PATIENCE_SECONDS, BusyDaemon
 
+from warmset.cli.top_frame import COLOURS
 from warmset.core.settings import ServeSettings, Settings
 from warmset.errors import ConfigError
 from warmset.shell.board.values import Board, Gpu, Model, Moment, NextStep, Part, StandingAlarm
 from warmset.shell.page.sections import TITLES, render_sections
-from warmset.shell.page.site import MOST_STREAMS, render_page
+from warmset.shell.page.site import MOST_STREAMS, STYLE, render_page
 from warmset.shell.telemetry.web import Answer, Web, check_listen
 
 WIDTHS = (360, 800, 1440)
@@ -389,6 +391,26 @@ def test_names_from_servers_are_only_text() -> None:
     assert "style" not in reader.attributes
     assert not [name for name in reader.attributes if name.startswith("on")]
     assert reader.count("script") == reader.count("style") == 1
+
+
+def light_of(colour: str) -> float:
+    """Returns a colour's relative luminance. Source: WCAG 2.2, relative luminance."""
+    whole = "".join(2 * c for c in colour) if len(colour) == 3 else colour
+    channels = [int(whole[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_letters_on_bars_can_be_read() -> None:
+    """Every colour of a model bears dark letters, on the page and in the terminal."""
+    fills = re.findall(r"\.m\d \{ fill: #([0-9a-f]{3,6})", STYLE)
+    assert len(fills) == 8
+    for colour in fills:
+        assert (light_of(colour) + 0.05) / (light_of("111") + 0.05) >= 4.5, colour
+    for colour in COLOURS:
+        assert (light_of(colour[1:]) + 0.05) / 0.05 >= 4.5, colour
 
 
 def test_before_the_first_look_the_page_says_so() -> None:

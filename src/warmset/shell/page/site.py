@@ -33,6 +33,12 @@ BEAT_SECONDS: Final = 15.0
 RELOAD_SECONDS: Final = 5
 """Without JavaScript the page loads itself again so often."""
 
+EXTRAS: Final = {
+    "alarms": ('role="status"', 'aria-live="polite"'),
+    "timeline": ('role="group"', 'aria-labelledby="timeline-title"', 'tabindex="0"'),
+}
+"""Alarms are read out when they come; the timeline can be scrolled with the keyboard."""
+
 ICON: Final = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Crect y='9' width='16' height='6' fill='%23e69f00'/%3E"
@@ -139,7 +145,7 @@ def render_page(sections: Mapping[str, str]) -> str:
 
     parts = [
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
-        + body(name, "div", *(('role="status"', 'aria-live="polite"') if name == "alarms" else ()))
+        + body(name, "div", *EXTRAS.get(name, ()))
         + "</section>"
         for name, title in TITLES.items()
     ]
