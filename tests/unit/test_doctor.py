@@ -29,7 +29,7 @@ from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import GIB
 from warmset.errors import BackendTimeout, Unreachable
 from warmset.shell.doctor import examine
-from warmset.shell.doctor_install import examine_files
+from warmset.shell.doctor_install import examine_configuration, examine_files
 from warmset.shell.doctor_probe import Health, Probe
 from warmset.shell.doctor_settings import examine_environment, examine_settings
 from warmset.shell.wiring import Connection, SystemClock
@@ -334,6 +334,32 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert (bad.health, bool(bad.hint)) == (Health.WARN, True)
     (none,) = examine_files({"CACHE_DIRECTORY": "not/absolute"})
     assert none.health is Health.WARN
+
+
+def test_who_may_change_the_configuration(tmp_path: Path) -> None:
+    """A file or a folder that everybody may write to is a warning, also behind a link."""
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    file = folder / "budgets.toml"
+    file.write_text("")
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+
+    def health(path: Path) -> Health:
+        (probe,) = examine_configuration(str(path))
+        return probe.health
+
+    file.chmod(0o664)
+    assert (health(file), health(link)) == (Health.OK, Health.OK)
+    file.chmod(0o666)
+    assert (health(file), health(link)) == (Health.WARN, Health.WARN)
+    file.chmod(0o600)
+    folder.chmod(0o777)
+    assert health(link) is Health.WARN
+    folder.chmod(0o1777)
+    assert health(link) is Health.OK
+    assert health(tmp_path / "gone") is Health.UNKNOWN
+    assert list(examine_configuration("")) == []
 
 
 def test_a_device_file_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

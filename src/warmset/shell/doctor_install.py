@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from warmset.shell.doctor_probe import Health, Probe
@@ -34,6 +36,33 @@ def examine_files(environ: Mapping[str, str]) -> Iterator[Probe]:
         health=Health.OK if is_open else Health.WARN,
         detail=str(folder) + ("" if is_open else f": {nearest} may not be written"),
         hint="" if is_open else "set XDG_CACHE_HOME to a folder of yours",
+    )
+
+
+def examine_configuration(path: str) -> Iterator[Probe]:
+    """Yields who else may change the operator's words; nothing where no file says any."""
+    if not path:
+        return
+    file = Path(path)
+    try:
+        status, folder = file.stat(), file.resolve().parent.stat()
+    except OSError as error:
+        detail = f"{path}: {error.strerror or error}"
+        yield Probe(area="files", name="configuration", health=Health.UNKNOWN, detail=detail)
+        return
+    is_sticky = bool(folder.st_mode & stat.S_ISVTX)
+    is_open = status.st_mode & stat.S_IWOTH or (folder.st_mode & stat.S_IWOTH and not is_sticky)
+    is_foreign = status.st_uid not in {0, os.geteuid()}
+    why = "everybody may change it" if is_open else "it belongs to another user"
+    is_bad = bool(is_open) or is_foreign
+    yield Probe(
+        area="files",
+        name="configuration",
+        health=Health.WARN if is_bad else Health.OK,
+        detail=f"{path}: {why}" if is_bad else path,
+        hint="who may write it steers this host: chown and chmod o-w it, and its folder"
+        if is_bad
+        else "",
     )
 
 

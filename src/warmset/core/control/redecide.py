@@ -152,7 +152,7 @@ def _by_name(what: str, then: Mapping[str, str], again: Mapping[str, str]) -> It
     for name in (*then, *(name for name in again if name not in then)):
         before, after = then.get(name, ""), again.get(name, "")
         if before != after:
-            model = name.partition(" ")[2] if what == "action" else name
+            model = name.partition(" ")[2].rstrip("'") if what == "action" else name
             yield Difference(what=what, name=model, then=before, again=after)
 
 
@@ -179,7 +179,7 @@ def _order_text(action: Action) -> str:
     until = getattr(action, "until", None)
     end = "" if until is None else f" (until {until:.3f})"
     basis = "" if not action.basis else f" {_text(action.basis)}"
-    text = f"{kind} {_name(action)}{lease}: {action.reason}{end}"
+    text = f"{kind} {_name(action)}".strip() + f"{lease}: {action.reason}{end}"
     return text + basis if isinstance(action, Preload | Unload) else text
 
 
@@ -189,7 +189,7 @@ def _members(decision: Decision) -> dict[str, str]:
 
 def _place(member: Member) -> str:
     on = ", ".join(f"{format_bytes(count)} on {gpu}" for gpu, count in member.upper.items())
-    worth = f"priority {member.priority}, worth {member.value:g} s a day"
+    worth = f"priority {member.priority}, worth {member.value:.3g} s a day"
     return f"{'pinned' if member.pin else 'wanted'}: {on or 'in RAM'}, {worth}"
 
 
