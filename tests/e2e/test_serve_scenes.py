@@ -154,7 +154,7 @@ def test_everything_may_be_killed_at_any_moment(rig: Living) -> None:
                 elif alive:
                     host.kill_runner(chance.choice(alive))
         if chance.random() < 0.4:
-            rig.ask(chance.choice([CODER, CHAT]))
+            rig.ask(chance.choice([CODER, CHAT]), is_risky=True)
     # a killed runner is listed until somebody asks for it
     rig.wait_until(lambda: rig.twin.is_up)
     for model in BOTH:
