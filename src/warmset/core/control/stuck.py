@@ -66,7 +66,7 @@ def why_call_off(
     if running.order.key in loading | set(resident):
         return None
     names = {entry.key: entry.name for entry in observation.entries}
-    first = [names.get(key, "a model") for key in loading if key is not None]
+    first = [names[key] for key in loading if key in names]  # others are not this server's
     came = [name for key, name in resident.items() if _came_since(key, state, since)]
     if first or came:
         reason = f"{(*first, *came)[0]} was loaded for somebody else before it"
