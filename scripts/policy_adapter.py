@@ -5,8 +5,9 @@ The harness calls `reset`, `on_request` and `decide`, and takes decisions with t
 
     PYTHONPATH=scripts python BENCH_DIR/policy_eval.py TRACE.csv.gz --policy policy_adapter:factory
 
-`factory` gives warmset's policy with preloads, `factory_demand` the same without; every other
-policy of the registry is had by its name, `policy_adapter:lru` for one.
+`factory` gives warmset's policy with preloads, which also fill free room with models that nobody
+asked for yet, `factory_demand` the same without preloads; every other policy of the registry is
+had by its name, `policy_adapter:lru` for one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from warmset.core.policy import DEFAULT_POLICY, POLICIES, Event, Held, ModelCost, Policy, View
+from warmset.core.policy import POLICIES, Event, Held, ModelCost, Policy, View
 
 
 class HarnessModel(Protocol):
@@ -161,8 +162,11 @@ def _held(r: HarnessResident) -> Held:
 
 
 def factory() -> Adapter:
-    """Returns warmset's policy, preloads allowed."""
-    return Adapter(POLICIES[DEFAULT_POLICY]())
+    """Returns warmset's policy, preloads allowed, those of models not asked for yet as well.
+
+    All models of a trace are asked for sooner or later; nobody minds one in memory before that.
+    """
+    return Adapter(POLICIES["worth-fill"]())
 
 
 def factory_demand() -> Adapter:

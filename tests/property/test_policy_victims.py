@@ -3,7 +3,7 @@
 import random
 import time
 from fractions import Fraction
-from itertools import combinations
+from operator import add
 
 import pytest
 from hypothesis import given, settings
@@ -30,22 +30,26 @@ def pool(rows):
     return [{"id": f"m{i}", **row} for i, row in enumerate(rows)]
 
 
+def exact(value):
+    """The value as a whole number of units that every float is a multiple of."""
+    return int(Fraction(value) * 2**1074)
+
+
 def key(victims):
     """The rule as it is worded: lost value by class from the top, then the number of victims."""
     classes = sorted({100, 50, 10}, reverse=True)
-    lost = [sum(Fraction(v["value"]) for v in victims if v["priority"] == c) for c in classes]
+    lost = [sum(exact(v["value"]) for v in victims if v["priority"] == c) for c in classes]
     return (*lost, len(victims))
 
 
 def brute_force(residents, need_bytes, free_bytes):
-    movable = [r for r in residents if not (r["busy"] or r["pinned"])]
-    covers = (
-        subset
-        for n in range(len(movable) + 1)
-        for subset in combinations(movable, n)
-        if free_bytes + sum(r["bytes"] for r in subset) >= need_bytes
-    )
-    return min((key(c) for c in covers), default=None)
+    """The best key over all subsets; `None` if none frees enough. Sums are exact."""
+    subsets = [(free_bytes, (0, 0, 0, 0))]
+    for r in residents:
+        if not (r["busy"] or r["pinned"]):
+            adds = key([r])
+            subsets += [(room + r["bytes"], tuple(map(add, lost, adds))) for room, lost in subsets]
+    return min((lost for room, lost in subsets if room >= need_bytes), default=None)
 
 
 @settings(max_examples=2000)

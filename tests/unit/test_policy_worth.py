@@ -148,7 +148,7 @@ def test_a_model_nobody_asked_for_takes_only_free_room_and_only_once():
     """What is known but was never used fills room that is free anyway; it displaces nobody."""
     models = {"old": cost("old"), "new": cost("new"), "forbidden": cost("forbidden", gb=1)}
     models["forbidden"] = cost("forbidden", gb=1, may_preload=False)
-    policy = Worth()
+    policy = Worth(fill=True)
     policy.start(models, 8 * GB)
     policy.requested(0.0, "old")
     row = held(models["old"], last_used=5.0)
@@ -156,6 +156,15 @@ def test_a_model_nobody_asked_for_takes_only_free_room_and_only_once():
     assert policy.decide(view(200.0, [row], free=4 * GB)).preload == ("new",)
     again = policy.decide(view(300.0, [row], free=4 * GB))
     assert not again.preload
+
+
+def test_a_model_nobody_asked_for_is_left_alone_unless_it_is_wished():
+    """By default free room takes only what somebody has used before."""
+    policy = Worth()
+    policy.start({"old": cost("old"), "new": cost("new")}, 8 * GB)
+    policy.requested(0.0, "old")
+    decision = policy.decide(view(200.0, [held(cost("old"), last_used=5.0)], free=4 * GB))
+    assert not decision.preload
 
 
 def test_a_model_nobody_asked_for_goes_first():

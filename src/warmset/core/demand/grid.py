@@ -6,6 +6,7 @@ proportion to age. Beyond the split they are finer: there a timer shows as one o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import exp, inf, log2
 from typing import Final
 
@@ -33,7 +34,7 @@ class Grid:
         fine_per_octave: bins in a doubling of age beyond the split.
     """
 
-    __slots__ = ("count", "edges", "fades", "fine_per_octave", "split")
+    __slots__ = ("_inner", "count", "edges", "fades", "fine_per_octave", "split")
 
     def __init__(self, fine_per_octave: int) -> None:
         coarse = range(int(log2(SPLIT_SECONDS) * COARSE_PER_OCTAVE))
@@ -43,6 +44,7 @@ class Grid:
         edges += [SPLIT_SECONDS * 2 ** (k / fine_per_octave) for k in fine]
         self.count = len(edges)
         self.edges = (*edges, inf)
+        self._inner = edges[1:]
         self.fine_per_octave = fine_per_octave
         fade_coarse = exp(-1 / (KERNEL_OCTAVES * COARSE_PER_OCTAVE))
         fade_fine = exp(-1 / (KERNEL_OCTAVES * fine_per_octave))
@@ -50,12 +52,7 @@ class Grid:
 
     def bin_of(self, seconds: float) -> int:
         """Returns the bin that an age falls into."""
-        if seconds < 1.0:
-            return 0
-        if seconds < SPLIT_SECONDS:
-            return int(log2(seconds) * COARSE_PER_OCTAVE) + 1
-        at = self.split + int(log2(seconds / SPLIT_SECONDS) * self.fine_per_octave)
-        return min(at, self.count - 1)
+        return bisect_right(self._inner, seconds)
 
     def widths(self) -> list[float]:
         """Returns the seconds in each bin; the open one counts as long as all before it."""

@@ -35,7 +35,7 @@ LEAST_JITTER_SECONDS: Final = 1.0
 """No timer is trusted to be sharper: requests come over a network."""
 
 MOST_JITTER: Final = 0.1
-"""Of the period. A vaguer timer says no more than a law of ages with bins 19 % wide."""
+"""Of the period. A vaguer timer spreads wider than a bin of the law of ages, 41 %."""
 
 LEAST_SHARE: Final = 0.5
 """A timer that misses every other beat is given up."""

@@ -18,12 +18,11 @@ from warmset.core.policy.victims import choose_victims
 from warmset.core.policy.worth import Worth
 from warmset.core.units import HOUR, MINUTE
 
-DEFAULT_POLICY: Final = "worth"
-
 POLICIES: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
     {
         "worth": Worth,
         "worth-demand": lambda: Worth(preload=False),
+        "worth-fill": lambda: Worth(fill=True),
         "ollama": Ollama,
         "ollama-max3": lambda: Ollama(max_loaded=DEFAULT_LIMIT_PER_GPU),
         "ollama-forever": lambda: Ollama(seconds=None),
@@ -41,7 +40,6 @@ POLICIES: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
 """The policies by the names that configuration and reports use."""
 
 __all__ = [
-    "DEFAULT_POLICY",
     "POLICIES",
     "Decision",
     "Event",

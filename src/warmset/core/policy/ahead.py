@@ -1,10 +1,10 @@
 """Just-in-time preloads: fetch what is worth more than what it displaces, and earns its load.
 
 Looks only while the loader is idle and nobody waits. First come appointments (models on timers),
-then what its gap law promises, then, into room that is free anyway, models that nobody has asked
-for yet. A preload has to pay: the load seconds it saves, corrected by how often such promises came
-true, must exceed those of the victims by a share of its own load. Min residency and a latch keep
-it from swapping the same models to and fro.
+then what its gap law promises, then, if the operator wants it so, into room that is free anyway,
+models that nobody has asked for yet. A preload has to pay: the load seconds it saves, corrected by
+how often such promises came true, must exceed those of the victims by a share of its own load. Min
+residency and a latch keep it from swapping the same models to and fro.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.appointments import Appointments, worth_at
 from warmset.core.policy.base import Decision, Held, ModelCost, View
 from warmset.core.policy.rent import Rent, worth
+from warmset.core.policy.sleepers import Sleepers
 from warmset.core.policy.trust import Trust
 from warmset.core.policy.victims import Candidate, best_victims
 from warmset.core.units import HOUR, MINUTE
 
-FINE_PER_OCTAVE: Final = 4
-"""Bins of the law that promises uses: 19 % wide; what is sharper than that is a timer."""
+FINE_PER_OCTAVE: Final = 2
+"""Bins of the law that promises uses: 41 % wide; what is sharper than that is a timer."""
 
 LOAD_PRICE: Final = 0.1
 """Cold seconds that a second of loading ahead must save beyond what it displaces.
@@ -63,17 +64,24 @@ class Promise(NamedTuple):
 
 
 class Lookahead:
-    """Decides about preloads. Ages run on the wall clock, since timers do."""
+    """Decides about preloads. Ages run on the wall clock, since timers do.
 
-    def __init__(self, models: Mapping[str, ModelCost]) -> None:
+    Args:
+        models: what may be asked for.
+        fill: whether free room also takes models that nobody has asked for yet.
+    """
+
+    def __init__(self, models: Mapping[str, ModelCost], *, fill: bool = False) -> None:
         self.models = models
         self.laws = GapLaws(FINE_PER_OCTAVE)
         self.rent = Rent()
         self.trust = Trust()
         self.appointments = Appointments(models)
-        self.unseen = sorted(models.values(), key=lambda m: (-m.load_seconds / m.bytes, m.id))
+        self.unseen = sorted(
+            models.values() if fill else (), key=lambda m: (-m.load_seconds / m.bytes, m.id)
+        )
         self.gone: dict[str, float] = {}
-        self.asleep: dict[str, float] = {}  # model -> no use looking before
+        self.sleepers = Sleepers()
         self.looked = -inf
         self.quiet_until = -inf  # no law promises anything before
         self.held = 0  # residents at the last look
@@ -84,7 +92,7 @@ class Lookahead:
             self.unseen = [m for m in self.unseen if m.id != model]
         self.laws.requested(now, model)
         self.appointments.requested(now, model)
-        self.asleep.pop(model, None)
+        self.sleepers.wake(model)
         self.trust.settle(model, used=True)
 
     def evicted(self, view: View, victims: tuple[str, ...]) -> None:
@@ -146,31 +154,25 @@ class Lookahead:
         left, self.held = len(view.residents) < self.held, len(view.residents)
         if now < self.quiet_until and not left:
             return [], self.quiet_until
-        soonest = now + LONGEST_SLEEP_SECONDS
         found: list[Promise] = []
-        for name in self.laws.models():
-            until = self.asleep.get(name, -inf)
-            if now < until:
-                soonest = min(soonest, until)
+        for name in self.sleepers.awake(now):
+            if name in view.residents or self._is_latched(now, name):
                 continue
             model = self.models[name]
-            if name in view.residents or not model.may_preload or self.appointments.timer(name):
-                continue
-            if self._is_latched(now, name):
+            if not model.may_preload or self.appointments.timer(name):
                 continue
             rent = self.rent.of(model.bytes, model.load_seconds)
             outlook = self.laws.outlook(now, name, rent)
             if outlook.gain * precision <= LOAD_PRICE:
                 pays_at = max(self.laws.promising_at(now, name, rent), now + LOOK_SECONDS)
-                self.asleep[name] = until = min(pays_at, now + LONGEST_SLEEP_SECONDS)
-                soonest = min(soonest, until)
+                self.sleepers.sleep(name, min(pays_at, now + LONGEST_SLEEP_SECONDS))
             elif self._is_early(now, model, rent):
-                self.asleep[name] = now + AGAIN_SECONDS
-                soonest = min(soonest, now + AGAIN_SECONDS)
+                self.sleepers.sleep(name, now + AGAIN_SECONDS)
             else:
                 seconds = model.load_seconds * (worth(outlook) * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
         found.sort(key=lambda p: (-p.saved_seconds, p.model.id))
+        soonest = min(self.sleepers.first_wakes_at, now + LONGEST_SLEEP_SECONDS)
         self.quiet_until = -inf if found else soonest
         return found, soonest
 
