@@ -67,10 +67,10 @@ def test_leases_come_back_after_whatever_took_them(rig: Living) -> None:
     rig.ask(CODER, keep_alive="20s").join()
     assert rig.duration(CODER) == 20.0
     rig.wait_until(lambda: has_lease(rig, CODER))
-    before = len(rig.events_of("renewed"))
+    time.sleep(1.0)  # the ping that brought it is over then
     rig.ask(CODER, keep_alive="20s", options={"num_ctx": 2048}).join()
     rig.wait_until(lambda: has_lease(rig, CODER))
-    rig.wait_until(lambda: len(rig.events_of("renewed")) > before)  # its ping is over
+    time.sleep(1.0)
     rig.ask(SMALL, keep_alive="3s").join()  # a load of somebody else's, in between
     with rig.server.locked() as host:
         host.scheduler.runtime_oom()
