@@ -227,3 +227,5 @@ def test_a_pin_that_is_pulled_anew_is_loaded_with_its_new_weights() -> None:
     assert [row.model.key for row in scene.host.residents() if row.model.key == new.digest]
     assert scene.preloads() == [CHAT, CHAT]
     assert "pin_missing" not in scene.alarms()
+    assert not scene.findings("model_left")  # the old weights are listed still
+    assert not scene.findings("lever_failed")

@@ -12,7 +12,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.outcomes import pause
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
-from warmset.core.control.vanished import RowId, early_leavers, row_id
+from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.units import format_bytes
 
@@ -29,12 +29,11 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
         state = replace(state, freed={}, freed_at=None)
     before = state.looked.residents if state.looked else ()
-    listed = {row_id(row) for row in rows}
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
     found = []
-    for row in before:
-        if row.key is None or row_id(row) in listed:
+    for row in list_gone(before, rows):
+        if row.key is None:
             continue
         name = row.name
         freed = _sum_up(state.freed, _held(state, row.key))

@@ -23,6 +23,19 @@ def row_id(resident: Resident) -> RowId:
     return (resident.key or resident.name, resident.manifest_digest)
 
 
+def list_gone(before: Iterable[Resident], present: Iterable[Resident]) -> tuple[Resident, ...]:
+    """Returns the residents that are no longer listed.
+
+    One whose name was pulled again or deleted is listed still, only nobody knows its weights.
+    """
+    listed = {row_id(resident) for resident in present}
+    return tuple(
+        row
+        for row in before
+        if row_id(row) not in listed and (row.name, row.manifest_digest) not in listed
+    )
+
+
 def early_leavers(
     before: Iterable[Resident],
     present: Iterable[Resident],
@@ -37,11 +50,9 @@ def early_leavers(
         wall_at: the wall clock at the second.
         ours: models that warmset itself let go.
     """
-    listed = {row_id(resident) for resident in present}
     return tuple(
         resident
-        for resident in before
-        if row_id(resident) not in listed
-        and resident.key not in ours
+        for resident in list_gone(before, present)
+        if resident.key not in ours
         and (resident.expires_at is None or resident.expires_at > wall_at + EARLY_SECONDS)
     )

@@ -20,7 +20,7 @@ from warmset.core.policy.rent import NEAR_SECONDS, Rent, worth
 from warmset.core.policy.victims import Candidate, best_victims
 
 FINE_PER_OCTAVE: Final = 1
-"""Bins of the law that ranks victims: each as wide as all ages before it. Source: with two or four
+"""Bins of the law that ranks victims: each as wide as all ages before it. Source: with two
 the score on the traces moves by less than 1 %."""
 
 SOON_SECONDS: Final = 600.0
