@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
 from warmset.core.twin.host import Grant, News, TwinHost
 from warmset.core.twin.hosts import physics_of
 from warmset.core.twin.mirror import mirror_host
+from warmset.core.twin.names import parse_name
 from warmset.core.twin.sidecar import Sidecar
 from warmset.core.units import DAY, HOUR
 
@@ -27,6 +28,7 @@ REQUEST_SECONDS: Final = 10.0
 FIRST_REQUEST_SECONDS: Final = 300.0
 """When the newcomer is first asked for, so that one sees what the loop does before and after."""
 
+STAND_IN: Final = "newcomer:latest"
 MOST_PER_HOUR: Final = 60
 SETTLE_SECONDS: Final = 600.0
 """For loading each resident into the copy; virtual time."""
@@ -62,8 +64,14 @@ def rehearse(
         observation: the host, with the newcomer among its entries.
         settings: with the newcomer's policy.
         host: what was made of the observation.
-        newcomer: the model.
+        newcomer: the model; where its name is an address, which Ollama would not install under
+            that name, it is rehearsed under another one.
     """
+    if parse_name(newcomer.name) is None:
+        rehearsed = rehearse(*_renamed(observation, settings, newcomer, host=host))
+        return tuple(
+            replace(one, name=newcomer.name) if one.name == STAND_IN else one for one in rehearsed
+        )
     spec = mirror_host(observation, host, host.env)
     timeline = Timeline(observation.at)
     story: list[tuple[float, Event]] = []
@@ -88,6 +96,18 @@ def rehearse(
     timeline.advance(start + HOUR)
     told = _told(story, list(sidecar.log.sent), start)
     return tuple(sorted((*told, *answers), key=lambda happening: happening.at_seconds))
+
+
+def _renamed(
+    observation: Observation, settings: Settings, newcomer: Entry, *, host: HostCapacity
+) -> tuple[Observation, Settings, HostCapacity, Entry]:
+    named = replace(newcomer, names=(STAND_IN,), manifest_digests={})
+    entries = tuple(named if e.key == newcomer.key else e for e in observation.entries)
+    said = dict(settings.models)
+    policy = said.pop(normalise_name(newcomer.name), None)
+    if policy is not None:
+        said[STAND_IN] = replace(policy, name=STAND_IN)
+    return replace(observation, entries=entries), replace(settings, models=said), host, named
 
 
 def _use(twin: TwinHost, name: str, start: float, answers: list[Happening]) -> None:
