@@ -22,13 +22,6 @@ FOREIGN = ("OLLAMA_", "WARMSET_", "XDG_")
 SWITCHES = ("NO_COLOR", "FORCE_COLOR", "CONFIGURATION_DIRECTORY", "CUDA_VISIBLE_DEVICES")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes share one machine: of two workers, one takes them all."""
-    for item in items:
-        if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("machine"))
-
-
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides the settings of whoever runs the tests."""
