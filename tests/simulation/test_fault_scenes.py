@@ -229,3 +229,13 @@ def test_a_pin_that_is_pulled_anew_is_loaded_with_its_new_weights() -> None:
     assert "pin_missing" not in scene.alarms()
     assert not scene.findings("model_left")  # the old weights are listed still
     assert not scene.findings("lever_failed")
+
+
+def test_no_pin_is_loaded_beside_a_model_that_is_about_to_leave() -> None:
+    """It would remember how little was free, and keep the other pin out for as long as it lives."""
+    scene = frail(config(CODER={"pin": True}, CHAT={"pin": True}, MEDIUM={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.at(61, lambda host: host.use(GIANT, 70.0, keep_alive=5.0))
+    scene.run(400)
+    assert scene.resident() == {CODER, CHAT, MEDIUM}

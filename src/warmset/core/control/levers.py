@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from warmset.core.control.actions import Basis, Preload, Unload, Wait
 from warmset.core.control.drift import why_not_use
@@ -23,6 +24,9 @@ from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
 from warmset.core.planner.admission import forecast_on
 from warmset.core.units import format_seconds
+
+SOON_GONE_SECONDS: Final = 30.0
+"""So much left of a keep-alive is waited for. Our choice: about what loading the pins takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +76,9 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         reason = f"{scene.state.load_why}: loads come in bursts"
         wait = Wait(key=None, name="", reason=reason, until=calm)
         return Choice(waits=(wait, *_other_waits(changes, scene)))
-    pressure = scene.observation.memory.pressure
-    if pressure:
-        choice = Choice(waits=tuple(Wait(key=c.key, name=c.name, reason=pressure) for c in loads))
+    no_load = scene.observation.memory.pressure or _why_not_yet(scene)
+    if no_load:
+        choice = Choice(waits=tuple(Wait(key=c.key, name=c.name, reason=no_load) for c in loads))
     else:
         choice = _choose_load(loads, scene)
     others = _other_waits(changes, scene)
@@ -89,6 +93,23 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     is_room_coming = bool(others) or bool(unload.waits)
     waits = (*choice.waits, *others, *unload.waits)
     return replace(choice, waits=waits, is_room_coming=is_room_coming)
+
+
+def _why_not_yet(scene: Scene) -> str:
+    """Returns who keeps pins out and is about to leave; empty if nobody is.
+
+    A pin that is loaded beside it would remember how little was free, and so keep the next pin out
+    for as long as it lives itself (ollama-behaviour 4.3).
+    """
+    observation, wish = scene.observation, scene.wish
+    if wish.postponed is None:
+        return ""
+    soon = observation.at + SOON_GONE_SECONDS
+    for row in observation.residents or ():
+        is_others = row.key not in wish.managed
+        if is_others and row.expires_at is not None and row.expires_at < soon:
+            return f"{row.name} is about to leave, and with its room more pins fit together"
+    return ""
 
 
 def _outdated(
