@@ -19,6 +19,7 @@ from warmset.core.control.restraint import why_not_preload, why_not_unload
 from warmset.core.control.room import is_harmless, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
+from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import find_entry
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
@@ -96,7 +97,7 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
 
 
 def _why_not_yet(scene: Scene) -> str:
-    """Returns who keeps pins out and is about to leave; empty if nobody is.
+    """Returns who keeps pins out and is about to leave, or left just now; empty if nobody.
 
     A pin that is loaded beside it would remember how little was free, and so keep the next pin out
     for as long as it lives itself (ollama-behaviour 4.3).
@@ -104,6 +105,9 @@ def _why_not_yet(scene: Scene) -> str:
     observation, wish = scene.observation, scene.wish
     if wish.postponed is None:
         return ""
+    freed_at = scene.state.freed_at
+    if freed_at is not None and scene.now - freed_at < PATIENCE_SECONDS:
+        return "a model left just now: its memory may not be back yet"
     soon = observation.at + SOON_GONE_SECONDS
     for row in observation.residents or ():
         is_others = row.key not in wish.managed
