@@ -112,6 +112,7 @@ def test_an_upgraded_server_is_learnt_anew(rig: Living) -> None:
     """Another version, nothing loaded: told, and the pins are back."""
     daemon = rig.serve()
     rig.wait_until(holds(rig, BOTH))
+    daemon.wait_for("decision", seconds=30.0, is_converged=True)  # no load is open any more
     with rig.server.locked() as host:
         host.spec = replace(host.spec, version="0.34.0")
         host.restart(0.2)
