@@ -106,6 +106,8 @@ class Prometheus:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
+        # Until its storage is open it answers 503 to everything.
+        self.wait_until(lambda: httpx.get(f"{self.url}/-/ready").is_success)
 
     def ask(self, expression: str) -> list[dict]:
         """Returns the series of an instant query.

@@ -15,6 +15,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def bench():
     path = str(ROOT / "scripts/bench_footprint")
+    sys.path.insert(0, str(ROOT / "scripts"))  # as when it runs by itself
     loader = importlib.machinery.SourceFileLoader("bench_footprint", path)
     spec = importlib.util.spec_from_loader("bench_footprint", loader)
     module = importlib.util.module_from_spec(spec)
@@ -22,6 +23,7 @@ def bench():
     sys.dont_write_bytecode, kept = True, sys.dont_write_bytecode
     loader.exec_module(module)
     sys.dont_write_bytecode = kept
+    sys.path.remove(str(ROOT / "scripts"))
     yield module
     del sys.modules["bench_footprint"]
 
