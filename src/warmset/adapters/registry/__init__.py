@@ -2,8 +2,9 @@
 
 from warmset.adapters.registry.cache import RegistryCache
 from warmset.adapters.registry.lookup import RemoteModel, find_link, find_model
+from warmset.adapters.registry.ranged import RangedFile
 from warmset.adapters.registry.reference import Reference, is_link, parse_reference
-from warmset.adapters.registry.web import RangedFile, Web
+from warmset.adapters.registry.web import Web
 
 __all__ = [
     "RangedFile",

@@ -15,8 +15,9 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from warmset.adapters.registry.cache import RegistryCache
+from warmset.adapters.registry.ranged import RangedFile
 from warmset.adapters.registry.reference import Reference, file_url
-from warmset.adapters.registry.web import RangedFile, Web
+from warmset.adapters.registry.web import Web
 from warmset.errors import BackendError, BackendTimeout, BadPayload, BadStatus, Unreachable
 
 _ACCEPT: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -79,7 +80,7 @@ class RemoteModel:
 
     def opened(self, web: Web, name: str = "") -> AbstractContextManager[RangedFile]:
         """Gives the weights file to read from, or a sister part of it by URL."""
-        return web.file(name or self.url)
+        return RangedFile(web, name or self.url)
 
 
 def find_link(text: str) -> RemoteModel:
