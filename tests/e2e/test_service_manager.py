@@ -58,7 +58,7 @@ def test_ready_alive_reloading_and_stopping(rig: Rig, monkeypatch: pytest.Monkey
     daemon = rig.serve("--listen", "off")
     manager.wait_for("READY=1")
     assert manager.words.index("READY=1") == 0
-    manager.wait_for("STATUS=2 models resident, as wanted")
+    manager.wait_for("STATUS=2 resident, as wanted")
     for _ in range(3):
         manager.wait_for("WATCHDOG=1")
     daemon.signal(1)

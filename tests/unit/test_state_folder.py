@@ -14,8 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmset.adapters.journal import Orders, OrdersFile, host_key, make_folder, state_folder
+from warmset.adapters.config.locate import search_path
+from warmset.adapters.journal import (
+    EventRow,
+    Journal,
+    Orders,
+    OrdersFile,
+    host_key,
+    make_folder,
+    state_folder,
+)
+from warmset.adapters.ollama.names import default_folder
 from warmset.errors import ConfigError, Refused
+from warmset.shell.lessons import Lessons
 from warmset.shell.lock import Holder, find_holder, take_lock
 
 ME = Holder(pid=os.getpid(), since=1000.0, verb="serve", config="/etc/warmset/budgets.toml")
@@ -171,3 +182,48 @@ def test_a_lock_file_that_says_nothing_still_locks(tmp_path: Path) -> None:
         assert found.pid == 0
     with pytest.raises(ConfigError, match="lock"):
         take_lock(tmp_path / "missing", ME)
+
+
+def test_an_account_without_a_home_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under systemd's DynamicUser, or a container's bare user ID: defaults that lie in a home
+    are left out, and only what must be kept asks for a folder."""
+
+    def find_nobody(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", find_nobody)
+    assert Path("/etc/warmset/budgets.toml") in search_path(look_here=False)
+    assert default_folder({}) is None
+    with pytest.raises(ConfigError, match="not an absolute path") as caught:
+        state_folder({}, "http://h:1")
+    assert "WARMSET_STATE" in caught.value.hint
+    assert state_folder({"STATE_DIRECTORY": "/a"}, "http://h:1").parent == Path("/a")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT checked: only root has files to give away")
+def test_what_root_leaves_in_the_services_folder_is_the_services(tmp_path: Path) -> None:
+    """`sudo warmset hold` beside a service with a user of its own: orders, lock, journal and
+    observed loads belong to that user, the files beside them too; links are not followed."""
+    service = 54321
+    tmp_path.chmod(0o755)
+    os.chown(tmp_path, service, service)
+    folder = make_folder(tmp_path / "host")
+    OrdersFile(folder).change(lambda _: Orders(pins={"a:latest": True}), now=0.0)
+    journal = Journal(folder)
+    journal.record_events([EventRow(at=1.0, kind="held", name="a:latest", text="held")])
+    lock = take_lock(folder, ME)
+    lessons = Lessons(folder / "observations.sqlite3")
+    lessons._open(folder / "observations.sqlite3").loads()
+    found = {path.name: path.stat().st_uid for path in (folder, *folder.iterdir())}
+    journal.close()
+    lessons.close()
+    lock.release()
+    assert {"orders.json", "lock", "journal.sqlite3-wal", "observations.sqlite3"} <= set(found)
+    assert set(found.values()) == {service}, found
+    (tmp_path / "secret").write_text("root's")
+    (folder / "lock").unlink()
+    (folder / "lock").hardlink_to(tmp_path / "secret")
+    take_lock(folder, ME).release()
+    assert (tmp_path / "secret").stat().st_uid == 0

@@ -5,8 +5,10 @@ Rule: they make estimates better and never stop a command. What cannot be read o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -118,10 +120,12 @@ class Lessons:
 
     def _open(self, path: Path) -> Observations:
         if self._store is None:
-            from warmset.adapters.journal import make_folder
+            from warmset.adapters.journal import make_folder, open_state
             from warmset.adapters.observations import Observations
 
             make_folder(path.parent)
+            with suppress(OSError):  # the store itself says what is wrong with its file
+                os.close(open_state(path))
             self._store = Observations(path)
         return self._store
 

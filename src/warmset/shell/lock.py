@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from warmset.adapters.journal import open_state
 from warmset.errors import ConfigError, Refused
 
 FILE_NAME: Final = "lock"
@@ -93,7 +94,7 @@ def take_lock(
     path = folder / FILE_NAME
     deadline = time.monotonic() + wait_seconds
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        handle = open_state(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: the lock cannot be taken: {error.strerror or error}",

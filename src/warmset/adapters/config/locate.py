@@ -37,14 +37,21 @@ def find_file(config: str | None = None, *, look_here: bool = True) -> Path | No
 
 def search_path(*, look_here: bool = True) -> tuple[Path, ...]:
     """Returns the places looked at when no file is named, in order."""
-    from platformdirs import user_config_path
-
     places = [Path(FILE_NAME)] if look_here else []
     service = os.environ.get("CONFIGURATION_DIRECTORY")  # systemd names its own first
     if service:
         places += [Path(part, FILE_NAME) for part in service.split(":") if part]
-    places += [user_config_path("warmset") / FILE_NAME, Path("/etc/warmset", FILE_NAME)]
-    return tuple(places)
+    return (*places, *_of_the_user(), Path("/etc/warmset", FILE_NAME))
+
+
+def _of_the_user() -> tuple[Path, ...]:
+    """Returns the place in the user's configuration, which an account without a home has not."""
+    from platformdirs import user_config_path
+
+    try:
+        return (user_config_path("warmset") / FILE_NAME,)
+    except RuntimeError:  # since platformdirs 4.14.6; before, a path that begins with ~
+        return ()
 
 
 def _is_there(path: str | Path) -> bool:

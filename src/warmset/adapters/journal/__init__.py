@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         UseRow,
         read_demand,
     )
-    from warmset.adapters.journal.folder import host_key, make_folder, state_folder
+    from warmset.adapters.journal.folder import host_key, make_folder, open_state, state_folder
     from warmset.adapters.journal.opening import open_file_for_reading, open_for_reading
     from warmset.adapters.journal.orders import Orders, OrdersFile
     from warmset.adapters.journal.rows import DecisionRow, EventRow, LoadRow
@@ -43,6 +43,7 @@ _HOMES = {
     "make_folder": "folder",
     "open_file_for_reading": "opening",
     "open_for_reading": "opening",
+    "open_state": "folder",
     "read_demand": "demand",
     "state_folder": "folder",
 }
@@ -64,6 +65,7 @@ __all__ = [
     "make_folder",
     "open_file_for_reading",
     "open_for_reading",
+    "open_state",
     "read_demand",
     "state_folder",
 ]

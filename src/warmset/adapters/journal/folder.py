@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -35,15 +36,11 @@ def state_folder(environ: Mapping[str, str], url: str) -> Path:
     `$STATE_DIRECTORY` (systemd), else `$WARMSET_STATE`, else the user's state folder.
 
     Raises:
-        ConfigError: the folder named is not an absolute path.
+        ConfigError: the folder named is not an absolute path, or none is named and the account
+            has no home.
     """
     given = environ.get("STATE_DIRECTORY", "").split(":")[0] or environ.get(STATE_VARIABLE, "")
-    if given:
-        base = Path(given)
-    else:
-        import platformdirs
-
-        base = Path(platformdirs.user_state_dir("warmset", appauthor=False))
+    base = Path(given) if given else _of_the_user()
     if not base.is_absolute():
         raise ConfigError(
             f"the state folder {str(base)!r} is not an absolute path",
@@ -54,6 +51,15 @@ def state_folder(environ: Mapping[str, str], url: str) -> Path:
     return base / f"{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
+def _of_the_user() -> Path:
+    import platformdirs
+
+    try:
+        return Path(platformdirs.user_state_dir("warmset", appauthor=False))
+    except RuntimeError:  # an account without a home; until platformdirs 4.14.5 a path with ~
+        return Path("~")
+
+
 def make_folder(folder: Path) -> Path:
     """Makes the folder, readable by us alone, and returns it.
 
@@ -61,7 +67,13 @@ def make_folder(folder: Path) -> Path:
         ConfigError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                give_to_owner(handle, folder.parent)
+            finally:
+                os.close(handle)
         status = folder.stat()
         if status.st_mode & 0o077 and status.st_uid == os.geteuid():
             folder.chmod(0o700)  # made by hand, or restored from somewhere
@@ -72,3 +84,34 @@ def make_folder(folder: Path) -> Path:
             context={"path": str(folder)},
         ) from error
     return folder
+
+
+def open_state(path: Path) -> int:
+    """Returns the descriptor of a file in the state folder, made if need be for its owner alone.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    give_to_owner(handle, path.parent)
+    return handle
+
+
+def give_to_owner(handle: int, folder: Path) -> None:
+    """Gives what root has just made in another account's folder to that account.
+
+    The service runs as a user of its own, and could not read what `sudo warmset` left there.
+
+    Args:
+        handle: an open file or folder, by its descriptor: a name could be replaced meanwhile.
+        folder: whose owner it gets. What has a second name (a hard link) is left alone.
+    """
+    if os.geteuid() != 0:
+        return
+    made, owner = os.fstat(handle), folder.stat()
+    if (
+        owner.st_uid != 0
+        and made.st_uid == 0
+        and (stat.S_ISDIR(made.st_mode) or made.st_nlink == 1)
+    ):
+        os.fchown(handle, owner.st_uid, owner.st_gid)

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from warmset.adapters.journal.folder import open_state
 from warmset.adapters.journal.reading import Pages
 from warmset.adapters.journal.schema import JOURNAL, Schema, migrate, version_of
 from warmset.errors import TraceError
@@ -137,8 +138,7 @@ def _brought_up_to_date(
 
 
 def _connect(path: Path, schema: Schema, max_bytes: int) -> sqlite3.Connection:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    os.close(os.open(path, flags, 0o600))  # SQLite gives the files beside it the same mode
+    os.close(open_state(path))  # SQLite gives the files beside it the same mode and owner
     path.chmod(0o600)
     database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
     try:

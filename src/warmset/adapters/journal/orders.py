@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from warmset.adapters.journal.folder import give_to_owner, open_state
 from warmset.core.model import normalise_name
 from warmset.errors import ConfigError
 
@@ -143,6 +144,7 @@ def _write(path: Path, orders: Orders) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            give_to_owner(file.fileno(), path.parent)
             json.dump(document, file, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
@@ -154,7 +156,7 @@ def _write(path: Path, orders: Orders) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = open_state(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

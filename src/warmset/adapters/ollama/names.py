@@ -31,7 +31,10 @@ def default_folder(environ: Mapping[str, str]) -> Path | None:
     else:
         import platformdirs
 
-        folder = Path(platformdirs.user_cache_dir("warmset", appauthor=False))
+        try:
+            folder = Path(platformdirs.user_cache_dir("warmset", appauthor=False))
+        except RuntimeError:  # no home; until platformdirs 4.14.5 a path with ~
+            return None
     return folder if folder.is_absolute() else None
 
 

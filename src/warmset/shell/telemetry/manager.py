@@ -60,4 +60,4 @@ def _status_of(step: Step) -> str:
         return " ".join(decision.trouble.split())
     count = len(step.observation.residents or ())
     alarms = f", {len(decision.standing)} alarms" if decision.standing else ""
-    return f"{count} models resident, {'as wanted' if decision.is_converged else 'moving'}{alarms}"
+    return f"{count} resident, {'as wanted' if decision.is_converged else 'moving'}{alarms}"
