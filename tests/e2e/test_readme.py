@@ -7,20 +7,25 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 
-from warmset.adapters.config.schema import keys_of, section_at
+from warmset.adapters.config.schema import SECTIONS, keys_of
 from warmset.adapters.metrics import FAMILIES
-from warmset.cli.app import VERBS
+from warmset.cli.app import VERBS, Verb
+from warmset.cli.app import _load as load_verb
 from warmset.cli.exits import ExitCode
 from warmset.core.twin.demand import PATTERNS
 from warmset.core.twin.hosts import HOSTS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```console\n\$ (warmset [^\n]+)\n(.*?)```", README, re.DOTALL)
+EXAMPLES = re.findall(r"```console\n\$ (warmset [^\n]+)\n((?!\$).*?)```", README, re.DOTALL)
+SCRIPTS = re.findall(r"```console\n((?:\$ [^\n]+\n)+)```", README)
+"""Blocks of commands without output: the demo, the first plan, the service."""
 BUDGETS = re.search(r"```toml\n(\[model.*?)```", README, re.DOTALL)
 
 
@@ -56,9 +61,74 @@ def test_the_examples_print_what_the_readme_shows(
     assert printed.strip() == output.strip()
 
 
-def test_there_are_examples() -> None:
-    """The pattern that finds the examples finds them."""
+def test_every_block_is_run_by_a_test() -> None:
+    """Whatever a reader may copy is an example above, a script below, Python or configuration."""
     assert len(EXAMPLES) >= 4
+    demo, first, service = SCRIPTS
+    assert (
+        demo == "$ scripts/demo\n"
+    )  # what it installs, CI has; what it runs: see the demo's table
+    assert "warmset plan" in first
+    assert "systemctl" in service  # tests/e2e/test_real_systemd.py runs it
+    kinds = re.findall(r"^```(\w+)$", README, re.MULTILINE)
+    assert kinds.count("console") == len(EXAMPLES) + len(SCRIPTS)
+    assert set(kinds) == {"console", "python", "text", "toml"}
+
+
+def test_the_way_to_the_first_plan_can_be_walked(tmp_path: Path) -> None:
+    """The newcomer's lines, as they stand, on a pretended host: each ends well, and the last one
+    runs until it is stopped."""
+    tools = tmp_path / ".venv/bin"
+    tools.mkdir(parents=True)
+    (tools / "warmset").write_text(f'#!/bin/sh\nexec {sys.executable} -m warmset "$@"\n')
+    (tools / "warmset").chmod(0o755)
+    lines = [line.removeprefix("$ ") for line in SCRIPTS[1].splitlines()]
+    assert lines.pop() == "warmset serve --observe"
+    lines.append("timeout --signal=INT 8 warmset serve --observe --listen off || test $? = 124")
+    done = subprocess.run(
+        ["bash", "-exc", "\n".join(lines)],
+        cwd=tmp_path,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("XDG_")},
+            "PYTHONPATH": str(ROOT / "src"),
+            "HOME": str(tmp_path),
+            "WARMSET_HOST": "twin://workstation",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "warmset/budgets.toml").exists()
+    assert "Nothing to do: what is resident is what is wanted." in done.stdout
+    assert '"event": "decision"' in done.stderr
+
+
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    """As they stand: one after the other, each in a process of its own."""
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_configurations_load(tmp_path: Path) -> None:
+    """Each block of TOML is a budgets.toml, or the host file that it is said to be."""
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text, "utf-8")
+        if "[gpu.0]" in text:
+            run(f"warmset status --host twin://{path}", tmp_path)
+        else:
+            run(f"warmset config show --config {path}", tmp_path)
 
 
 def test_the_demo_table_is_the_real_one(tmp_path: Path) -> None:
@@ -66,24 +136,44 @@ def test_the_demo_table_is_the_real_one(tmp_path: Path) -> None:
     assert run("warmset demo", tmp_path).strip() in README
 
 
-@pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
-def test_every_verb_is_told(verb: str) -> None:
-    """No verb is a secret."""
-    assert re.search(rf"`(warmset )?{verb}\b", README)
+def flags_of(verb: Verb) -> Iterator[tuple[str, str]]:
+    """Yields the name of a verb, or of each verb below it, with every spelling of its options."""
+    command = load_verb(verb)
+    for each in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+        name = verb.name if each is command else f"{verb.name} {each.name}"
+        for option in each.params:
+            if option.param_type_name == "option":
+                for spelling in (*option.opts, *option.secondary_opts):
+                    yield name, spelling
 
 
-@pytest.mark.parametrize(
-    "section",
-    ["ollama", "budget", "policy", "class.NAME", 'model."NAME"', "serve", "alerts"],
-    ids=lambda s: s.split(".")[0],
-)
-def test_every_configuration_key_is_told(section: str) -> None:
+def rows_of_verbs() -> dict[str, str]:
+    """Returns verb -> its row in the table of verbs."""
+    table = README[README.index("## Verbs and flags") : README.index("### The loop")]
+    rows = {}
+    for row in re.findall(r"^\| (`.*)$", table, re.MULTILINE):
+        for name in re.findall(r"`((?:[a-z]+ ?)+)", row.split(" | ")[0]):
+            rows[name.strip()] = row
+    return rows
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=[verb.name for verb in VERBS])
+def test_every_verb_and_flag_is_told(verb: Verb) -> None:
+    """Each in the row of its verb; what all verbs have, above the table."""
+    rows = rows_of_verbs()
+    shared = README[README.index("## Verbs and flags") : README.index("| verb | does | flags |")]
+    assert f"`{verb.name}" in "".join(rows.values())
+    for name, flag in flags_of(verb):
+        assert re.search(rf"`{flag}(?![\w-])", shared + rows[name]), f"{name}: {flag}"
+    for flag in ("--version", "--install-completion", "--show-completion"):
+        assert f"`{flag}`" in README or f"warmset {flag}`" in README
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda path: ".".join(path) or "top")
+def test_every_configuration_key_is_told(section: tuple[str, ...]) -> None:
     """Every key of budgets.toml stands in the table of keys."""
-    path = tuple(part.strip('"') for part in section.split("."))
-    form = section_at(path)
-    assert form is not None
-    table = README[README.index("## Configuration") :]
-    for key in keys_of(form):
+    table = README[README.index("## Configuration") : README.index("## Metrics")]
+    for key in keys_of(SECTIONS[section]):
         assert re.search(rf"\b{key}\b", table), key
 
 

@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_new_file_replaces_none_by_accident(tmp_path: Path) -> None:
-    """Only with force; a folder that is missing is told."""
+    """Only with force; a folder that is missing is made, one that cannot be is told."""
     path = tmp_path / "budgets.toml"
     write_new(path, "[budget]\n", check=check, may_replace=False)
     with pytest.raises(ConfigError, match="is there already"):
@@ -118,7 +118,9 @@ def test_a_new_file_replaces_none_by_accident(tmp_path: Path) -> None:
     write_new(path, "", check=check, may_replace=True)
     assert path.read_text() == ""
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_new(tmp_path / "x" / "y.toml", "", check=check, may_replace=True)
+        write_new(path / "y.toml", "", check=check, may_replace=True)
+    write_new(tmp_path / "x" / "z" / "y.toml", "[budget]\n", check=check, may_replace=False)
+    assert (tmp_path / "x/z/y.toml").read_text() == "[budget]\n"
 
 
 @given(name=st.from_regex(r"[a-z0-9][a-z0-9._/-]{0,30}(:[a-z0-9._-]{1,20})?", fullmatch=True))

@@ -88,7 +88,7 @@ def _section(models: object, name: str) -> dict[str, object] | None:
 
 
 def write_new(path: Path, text: str, *, check: Check, may_replace: bool) -> None:
-    """Writes a new file.
+    """Writes a new file, and makes the folder for it where there is none.
 
     Raises:
         ConfigError: it is there already, cannot be written, or would be wrong.
@@ -97,6 +97,10 @@ def write_new(path: Path, text: str, *, check: Check, may_replace: bool) -> None
         raise ConfigError(
             f"{path} is there already", hint="--force replaces it, --out FILE writes another"
         )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     _replace(path, text, check)
 
 
@@ -134,6 +138,6 @@ def _replace(path: Path, text: str, check: Check) -> None:
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"{path}: cannot be written: {error.strerror or error}",
-        hint="say it for the running warmset only, without --save",
+        hint="check who may write there, or name another file: --config, or --out of `init`",
         context={"path": str(path)},
     )

@@ -6,7 +6,8 @@ pydantic stays in this file and in `load`: what leaves the adapter is made of co
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -308,7 +309,7 @@ def keys_of(section: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
-_SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+SECTIONS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     (): BudgetsFile,
     ("ollama",): OllamaSection,
     ("budget",): BudgetSection,
@@ -320,8 +321,9 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("alerts",): AlertsSection,
     ("yield",): YieldSection,
 }
+"""Path of table names -> what may stand there; `*` is any name."""
 
 
 def section_at(path: tuple[str, ...]) -> type[BaseModel] | None:
     """Returns the section that a path of table names leads to, or `None`."""
-    return _SECTIONS.get(path) or _SECTIONS.get((*path[:-1], "*"))
+    return SECTIONS.get(path) or SECTIONS.get((*path[:-1], "*"))
