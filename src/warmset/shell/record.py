@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -22,6 +22,7 @@ from warmset.core.control.state import Orders, State, state_from_plain, state_to
 from warmset.core.control.wanted import Wish
 from warmset.core.loads import Learnt
 from warmset.core.model import Entry, ModelKey, Observation
+from warmset.core.replacing import replace
 from warmset.errors import TraceError
 
 SAVE_EVERY_SECONDS: Final = 60.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
@@ -18,6 +17,7 @@ from warmset.core.control.stuck import about_stuck_loads
 from warmset.core.control.wanted import Wish
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, Observation
+from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_seconds
 
 POSTPONED: Final = "pins_postponed"

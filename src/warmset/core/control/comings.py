@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
@@ -14,6 +13,7 @@ from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
 from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
+from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
 
 Result = tuple[State, tuple[Finding, ...]]

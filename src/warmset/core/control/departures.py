@@ -8,7 +8,6 @@ Source: ollama-behaviour 3.7.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Finding, Severity
@@ -19,6 +18,7 @@ from warmset.core.host.draining import (
     RETURNED_SHARE,
 )
 from warmset.core.model import Observation
+from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_seconds
 
 UNLOAD_SECONDS: Final = 2 * MINUTE

@@ -18,7 +18,7 @@ What counts as failed:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Finding, Renew, Severity
@@ -28,6 +28,7 @@ from warmset.core.control.orders import Done
 from warmset.core.control.state import LeverName, LeverRecord, State
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey, Observation
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 FAILURES: Final = 4

@@ -14,7 +14,7 @@ Source: ollama-behaviour 3.5 and 3.6; design page, "ranks as leases".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 from warmset.core.control.actions import CallOff, Decision, Finding, Preload, Renew, Unload
@@ -45,6 +45,7 @@ from warmset.core.control.outcomes import (
 from warmset.core.control.pinging import PS_FRESH_SECONDS, why_not_ping, why_not_ping_any
 from warmset.core.control.state import Orders, Running, Stage, State
 from warmset.core.model import Resident
+from warmset.core.replacing import replace
 
 AFTER_UNLOAD_SECONDS: Final = 1.0
 """Source: ollama-behaviour 3.7: freed memory is back after 0.5 to 5 s, so one second finds most."""

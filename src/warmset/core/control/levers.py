@@ -7,7 +7,7 @@ decided here, the most wanted first; for everything else the reason to wait is g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.actions import Basis, Preload, Unload, Wait
@@ -24,6 +24,7 @@ from warmset.core.model import find_entry
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
 from warmset.core.planner.admission import forecast_on
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 SOON_GONE_SECONDS: Final = 30.0

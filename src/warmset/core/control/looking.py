@@ -5,8 +5,6 @@ All that the loop learns of the world is learnt here. Nothing is decided.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.control.actions import Finding
 from warmset.core.control.comings import notice_comers, notice_leavers, notice_rivals
 from warmset.core.control.config import Config
@@ -14,6 +12,7 @@ from warmset.core.control.overruled import notice_durations, notice_reloads, res
 from warmset.core.control.state import Looked, State
 from warmset.core.host.evidence import Look, find_use
 from warmset.core.model import Observation
+from warmset.core.replacing import replace
 
 Result = tuple[State, tuple[Finding, ...]]
 

@@ -6,8 +6,6 @@ no I/O and reads no clock.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.control.actions import Decision, Finding
 from warmset.core.control.config import Config
 from warmset.core.control.executor import Turn, begin, hear, stop
@@ -16,6 +14,7 @@ from warmset.core.control.state import State
 from warmset.core.control.step import step
 from warmset.core.control.wanted import Wish
 from warmset.core.model import Observation
+from warmset.core.replacing import replace
 
 
 class Loop:

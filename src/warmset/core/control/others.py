@@ -7,10 +7,9 @@ lowest ranks give way to it in time. The rule knows no past, so nothing flutters
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.model import Observation
 from warmset.core.planner import HostCapacity
+from warmset.core.replacing import replace
 from warmset.core.settings import Settings
 
 

@@ -6,8 +6,6 @@ Ollama then sets all keep-alives to nothing (ollama-behaviour 3.8).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.control.actions import Finding, Preload, Renew, Severity, Unload
 from warmset.core.control.config import Config
 from warmset.core.control.drift import judge_ping
@@ -19,6 +17,7 @@ from warmset.core.control.vanished import early_leavers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.ollama.victim import is_out_of_memory
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 Result = tuple[State, tuple[Finding, ...]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
@@ -11,6 +9,7 @@ from warmset.core.control.outcomes import note_race
 from warmset.core.control.state import State
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, ModelKey, Observation, Resident
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 Result = tuple[State, tuple[Finding, ...]]

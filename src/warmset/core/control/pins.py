@@ -8,12 +8,12 @@ pin that is resident stays, whatever the budget says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
 from warmset.core.planner import ActionKind, Candidate, Conflict, HostCapacity, Plan, plan
 from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.planning import pins_conflict
+from warmset.core.replacing import replace
 from warmset.core.settings import Settings
 
 

@@ -8,11 +8,12 @@ the class name is written as `"type"`. What is read back equals what was written
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache
-from types import UnionType
+from operator import attrgetter
+from types import NoneType, UnionType
 from typing import Final, ForwardRef, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from warmset.core.model import FactValue
@@ -30,24 +31,57 @@ class PlainError(ValueError):
 
 def to_plain(value: object) -> object:
     """Returns `value` as dicts, lists, texts, numbers and `None`."""
-    if is_dataclass(value) and not isinstance(value, type):
-        plain = {
-            item.name: to_plain(getattr(value, item.name))
-            for item in fields(value)
-            if "unwritten" not in item.metadata
-        }
-        return {"type": type(value).__name__, **plain}
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list | frozenset):
-        items = sorted(value) if isinstance(value, frozenset) else value
-        return [to_plain(item) for item in items]
-    if isinstance(value, float) and not math.isfinite(value):
-        return _FOREVER if value > 0 else {"type": "float", "text": str(value)}
-    assert value is None or isinstance(value, str | int | float | bool), type(value)
-    return value
+    kind: type = type(value)
+    return _writer_of(kind)(value)
+
+
+@cache
+def _writer_of(kind: type) -> Callable[[object], object]:
+    """Returns what writes values of a class: asked once, since a state has hundreds of values."""
+    if is_dataclass(kind):
+        return _writer_of_fields(kind)
+    for base, write in _WRITERS:
+        if issubclass(kind, base):
+            return write
+    assert issubclass(kind, str | int | NoneType), kind
+    return lambda value: value
+
+
+def _writer_of_fields(kind: type) -> Callable[[object], object]:
+    names = [item.name for item in fields(kind) if "unwritten" not in item.metadata]
+    of_type = {"type": kind.__name__}
+
+    def write(value: object) -> object:
+        return of_type | {name: to_plain(getattr(value, name)) for name in names}
+
+    return write
+
+
+def _write_mapping(value: object) -> object:
+    assert isinstance(value, Mapping)
+    return {str(key): to_plain(item) for key, item in value.items()}
+
+
+def _write_number(value: object) -> object:
+    assert isinstance(value, float)
+    if math.isfinite(value):
+        return value
+    return _FOREVER if value > 0 else {"type": "float", "text": str(value)}
+
+
+def _write_list(value: object) -> object:
+    assert isinstance(value, tuple | list | frozenset)
+    return [to_plain(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
+
+
+_WRITERS: Final[tuple[tuple[type, Callable[[object], object]], ...]] = (
+    (StrEnum, attrgetter("value")),
+    (Mapping, _write_mapping),
+    (tuple, _write_list),
+    (list, _write_list),
+    (frozenset, _write_list),
+    (float, _write_number),
+)
 
 
 def from_plain(kind: type[T], plain: object, *, place: str = "") -> T:

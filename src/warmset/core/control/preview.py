@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from warmset.core.control.actions import Decision
 from warmset.core.control.config import Config
@@ -15,6 +15,7 @@ from warmset.core.control.step import step
 from warmset.core.control.wanted import UNMANAGED_PRIORITY, Wish, make_wish
 from warmset.core.model import Observation
 from warmset.core.planner import Member, build_candidates, build_host, plan
+from warmset.core.replacing import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

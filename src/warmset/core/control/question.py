@@ -8,12 +8,13 @@ since the look that it was made from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from warmset.core.control.config import Config
 from warmset.core.host.budget import if_fresh
 from warmset.core.model import ModelKey, Observation, Quality, Reading, Resident
+from warmset.core.replacing import replace
 from warmset.core.settings import Settings
 
 GPU_GRAINS: Final = 512

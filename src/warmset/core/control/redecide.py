@@ -8,7 +8,7 @@ the other words would have made of the host before it is a question for `simulat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
@@ -20,6 +20,7 @@ from warmset.core.control.state import State
 from warmset.core.control.step import step
 from warmset.core.model import Observation
 from warmset.core.planner import Member
+from warmset.core.replacing import replace
 from warmset.core.units import format_bytes, format_seconds
 
 

@@ -7,7 +7,7 @@ numbers; everything else of that look was the same. With them the earlier plan c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from warmset.core.control.actions import Decision
 from warmset.core.control.config import Config
@@ -16,6 +16,7 @@ from warmset.core.control.state import State
 from warmset.core.control.step import step
 from warmset.core.control.wanted import Planned
 from warmset.core.model import ModelKey, Observation, Reading, Resident
+from warmset.core.replacing import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

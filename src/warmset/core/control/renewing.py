@@ -6,7 +6,6 @@ pinned, and when half of the lease is gone. What shall leave is not renewed.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Renew
@@ -21,6 +20,7 @@ from warmset.core.control.state import State
 from warmset.core.control.wanted import Wish
 from warmset.core.model import FOREVER, ModelKey, Observation, Resident
 from warmset.core.planner.result import ActionKind
+from warmset.core.replacing import replace
 from warmset.core.settings import merge_server
 from warmset.core.units import format_seconds
 

@@ -6,7 +6,6 @@ is forgotten; what was learnt of fights and load times stays.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Finding
@@ -14,6 +13,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.outcomes import forget_leases
 from warmset.core.control.state import State
 from warmset.core.model import DeviceId, Observation
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 Result = tuple[State, tuple[Finding, ...]]

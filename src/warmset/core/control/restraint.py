@@ -6,13 +6,13 @@ wear a host out: load, lose, load again.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.state import Remembered, State
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.planner import Candidate
+from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 CYCLES: Final = 2

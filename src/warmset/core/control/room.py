@@ -11,7 +11,6 @@ Source: ollama-behaviour 4.3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from warmset.core.control.question import GPU_GRAINS
 from warmset.core.control.state import State
@@ -22,6 +21,7 @@ from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
 from warmset.core.planner.standing import standing_world
 from warmset.core.planner.worlds import Loaded, World
+from warmset.core.replacing import replace
 
 
 def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:

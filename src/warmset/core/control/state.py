@@ -12,7 +12,7 @@ Units:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from warmset.core.control.actions import CallOff, Preload, Renew, Unload
@@ -20,6 +20,7 @@ from warmset.core.control.leases import BASE_SECONDS
 from warmset.core.control.plain import UNWRITTEN, PlainError, from_plain, to_plain
 from warmset.core.control.wanted import Planned
 from warmset.core.model import DeviceId, ModelKey, Resident, ServerProcess
+from warmset.core.replacing import replace
 from warmset.errors import TraceError
 
 VERSION: Final = 1

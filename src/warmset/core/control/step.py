@@ -12,7 +12,6 @@ What must hold at every step, whatever was seen:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Action, Alarm, Decision, Finding, Severity, Wait
@@ -47,6 +46,7 @@ from warmset.core.control.stuck import (
 )
 from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
+from warmset.core.replacing import replace
 
 SLOWEST_LOOK_TICKS: Final = 6
 """An unreachable server is asked at least so often. Our choice: half a minute at the usual tick."""

@@ -14,7 +14,6 @@ Source: ollama-behaviour 3.2 (a cancelled request that is still queued is skippe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from warmset.core.control.actions import Alarm, CallOff, Finding, Preload, Severity, Unload
@@ -25,6 +24,7 @@ from warmset.core.control.state import State
 from warmset.core.control.vanished import row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey, Observation
+from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_seconds
 
 RESCUES: Final = 2

@@ -11,7 +11,7 @@ Two rules are added to the planner's:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.control.config import Config
@@ -32,6 +32,7 @@ from warmset.core.planner import (
 from warmset.core.planner.candidates import expected_saving
 from warmset.core.planner.standing import is_within, standing_world
 from warmset.core.planner.worlds import World
+from warmset.core.replacing import replace
 
 UNMANAGED_PRIORITY: Final = -1
 """Below every priority that can be configured."""

@@ -7,11 +7,12 @@ never an old number without the word `stale`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from warmset.core.model import Device, DeviceId, HostMemory, Quality, Reading, T, unknown
+from warmset.core.replacing import replace
 
 STALE_AFTER_SECONDS: Final = 10.0
 """Older memory readings allow nothing destructive. Source: devices.md section 8, our rule."""

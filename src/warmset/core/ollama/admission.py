@@ -7,7 +7,7 @@ explicitPartialGPUOffload, disableMmapDefaultReason, disableMmapForHostPressure`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.ollama.context import server_context
@@ -21,6 +21,7 @@ from warmset.core.ollama.predict import (
     predict_vram,
 )
 from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
+from warmset.core.replacing import replace
 
 MODELS_PER_GPU: Final = 3
 """The automatic limit of loaded models is this times the GPUs. Source: `defaultModelsPerGPU`."""

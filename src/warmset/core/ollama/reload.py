@@ -6,11 +6,10 @@ with the unclamped value of the load.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from warmset.core.ollama.context import effective_context
 from warmset.core.ollama.generation import NEWEST, Generation
 from warmset.core.ollama.types import LoadShape, RunnerOptions
+from warmset.core.replacing import replace
 
 
 def reload_reason(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
@@ -24,6 +24,7 @@ from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
 from warmset.core.planner.candidates import Candidate, Need, Spread, expected_saving
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.locate import Located, is_readable, locate_residents
+from warmset.core.replacing import replace
 from warmset.core.settings import ModelPolicy, Settings, merge_server, normalise_gpu
 from warmset.core.units import MIB
 from warmset.errors import FactsError

@@ -7,7 +7,7 @@ Need and forecast are two truths. *Need* is what the driver will show, with an u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.result import Basis
@@ -15,6 +15,7 @@ from warmset.core.model import DeviceId, ModelKey
 from warmset.core.ollama.context import server_context
 from warmset.core.ollama.predict import predict_vram
 from warmset.core.ollama.types import LoadShape, WeightsFile
+from warmset.core.replacing import replace
 from warmset.core.settings import DEFAULT_PRIORITY
 
 NEUTRAL_REQUESTS_PER_DAY: Final = 1.0

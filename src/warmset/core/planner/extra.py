@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.model import DeviceId
@@ -11,6 +11,7 @@ from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.planning import can_hold
+from warmset.core.replacing import replace
 from warmset.core.units import GIB
 
 CARDS: Final = (8, 12, 16, 24, 32, 48, 80, 96, 141, 192)

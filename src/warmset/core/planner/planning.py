@@ -9,7 +9,7 @@ was refused by one truth or the other.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.result import Basis
@@ -32,6 +32,7 @@ from warmset.core.planner.standing import (
 )
 from warmset.core.planner.wanted import Wanted, state_problem
 from warmset.core.planner.worlds import Loaded, Outlook, outlook
+from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
 
 PLAN_LOADS: Final = 2000

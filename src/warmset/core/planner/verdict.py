@@ -6,7 +6,7 @@ A negative verdict is a value with its numbers, never an error.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from warmset.core.model import ModelKey
 from warmset.core.ollama.admission import Forecast
@@ -19,6 +19,7 @@ from warmset.core.planner.restore import evictions_for
 from warmset.core.planner.result import Conflict, Member, Plan, Verdict
 from warmset.core.planner.search import DEFAULT_WORK
 from warmset.core.planner.standing import standing_world
+from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
 
 
