@@ -21,7 +21,7 @@ from warmset.core.control.remembered import find_planned_on
 from warmset.core.control.state import Orders, State, state_from_plain, state_to_plain
 from warmset.core.control.wanted import Wish
 from warmset.core.loads import Learnt
-from warmset.core.model import Entry, ModelKey, Observation
+from warmset.core.model import ModelKey, Observation
 from warmset.core.replacing import replace
 from warmset.errors import TraceError
 
@@ -51,8 +51,7 @@ class Recorder:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self._entries: tuple[Entry, ...] = ()
-        self._entries_plain: object = []
+        self._shared: dict[str, tuple[object, object]] = {}
         self._loads: dict[ModelKey, Expected] = {}
         self._saved: tuple[float, State] | None = None
 
@@ -94,19 +93,14 @@ class Recorder:
         is_quiet = not decision.sends and not news
         if is_quiet and self.journal.repeat_decision(digest, at):
             return
-        if observation.entries != self._entries:
-            self._entries, self._entries_plain = (
-                observation.entries,
-                to_plain(observation.entries),
-            )
         row = DecisionRow(
             at=at,
             digest=digest,
             parts={
-                "entries": self._entries_plain if observation.entries else [],
-                "config": to_plain(config),
+                "entries": self._shared_plain("entries", observation.entries),
+                "config": self._shared_plain("config", config),
                 "candidates": [] if wish is None else weighed(wish),
-                "learnt": to_plain(observation.learnt),
+                "learnt": self._shared_plain("learnt", observation.learnt),
             },
             body={
                 "now": decision.at,
@@ -166,6 +160,13 @@ class Recorder:
                 return
         self._saved = (at, lasting)
         self.journal.save_state(state_to_plain(replace(state, looked=None)), at)
+
+    def _shared_plain(self, name: str, value: object) -> object:
+        """Returns a part's plain form, the very same one as long as the part is the same."""
+        written = self._shared.get(name)
+        if written is None or written[0] != value:
+            written = self._shared[name] = (value, to_plain(value))
+        return written[1]
 
     # -- loads: predicted and actual --------------------------------------------------------------
 

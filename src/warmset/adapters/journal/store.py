@@ -50,6 +50,7 @@ class Journal(Writer, Pages):
         self, folder: Path, *, limits: Limits | None = None, may_mend: bool = True
     ) -> None:
         self._last: tuple[int, str] | None = None
+        self._packed: dict[str, tuple[object, str, bytes]] = {}
         allowed = limits or Limits()
         super().__init__(
             folder,
@@ -67,7 +68,7 @@ class Journal(Writer, Pages):
         """Records a decision and what was seen with it; returns its number, `None` if lost."""
 
         def work() -> int:
-            names = {name: self._store_part(part) for name, part in row.parts.items()}
+            names = {name: self._store_part(name, part) for name, part in row.parts.items()}
             cursor = self._db.execute(
                 "INSERT INTO decisions (at, until, repeats, digest, body, parts)"
                 " VALUES (?, ?, 0, ?, ?, ?)",
@@ -130,13 +131,14 @@ class Journal(Writer, Pages):
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _store_part(self, part: object) -> str:
-        text = json.dumps(part, sort_keys=True, separators=(",", ":"))
-        digest = sha256(text.encode()).hexdigest()
-        self._db.execute(
-            "INSERT OR IGNORE INTO parts (digest, body) VALUES (?, ?)",
-            (digest, zlib.compress(text.encode())),
-        )
+    def _store_part(self, name: str, part: object) -> str:
+        """Stores a part unless it is there; the very same object is packed once only."""
+        packed = self._packed.get(name)
+        if packed is None or packed[0] is not part:
+            text = json.dumps(part, sort_keys=True, separators=(",", ":")).encode()
+            packed = self._packed[name] = (part, sha256(text).hexdigest(), zlib.compress(text))
+        _, digest, body = packed
+        self._db.execute("INSERT OR IGNORE INTO parts (digest, body) VALUES (?, ?)", (digest, body))
         return digest
 
     def _insert_events(self, events: Sequence[EventRow]) -> None:

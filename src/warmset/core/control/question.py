@@ -45,8 +45,7 @@ class Question:
     """All that the warm set depends on, and nothing else.
 
     Attributes:
-        observation: what an answer is made from: one look without moments, free memory rounded
-            down to whole grains so that two looks at a calm host have one answer.
+        looked: one look without moments.
         facts: the same without amounts of memory.
         amounts: what was measured -> bytes; not rounded.
         grains: what was measured -> by how much it may move.
@@ -59,9 +58,17 @@ class Question:
     load_seconds: Mapping[ModelKey, float]
     busy: frozenset[ModelKey] = frozenset()
     unwanted: Unwanted = EVERYTHING
-    observation: Observation = field(compare=False)
+    looked: Observation = field(compare=False)
     amounts: Mapping[tuple[str, ...], int] = field(compare=False)
     grains: Mapping[tuple[str, ...], int] = field(compare=False)
+
+    @property
+    def observation(self) -> Observation:
+        """What an answer is made from: the look, with free memory rounded down to whole grains.
+
+        So two looks at a calm host have one answer.
+        """
+        return _rounded(self.looked)
 
     def has_answer_of(self, earlier: Question) -> bool:
         """Returns whether the answer to an earlier question holds for this one."""
@@ -102,7 +109,7 @@ def ask(
     )
     amounts, grains = _measure(looked)
     return Question(
-        observation=_rounded(looked),
+        looked=looked,
         facts=_without_amounts(looked),
         settings=config.settings,
         managed=managed,
