@@ -31,9 +31,10 @@ print("LOADED", *sys.modules, file=sys.stderr)
 """
 
 
-def loaded_by(*arguments: str) -> set[str]:
+def loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=True,
@@ -70,7 +71,10 @@ def test_status_of_a_host_that_taught_nothing_loads_no_database(
 def test_status_loads_only_the_rooms_of_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither planner, policies, demand, loop nor twin; not even where demand has been kept."""
+    """Neither planner, policies, demand, loop nor twin; not even where demand has been kept.
+
+    Nor, where no file wants to be checked, pydantic.
+    """
     monkeypatch.setenv("WARMSET_STATE", str(tmp_path))
     spec = find_host("cpu")
     server = TwinServer(Api(TwinHost(spec, physics_of(spec), Timeline(time.time()))), speed=None)
@@ -79,13 +83,14 @@ def test_status_loads_only_the_rooms_of_a_picture(
         folder = state_folder(os.environ, server.url)
         folder.mkdir(parents=True)
         (folder / "demand.sqlite3").touch()
-        loaded = loaded_by("status", "--host", server.url)
+        loaded = loaded_by("status", "-o", "wide", "--host", server.url, cwd=tmp_path)
     finally:
         server.stop()
     rooms = {".".join(name.split(".")[:3]) for name in loaded if name.startswith("warmset.core.")}
     others = {f"warmset.core.{room}" for room in ("planner", "policy", "demand", "control", "twin")}
     assert "warmset.core.host" in rooms
     assert rooms & others == set()
+    assert loaded & HEAVY <= {"httpx", "psutil", "pynvml"}
 
 
 def test_completion_loads_nothing_heavy() -> None:

@@ -1,5 +1,6 @@
 """budgets.toml: what it may say, what is refused, and how that is told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,17 @@ def test_flag_counts_before_variable_before_file(monkeypatch: pytest.MonkeyPatch
     assert load_settings().url == "short"
     settings = load_settings(host="flag")
     assert (settings.url, settings.origins["ollama.url"]) == ("flag", "--host")
+
+
+@pytest.mark.parametrize("url", [None, " gpu-box:1234 ", "", "two\nlines", 7, "twin://laptop"])
+def test_an_address_alone_means_what_it_means_beside_other_words(url: object) -> None:
+    """The short way of a file that says no more than an address leads to the same place."""
+    said = "" if url is None else f"[ollama]\nurl = {json.dumps(url)}\n"
+    longer = said + "[policy]\n"
+    if url in ("", "two\nlines", 7):
+        assert complaint(said) == complaint(longer)
+    else:
+        assert load(said) == load(longer)
 
 
 def test_ollama_host_counts_when_nothing_else_names_a_server(

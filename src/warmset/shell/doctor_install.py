@@ -11,7 +11,7 @@ from typing import Final
 
 from warmset.shell.doctor_probe import Health, Probe
 
-LIBRARIES: Final = ("nvidia-ml-py", "psutil", "httpx", "pydantic", "typer")
+LIBRARIES: Final = ("nvidia-ml-py", "psutil", "httpx", "msgspec", "pydantic", "typer")
 
 
 def examine_files(environ: Mapping[str, str]) -> Iterator[Probe]:

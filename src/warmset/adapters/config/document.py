@@ -56,6 +56,11 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def is_text(value: str) -> bool:
+    """Returns whether a value says something, without control characters."""
+    return bool(value.strip()) and value.isprintable()
+
+
 def parse_toml(text: str, name: str) -> dict[str, object]:
     """Returns the values of a TOML text.
 

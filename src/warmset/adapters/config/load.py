@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from warmset.adapters.config.document import KeyPath, dotted
+from warmset.adapters.config.document import KeyPath, dotted, is_text
 from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.sources import Layers, read_layers
 from warmset.core.loop_settings import LoopSettings
@@ -57,12 +57,17 @@ def load_settings(
     Raises:
         ConfigError: naming everything that is wrong, by file, line, key and value.
     """
+    layers = read_layers(config=config, host=host, look_here=look_here, changes=changes)
+    url = _url_alone(layers.tree)
+    if url is not None:
+        return Settings(
+            url=url, origins=MappingProxyType(_said(layers)), path=layers.path
+        )  # without pydantic, whose import is a third of `status`
     from pydantic import ValidationError
 
     from warmset.adapters.config.report import faults_of, refuse
     from warmset.adapters.config.schema import BudgetsFile
 
-    layers = read_layers(config=config, host=host, look_here=look_here, changes=changes)
     faults = _cross_check(layers)
     try:
         file = BudgetsFile.model_validate(layers.tree)
@@ -72,6 +77,17 @@ def load_settings(
     if faults:
         raise refuse(faults, layers)
     return _convert(file, layers)
+
+
+def _url_alone(tree: Mapping[str, object]) -> str | None:
+    """Returns the server's address if no more than that is said, and it may be said so."""
+    if tree.keys() - {"ollama"}:
+        return None
+    section = tree.get("ollama", {})
+    if not isinstance(section, dict) or section.keys() - {"url"}:
+        return None
+    url = section.get("url", DEFAULT_URL)
+    return url.strip() if isinstance(url, str) and is_text(url) else None
 
 
 def _cross_check(layers: Layers) -> list[Fault]:
@@ -251,7 +267,7 @@ def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:
     """Returns where each value came from; an inherited one came from where it was said."""
     from warmset.adapters.config.schema import ClassSection, keys_of
 
-    origins = {_origin_key(path): layers.origin(path) for path in _leaves(layers.tree)}
+    origins = _said(layers)
     inherited: list[tuple[KeyPath, KeyPath]] = [
         (("model", name, key), ("class", section.class_ or "", key))
         for name, section in file.model.items()
@@ -267,6 +283,11 @@ def _origins(file: BudgetsFile, layers: Layers) -> dict[str, str]:
         if dotted(source) in origins:
             origins.setdefault(_origin_key(path), origins[dotted(source)])
     return origins
+
+
+def _said(layers: Layers) -> dict[str, str]:
+    """Returns where each value that was said came from."""
+    return {_origin_key(path): layers.origin(path) for path in _leaves(layers.tree)}
 
 
 def _origin_key(path: KeyPath) -> str:

@@ -20,6 +20,7 @@ from pydantic import (
     Tag,
 )
 
+from warmset.adapters.config.document import is_text
 from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.zones import find_zone
 from warmset.core.model import FOREVER
@@ -122,7 +123,7 @@ def _check_listen(value: str | None) -> str | None:
 
 
 def _check_text(value: str) -> str:
-    if not value.strip() or not value.isprintable():
+    if not is_text(value):
         raise ValueError("should be a text without control characters, and not empty")
     return value.strip()
 

@@ -1,5 +1,5 @@
 """Ollama over HTTP: where it listens, what its replies mean, and the calls that steer it.
 
-`client` is the only module here that imports httpx, `wire` and `cache` the only ones that import
-pydantic. Import them inside the function that talks to a server.
+`transport` is the only module here that imports httpx; `wire`, `cache` and `catalogue` import
+msgspec. Import them inside the function that talks to a server.
 """

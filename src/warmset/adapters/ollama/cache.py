@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import DecodeError, Meta, Struct, json
+from msgspec.structs import asdict as to_dict
 
 from warmset.adapters.ollama.facts import to_facts
 from warmset.adapters.ollama.modelfile import Layers
@@ -29,29 +30,26 @@ MAX_FILES: Final = 512
 _FOLDER: Final = "ollama-show"
 _SUFFIX: Final = ".json"
 
-TensorRecord = tuple[str, str, tuple[Annotated[int, Field(ge=0)], ...]]
+Count = Annotated[int, Meta(ge=0)]
+TensorRecord = tuple[str, str, tuple[Count, ...]]
 
 
-class _LayersRecord(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _LayersRecord(Struct, forbid_unknown_fields=True):
     weights: str
     projectors: tuple[str, ...]
     adapters: tuple[str, ...]
     draft: str
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
-
+class _Record(Struct, forbid_unknown_fields=True):
     schema_version: Literal[1]
     server: str
     server_version: str
     digest: str
     layers: _LayersRecord
-    num_ctx: Annotated[int, Field(gt=0)] | None
-    main_gpu: Annotated[int, Field(ge=0)] | None
-    text_bytes: Annotated[int, Field(ge=0)]
+    num_ctx: Annotated[int, Meta(gt=0)] | None
+    main_gpu: Count | None
+    text_bytes: Count
     format: str
     family: str
     parameter_size: str
@@ -82,9 +80,9 @@ class ShowCache:
         if content is None:
             return None
         try:
-            record = _Record.model_validate_json(content)
+            record = json.decode(content, type=_Record)
             shown = _to_shown(record)
-        except (ValidationError, ValueError):
+        except (DecodeError, ValueError, RecursionError):
             return None
         ours = (record.server, record.server_version, record.digest)
         return shown if ours == (self._server, server_version, digest) else None
@@ -94,7 +92,7 @@ class ShowCache:
         path = self._path(digest)
         if path is None:
             return
-        record = _Record.model_construct(
+        record = _Record(
             schema_version=SCHEMA,
             server=self._server,
             server_version=server_version,
@@ -102,12 +100,12 @@ class ShowCache:
             tensors=None
             if shown.tensors is None
             else tuple((t.name, t.type, t.shape) for t in shown.tensors),
-            layers=_LayersRecord.model_construct(**asdict(shown.layers)),
+            layers=_LayersRecord(**asdict(shown.layers)),
             facts=dict(shown.facts),
             projector_facts=dict(shown.projector_facts),
             **{name: getattr(shown, name) for name in _PLAIN},
         )
-        content = record.model_dump_json().encode()
+        content = json.encode(record)
         if len(content) <= MAX_FILE_BYTES:
             _quietly(lambda: _write(path, content))
 
@@ -133,7 +131,7 @@ _PLAIN: Final = (
 
 def _to_shown(record: _Record) -> Shown:
     return Shown(
-        layers=Layers(**record.layers.model_dump()),
+        layers=Layers(**to_dict(record.layers)),
         facts=to_facts(record.facts),
         projector_facts=to_facts(record.projector_facts),
         tensors=None

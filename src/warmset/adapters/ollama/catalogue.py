@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec.structs import replace as copy_with
+
 from warmset.adapters.ollama.cache import ShowCache
 from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.levers import is_cloud_name
@@ -159,7 +161,7 @@ def _one_row_per_name(rows: Iterable[TagRow]) -> list[TagRow]:
     unique: dict[str, TagRow] = {}
     for row in rows:
         name = printable(row.name)
-        unique.setdefault(normalise_name(name), row.model_copy(update={"name": name}))
+        unique.setdefault(normalise_name(name), copy_with(row, name=name))
     return list(unique.values())
 
 
