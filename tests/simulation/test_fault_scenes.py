@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loop_hosts import (
+    CARD,
     CHAT,
     CODER,
     EMBED,
@@ -15,6 +16,7 @@ from loop_hosts import (
     START,
     World,
     config,
+    gib,
     world,
 )
 
@@ -28,6 +30,7 @@ from warmset.core.twin.faults import Frail, FrailPhysics
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.sidecar_view import observe_twin
+from warmset.core.units import MIB
 
 TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
 BOTH = {CODER, CHAT}
@@ -43,6 +46,17 @@ def frail(said, *, slowness: float = 1.0) -> World:
     )
     beside = Frail(host, Loop(said))
     return World(host, beside, events)
+
+
+def pull_anew(scene: World, name: str) -> str:
+    """Gives a name other weights; returns their key."""
+    old = scene.host.library.find(name)
+    new = replace(old.weights, digest=f"sha256:{'5' * 64}")
+    physics = scene.sidecar.host._physics.inner
+    physics._facts = {**physics._facts, new.digest: new.facts}
+    scene.host.library.delete(name)
+    scene.host.library.install(replace(old, weights=new, digest=""))
+    return new.digest
 
 
 def freeze(scene: World) -> World:
@@ -217,14 +231,9 @@ def test_a_pin_that_is_pulled_anew_is_loaded_with_its_new_weights() -> None:
     scene = frail(config(CHAT={"pin": True}))
     scene.sidecar.start()
     scene.run(60)
-    old = scene.host.library.find(CHAT)
-    new = replace(old.weights, digest=f"sha256:{'5' * 64}")
-    facts = scene.sidecar.host._physics.inner._facts
-    scene.sidecar.host._physics.inner._facts = {**facts, new.digest: new.facts}
-    scene.host.library.delete(CHAT)
-    scene.host.library.install(replace(old, weights=new, digest=""))
+    new = pull_anew(scene, CHAT)
     scene.run(600)
-    assert [row.model.key for row in scene.host.residents() if row.model.key == new.digest]
+    assert [row.model.key for row in scene.host.residents() if row.model.key == new]
     assert scene.preloads() == [CHAT, CHAT]
     assert "pin_missing" not in scene.alarms()
     assert not scene.findings("model_left")  # the old weights are listed still
@@ -239,3 +248,113 @@ def test_no_pin_is_loaded_beside_a_model_that_is_about_to_leave() -> None:
     scene.at(61, lambda host: host.use(GIANT, 70.0, keep_alive=5.0))
     scene.run(400)
     assert scene.resident() == {CODER, CHAT, MEDIUM}
+
+
+# -- what Ollama remembers ------------------------------------------------------------------------
+
+
+def remembered(scene: World, name: str) -> tuple[int, int]:
+    """What was free when a model came: the least that warmset holds possible, and what was."""
+    known = scene.sidecar.loop.state.of(scene.key(name)).free_low
+    runner = scene.host.scheduler.loaded[scene.key(name)]
+    return known[CARD], runner.view.free_at_load[CARD]
+
+
+def test_a_load_may_have_found_no_more_than_was_free_before_it() -> None:
+    """A model came and left between two looks, and its memory was on its way back when the next
+    one was loaded: that one remembers the little that the look between them showed."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    scene.host.cards.release_lag_seconds = 6.0
+    look = scene.sidecar.loop.wake_at - START
+    scene.at(look + 0.5, lambda host: host.use(SMALL, 1.5, keep_alive=0.0))
+    scene.at(look + 6.0, lambda host: host.use(MEDIUM, 60.0, keep_alive=600.0))
+    scene.run(look + 30)
+    assert not [r for r in scene.sidecar.log.findings if r[1].name == SMALL]  # never seen
+    lowest, found = remembered(scene, MEDIUM)
+    assert lowest // MIB <= found // MIB
+    assert scene.sidecar.loop.state.of(scene.key(MEDIUM)).free_high[CARD] > found
+
+
+def test_old_weights_keep_their_say_in_who_is_let_in() -> None:
+    """A pin was loaded while little was free, and pulled anew: its old runner goes on counting
+    with that. The new weights wait for its end; nobody is evicted for them."""
+    scene = frail(config(**TWO_PINS))
+    scene.host.use(MEDIUM, 60.0, keep_alive=30.0)
+    scene.run(8)
+    scene.sidecar.start()
+    scene.run(200)
+    assert scene.resident() == BOTH
+    pull_anew(scene, CODER)
+    scene.run(900)
+    assert any("would evict" in text for text in scene.waits())
+    assert not scene.preloads(since=200)
+    assert CHAT not in scene.evicted(since=200)
+    assert "pin_missing" in scene.alarms()
+    scene.run(3600)
+    assert scene.preloads(since=200) == [CODER]
+    assert scene.resident() == BOTH
+
+
+def test_nothing_is_loaded_beside_old_weights_that_nothing_is_known_of() -> None:
+    """A warmset that never saw them under their name cannot tell what Ollama remembers."""
+    scene = frail(config(CODER={"pin": True}, CHAT={"pin": True}))
+    scene.host.use(CODER, 1.0, keep_alive=300.0)
+    scene.run(10)
+    pull_anew(scene, CODER)
+    scene.sidecar.start()
+    scene.run(250)
+    assert not scene.preloads()
+    assert any(CODER in text and "not known" in text for text in scene.waits())
+    scene.run(500)
+    assert scene.resident() == BOTH
+
+
+def test_nobody_goes_in_vain_for_what_another_remembers() -> None:
+    """A pin is kept out by a model that nobody may unload; one that may go stays."""
+    low = {"EMBED": {"priority": 10}}
+    scene = world(config(SMALL={"preload": False})).run(30)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(8))
+    scene.host.use(MEDIUM, 1.0, keep_alive=86400.0)
+    scene.at(120, lambda _: scene.sidecar.loop.configure(config(**low))).run(180)
+    scene.host.cards.set_foreign(CARD, taken)
+    scene.sidecar.loop.configure(config(CHAT={"pin": True}, **low))
+    scene.run(1500)
+    assert scene.resident() == {MEDIUM, EMBED}
+    assert scene.unloads() == []
+    assert "pin_missing" in scene.alarms()
+
+
+def test_nobody_goes_for_room_that_is_of_no_use() -> None:
+    """The room of low ranks is wanted for a model that Ollama would not let in all the same, since
+    a pin remembers how little was free when it came. They stay, and another pin does not wait."""
+    low = {"EMBED": {"priority": 10}, "SMALL": {"priority": 10}}
+    said = config(CHAT={"pin": True}, **low)
+    scene = world(said, starts=False)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(6))
+    scene.sidecar.start()
+    scene.run(60)
+    assert scene.resident() == {CHAT, EMBED, SMALL}
+    scene.host.cards.set_foreign(CARD, taken)
+    more = {"CODER": {"pin": True}, "MEDIUM": {"priority": 60}}
+    scene.sidecar.loop.configure(config(CHAT={"pin": True}, **low, **more))
+    scene.run(1500)
+    assert scene.unloads() == []
+    assert scene.resident() == {CHAT, EMBED, SMALL, CODER}
+
+
+def test_a_model_that_left_for_somebody_else_is_not_paused() -> None:
+    """A request of a user waits for a busy pin, and our preload of another behind it: that the pin
+    has to go then is not our preload's doing, and it comes back as soon as there is room."""
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 50})).run(60)
+    assert scene.resident() == {CODER, EMBED}
+    scene.host.use(CODER, 170.0)
+    scene.host.use(GIANT, 20.0, keep_alive=10.0)  # EMBED goes at once, CODER when it is done
+    scene.run(225)
+    assert scene.sidecar.loop.state.orders.running.order.name == EMBED  # behind the giant
+    scene.run(400)
+    assert EMBED in scene.preloads(since=60)
+    assert not scene.findings("preload_evicted")
+    assert "paused" not in scene.alarms()
+    assert scene.resident() == {CODER, EMBED}

@@ -75,6 +75,7 @@ class Witness:
         self._forgot_at: list[float] = []
         self._killed_at: list[float] = []
         self._restarted_at: list[float] = []
+        self._spoilt: str | None = None
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -129,6 +130,8 @@ class Witness:
             self._judge_start(event)
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
+        elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
+            self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
             self._resident_before.add(event.order.model.key)
             self._loaded_at[event.order.model.key] = self.now
@@ -196,7 +199,7 @@ class Witness:
         if self._own_load is not None:
             self._break(f"preload of {command.name} beside that of {self._own_load[1]}")
         assert self._truth is not None
-        self._own_load = (self._truth.at, command.key)
+        self._own_load, self._spoilt = (self._truth.at, command.key), None
         if command.key not in self._resident_before:
             return
         loop = self.life.said.loop
@@ -258,19 +261,26 @@ class Witness:
         own = self._own_load
         if own is None or event.key == own[1]:
             return
+        if not self._is_for_ours() or not self.life.story.sees_processes:
+            return
         if any(at > self._loaded_at.get(event.key, 0.0) for at in self._forgot_at):
             return  # what was free when it came is known to nobody any more
-        head, warmset = self.life.host.scheduler._head, self.life.warmset
-        opened = None if warmset is None else warmset._open
-        if head is None or opened is None or head.id != opened[1]:
-            return  # it goes for somebody else
         if self._disturbed_at > own[0]:
             return
         if any(at >= own[0] and name == event.name for at, _, name in self._writes):
             return
-        if not self.life.story.sees_processes:
-            return
         self._break(f"{event.name} had to go for our preload at {self.now:.1f}")
+
+    def _is_for_ours(self) -> bool:
+        """Whether our own preload is what Ollama makes room for now."""
+        scheduler, warmset = self.life.host.scheduler, self.life.warmset
+        head, opened = scheduler._head, None if warmset is None else warmset._open
+        if head is None or opened is None or head.id != opened[1]:
+            return False  # it is for somebody else
+        if scheduler.loading is not None:
+            return False  # ours is let in and on its way: who leaves now, leaves by itself
+        # A load that fails for want of memory where there is enough evicts them all.
+        return not (head.has_retried_oom and self._spoilt == head.model.key)
 
     def _judge_place(self, event: LoadEnded) -> None:
         """Our own loads fit on the card, unless something happened since the look."""

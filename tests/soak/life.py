@@ -32,6 +32,9 @@ from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.library import digest_of
 from warmset.shell.record import Recorder
 
+OUT_OF_MEMORY = "cudaMalloc failed: out of memory"
+"""Not in the words of the twin's own physics, whose loads fail only where memory is short."""
+
 PEACE = TROUBLE_SECONDS + PEACE_SECONDS
 
 
@@ -116,7 +119,7 @@ class Life:
     def __post_init__(self) -> None:
         spec = named_host("workstation")
         self.timeline = Timeline(START)
-        self.physics = FrailPhysics(inner=physics_of(spec))
+        self.physics = FrailPhysics(inner=physics_of(spec), error=OUT_OF_MEMORY)
         self.witness = Witness(self)
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self.witness.hears)
         self.ever_named: set[str] = set()
@@ -261,7 +264,7 @@ class Life:
         self.physics.failing, self.physics.error = count, "llama runner process has terminated"
 
     def _load_oom(self, count: int) -> None:
-        self.physics.failing, self.physics.error = count, "cudaMalloc failed: out of memory"
+        self.physics.failing, self.physics.error = count, OUT_OF_MEMORY
 
     def _runtime_oom(self) -> None:
         if self.host.is_up:

@@ -8,7 +8,6 @@ from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
-from warmset.core.control.outcomes import pause
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
 from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
@@ -52,9 +51,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         own = _open_preload(state)
         if row in early and own is not None:
             cause, rival = "own_preload", own.name
-            why = f"pushed out by our own preload of {own.name}"
-            found.append(_mishap(row, why))
-            state = pause(state.note(row.key, name), row.key, config.loop, now, why)
+            why = f"pushed out while our own preload of {own.name} is open"
         elif row in early:
             cause, rival = "displaced", _rival(observation, state)
             why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
@@ -100,12 +97,6 @@ def _open_preload(state: State) -> Preload | None:
     return order if isinstance(order, Preload) else None
 
 
-def _mishap(row: Resident, why: str) -> Finding:
-    return Finding(
-        kind="preload_evicted", key=row.key, name=row.name, text=why, severity=Severity.WARNING
-    )
-
-
 def _rival(observation: Observation, state: State) -> str:
     """Returns the name of what was loaded or is being loaded since the last look, if anything."""
     names = {entry.key: entry.name for entry in observation.entries}
@@ -140,7 +131,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             row.name,
             resident_since=since,
             free_high=free,
-            free_low=free if is_ours else _without(free, state.freed),
+            free_low=_at_least(free, state, is_ours=is_ours),
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
@@ -153,8 +144,16 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     return _missing_preloads(observation, state, found, now)
 
 
-def _without(free: Mapping[DeviceId, int], freed: Mapping[DeviceId, int]) -> Mapping[DeviceId, int]:
-    return {device: count - freed.get(device, 0) for device, count in free.items()}
+def _at_least(
+    free: Mapping[DeviceId, int], state: State, *, is_ours: bool
+) -> Mapping[DeviceId, int]:
+    """Returns the least that may have been free: what left just before may not have shown yet."""
+    freed = {} if is_ours else state.freed
+    at_rest = {} if state.looked is None else state.at_rest
+    return {
+        device: min(count - freed.get(device, 0), at_rest.get(device, count))
+        for device, count in free.items()
+    }
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:

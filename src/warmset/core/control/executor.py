@@ -113,7 +113,7 @@ def _done(state: State, running: Running, event: Done, config: Config, now: floa
     order = running.order
     if running.stage == "preload":
         assert isinstance(order, Preload)
-        state, findings = after_preload(state, order, now - running.since, now)
+        state, findings = after_preload(state, order, now - running.since, config.loop, now)
         return replace(_follow(state, now, findings), look_at=now)
     if running.stage == "unload":
         assert isinstance(order, Unload)

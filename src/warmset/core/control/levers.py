@@ -16,7 +16,7 @@ from warmset.core.control.idle import why_not_idle
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.pending import calm_at
 from warmset.core.control.restraint import why_not_preload, why_not_unload
-from warmset.core.control.room import is_harmless, stale_holders, why_not_admitted
+from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
 from warmset.core.host.draining import PATIENCE_SECONDS
@@ -51,7 +51,7 @@ def list_changes(scene: Scene) -> tuple[Change, ...]:
     changes = []
     for change in scene.wish.plan.changes:
         if change.kind is ActionKind.UNLOAD:
-            reason, until = _why_keep(change, scene)
+            reason, until = _why_keep(scene.wish.candidate(change.key), scene)
             if reason and until is None:
                 text = f"{reason}; it is in the way: {change.reason}"
                 changes.append(replace(change, kind=ActionKind.WAIT, reason=text))
@@ -60,9 +60,14 @@ def list_changes(scene: Scene) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _why_keep(change: Change, scene: Scene) -> tuple[str, float | None]:
-    candidate = scene.wish.candidate(change.key)
-    is_managed = change.key in scene.wish.managed or bool(candidate.dismissed)
+def _is_kept(candidate: Candidate, scene: Scene) -> bool:
+    """Whether a resident is not to be unloaded now, nor at any moment that can be named."""
+    reason, until = _why_keep(candidate, scene)
+    return bool(reason) and until is None
+
+
+def _why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
+    is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
     return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 
 
@@ -82,13 +87,10 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     if no_load:
         choice = Choice(waits=tuple(Wait(key=c.key, name=c.name, reason=no_load) for c in loads))
     else:
-        choice = _choose_load(loads, scene)
+        choice = _choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
-    is_needed = choice.order is not None or bool(choice.blocked) or _is_pressed(scene)
-    if is_needed:
-        leaves = [*leaves, *_outdated(choice.blocked, leaves, scene)]
-    else:  # who is merely not chosen may stay until its room is needed
-        leaves = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
+    if choice.order is None and not _is_pressed(scene):
+        leaves = list(_who_leaves(choice.blocked, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)
@@ -117,28 +119,41 @@ def _why_not_yet(scene: Scene) -> str:
     return ""
 
 
-def _outdated(
+def _who_leaves(
     blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
-) -> tuple[Change, ...]:
-    """Returns the residents to let go for the sake of what Ollama remembers of their loading.
+) -> Sequence[Change]:
+    """Returns who goes now: those who are wanted no more, and others only if that lets one in.
 
-    Only where nobody else has to leave: else what is believed is asked again afterwards.
+    Who is merely not chosen may stay until its room is of use.
     """
-    if leaves or not blocked:
-        return ()
-    first = blocked[0]
-    return tuple(
-        Change(
-            kind=ActionKind.UNLOAD,
-            key=holder.key,
-            name=holder.name,
-            reason=(
-                f"Ollama still counts with what was free when {holder.name} was loaded, and would "
-                f"not let {first.name} in"
-            ),
-        )
-        for holder in stale_holders(scene.wish, first, scene.state)
+    rooms = (_who_makes_room(candidate, leaves, scene) for candidate in blocked)
+    dismissed = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
+    return next((room for room in rooms if room), dismissed)
+
+
+def _who_makes_room(
+    candidate: Candidate, leaves: Sequence[Change], scene: Scene
+) -> Sequence[Change]:
+    """Returns whose leaving lets a blocked model in; empty if that of all who may go does not.
+
+    What keeps it out may be what Ollama remembers of the loading of another; then that one goes
+    too, if it can be spared.
+    """
+    wish, state = scene.wish, scene.state
+    without = leave(wish, [c.key for c in leaves])
+    if leaves and not why_not_admitted(without, candidate, state):
+        return leaves
+    kept = {c.key for c in wish.candidates if c.is_resident and _is_kept(c, scene)}
+    holders = stale_holders(without, candidate, state, kept)
+    return [*leaves, *(_outdated(holder, candidate) for holder in holders)] if holders else ()
+
+
+def _outdated(holder: Candidate, kept_out: Candidate) -> Change:
+    reason = (
+        f"Ollama still counts with what was free when {holder.name} was loaded, and would not let "
+        f"{kept_out.name} in"
     )
+    return Change(kind=ActionKind.UNLOAD, key=holder.key, name=holder.name, reason=reason)
 
 
 def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:
@@ -164,7 +179,13 @@ def _is_pressed(scene: Scene) -> bool:
     return since is not None and scene.now - since >= scene.loop.pressure
 
 
-def _choose_load(loads: Sequence[Change], scene: Scene) -> Choice:
+def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene) -> Choice:
+    """Returns the first load that may be sent now.
+
+    Larger models come first in a plan, since later ones find less room. One that is blocked keeps
+    others from taking its room: lower ranks as long as it is blocked, higher ones only while
+    somebody is making room for it.
+    """
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
     blocked: list[Candidate] = []
@@ -184,8 +205,11 @@ def _choose_load(loads: Sequence[Change], scene: Scene) -> Choice:
             blocked.append(candidate)
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
-        if blocked and not is_harmless(wish, candidate, blocked):
-            reason = f"its turn is after {blocked[0].name}"
+        before = [
+            b for b in blocked if b.rank > candidate.rank or _who_makes_room(b, leaves, scene)
+        ]
+        if before and not is_harmless(wish, candidate, before):
+            reason = f"its turn is after {before[0].name}"
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
         order = _preload(change, candidate, scene)
@@ -230,9 +254,10 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
     state, now = scene.state, scene.now
     waits = []
     for change in leaves:
+        candidate = scene.wish.candidate(change.key)
         reason, until = why_not_use(state, "unload", now)
         if not reason:
-            reason, until = _why_keep(change, scene)
+            reason, until = _why_keep(candidate, scene)
         if not reason:
             reason, until = why_not_idle(change.key, state, scene.loop, now), None
         if reason:
@@ -240,7 +265,6 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
             continue
         used_at = state.of(change.key).used_at
         idle = "never seen in use" if used_at is None else f"idle {format_seconds(now - used_at)}"
-        candidate = scene.wish.candidate(change.key)
         basis: Basis = {
             "priority": candidate.priority,
             "idle_seconds": None if used_at is None else now - used_at,

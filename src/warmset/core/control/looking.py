@@ -10,8 +10,9 @@ from warmset.core.control.comings import notice_comers, notice_leavers, notice_r
 from warmset.core.control.config import Config
 from warmset.core.control.overruled import notice_durations, notice_reloads, resident_pids
 from warmset.core.control.state import Looked, State
+from warmset.core.control.strangers import note_names
 from warmset.core.host.evidence import Look, find_use
-from warmset.core.model import Observation
+from warmset.core.model import DeviceId, Observation
 from warmset.core.replacing import replace
 
 Result = tuple[State, tuple[Finding, ...]]
@@ -42,16 +43,30 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
     for key, pid in resident_pids(observation).items():
         if state.of(key).pid != pid:
             state = state.note(key, pid=pid)
+    state = note_names(observation, _note_rest(observation, state))
     return replace(state, looked=_looked(observation, now), at=now), tuple(found)
 
 
-def _looked(observation: Observation, now: float) -> Looked:
+def _note_rest(observation: Observation, state: State) -> State:
+    """Keeps what is free while nothing is being loaded, as far as that can be seen."""
+    if observation.runners is None:
+        return replace(state, at_rest={})
+    if any(runner.phase == "loading" for runner in observation.runners):
+        return state
+    return replace(state, at_rest=_free(observation))
+
+
+def _free(observation: Observation) -> dict[DeviceId, int]:
     free = {d.id: d.free_bytes.value for d in observation.devices}
+    return {device: count for device, count in free.items() if count is not None}
+
+
+def _looked(observation: Observation, now: float) -> Looked:
     return Looked(
         at=now,
         wall_at=observation.at,
         residents=observation.residents or (),
-        free={device: count for device, count in free.items() if count is not None},
+        free=_free(observation),
         pids=resident_pids(observation),
         held=observation.located,
     )

@@ -11,7 +11,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.drift import judge_ping
 from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
-from warmset.core.control.state import Leaving, Running, State
+from warmset.core.control.state import Leaving, Remembered, Running, State
 from warmset.core.control.stuck import note_stuck
 from warmset.core.control.vanished import early_leavers
 from warmset.core.loop_settings import LoopSettings
@@ -42,8 +42,11 @@ def before_preload(state: State, order: Order, now: float) -> State:
     return state
 
 
-def after_preload(state: State, order: Preload, seconds: float, now: float) -> Result:
+def after_preload(
+    state: State, order: Preload, seconds: float, loop: LoopSettings, now: float
+) -> Result:
     """A model is loaded and has its lease; the next look verifies it."""
+    state, mishaps = _pause_victims(state, order, now - seconds, loop, now)
     state = state.note(
         order.key,
         order.name,
@@ -62,7 +65,32 @@ def after_preload(state: State, order: Preload, seconds: float, now: float) -> R
         quiet_reason="",
     )
     text = f"loaded in {format_seconds(seconds)}"
-    return state, (finding("preloaded", order, text, seconds=seconds),)
+    return state, (*mishaps, finding("preloaded", order, text, seconds=seconds))
+
+
+def _pause_victims(
+    state: State, order: Order, since: float, loop: LoopSettings, now: float
+) -> Result:
+    """Those who had to go for a preload of ours do not come back at once: it would go for them."""
+    found = []
+    for key, victim in _victims(state, order, since):
+        why = f"pushed out by our own preload of {order.name}"
+        state = pause(state, key, loop, now, why)
+        told = finding("preload_evicted", order, why, Severity.WARNING)
+        found.append(replace(told, key=key, name=victim.name))
+    return state, tuple(found)
+
+
+def _victims(state: State, order: Order, since: float) -> list[tuple[ModelKey, Remembered]]:
+    return [
+        (key, known)
+        for key, known in state.models.items()
+        if known.lost_to == order.name
+        and known.lost_at is not None
+        and known.lost_at >= since
+        and known.resident_since is None
+        and key != order.key
+    ]
 
 
 def after_unload(state: State, order: Unload, now: float) -> Result:
@@ -154,34 +182,45 @@ def after_failure(
     """Something did not happen, or nobody knows whether it did."""
     order, seconds = running.order, now - running.since
     if isinstance(event, Aborted):
-        why = running.called_off
-        text = f"{running.stage} called off after {format_seconds(seconds)}"
-        text += f": {why.reason}" if why is not None else ""
-        kind = "load_aborted" if running.stage == "preload" else "order_aborted"
-        if why is not None and why.kind == "stuck":
-            state = note_stuck(state, config.loop, now)
-        elif why is not None and why.kind == "slow":
-            state = pause(state, order.key, config.loop, now, text)
-        return state, (finding(kind, order, text, seconds=seconds),)
+        return _after_abort(state, running, config, now)
     if running.stage in ("read", "check"):
         return state, (finding("ping_left_out", order, "what is resident is not known"),)
     error = "no answer in time" if isinstance(event, TimedOut) else event.error
     text = f"{running.stage} failed after {format_seconds(seconds)}: {error}"
-    found = finding(
+    failed = finding(
         f"{running.stage}_failed", order, text, Severity.WARNING, seconds=seconds, error=error
     )
     state = state.note(order.key, order.name, lease=None, leased_at=None)
+    found: tuple[Finding, ...] = (failed,)
+    if running.stage == "preload":
+        state, mishaps = _pause_victims(state, order, running.since, config.loop, now)
+        found = (failed, *mishaps)
     if isinstance(event, Failed) and event.is_final:
         until = now + config.loop.back_off_limit
-        return state.note(order.key, order.name, quiet_until=until, quiet_reason=error), (found,)
+        return state.note(order.key, order.name, quiet_until=until, quiet_reason=error), found
     if isinstance(event, Failed) and event.status == 503:
-        return replace(state, load_seen_at=now, load_why="Ollama's queue is full"), (found,)
+        return replace(state, load_seen_at=now, load_why="Ollama's queue is full"), found
     if isinstance(event, Failed) and event.status is None:
-        return state, (found,)  # the server went away: no fault of the model
+        return state, found  # the server went away: no fault of the model
     if isinstance(event, TimedOut) or is_out_of_memory(error):
         state = forget_leases(state)
         state = replace(state, load_seen_at=now, load_why=text)
-    return pause(state, order.key, config.loop, now, text), (found,)
+    return pause(state, order.key, config.loop, now, text), found
+
+
+def _after_abort(state: State, running: Running, config: Config, now: float) -> Result:
+    order, seconds, why = running.order, now - running.since, running.called_off
+    text = f"{running.stage} called off after {format_seconds(seconds)}"
+    text += f": {why.reason}" if why is not None else ""
+    kind = "load_aborted" if running.stage == "preload" else "order_aborted"
+    if why is not None and why.kind == "overtaken":  # it was for somebody else that they left
+        for key, known in _victims(state, order, running.since):
+            state = state.note(key, known.name, lost_to="")
+    elif why is not None and why.kind == "stuck":
+        state = note_stuck(state, config.loop, now)
+    elif why is not None and why.kind == "slow":
+        state = pause(state, order.key, config.loop, now, text)
+    return state, (finding(kind, order, text, seconds=seconds),)
 
 
 def pause(state: State, key: ModelKey, loop: LoopSettings, now: float, reason: str) -> State:

@@ -10,12 +10,14 @@ Source: ollama-behaviour 4.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from warmset.core.control.question import GPU_GRAINS
 from warmset.core.control.state import State
+from warmset.core.control.strangers import strangers_beside
 from warmset.core.control.wanted import Wish
-from warmset.core.model import DeviceId
+from warmset.core.model import DeviceId, ModelKey
 from warmset.core.ollama.belief import RunnerView, looked_up
 from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
@@ -29,8 +31,12 @@ def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
     world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
     if world is None:
         return "where the residents' bytes are is not known"
-    for believed in _believed_worlds(wish.host, world, state):
-        outcome = try_load(wish.host, believed, candidate)
+    nameless, unknown = strangers_beside(state, wish.host)
+    if unknown:
+        return f"what was free when {unknown}, whose weights are not installed, came is not known"
+    host = replace(wish.host, strangers=wish.host.strangers - len(nameless))
+    for believed in _believed_worlds(host, (*world, *nameless), state):
+        outcome = try_load(host, believed, candidate)
         if isinstance(outcome, Denied):
             return outcome.reason
     return ""
@@ -65,22 +71,39 @@ def _remember(host: HostCapacity, loaded: Loaded, free: Mapping[DeviceId, int]) 
     return replace(loaded, views=views)
 
 
-def stale_holders(wish: Wish, candidate: Candidate, state: State) -> tuple[Candidate, ...]:
+def stale_holders(
+    wish: Wish, candidate: Candidate, state: State, kept: AbstractSet[ModelKey]
+) -> tuple[Candidate, ...]:
     """Returns residents of lower rank whose memory of what was free keeps a candidate out.
 
-    Ollama forgets that memory with the runner. Empty if their leaving would not let it in.
+    Ollama forgets that memory with the runner. The first one whose leaving is enough, else all;
+    empty if even that would not let the candidate in.
+
+    Args:
+        wish, candidate, state: who shall come, and beside whom.
+        kept: residents that nobody sends away.
     """
     outdated = [
         c
-        for c in wish.candidates
-        if c.is_resident and not c.pin and c.rank < candidate.rank and _is_outdated(c, wish, state)
+        for c in sorted(wish.candidates, key=lambda c: c.rank)
+        if c.is_resident
+        and not c.pin
+        and c.key not in kept
+        and c.rank < candidate.rank
+        and _is_outdated(c, wish, state)
     ]
-    keys = {c.key for c in outdated}
-    gone = tuple(
-        replace(c, is_resident=False, located=None) if c.key in keys else c for c in wish.candidates
-    )
-    helps = outdated and not why_not_admitted(replace(wish, candidates=gone), candidate, state)
-    return tuple(sorted(outdated, key=lambda c: c.rank)) if helps else ()
+    for holders in (*((holder,) for holder in outdated), tuple(outdated)):
+        if holders and not why_not_admitted(
+            leave(wish, [c.key for c in holders]), candidate, state
+        ):
+            return holders
+    return ()
+
+
+def leave(wish: Wish, keys: Collection[ModelKey]) -> Wish:
+    """Returns the same wish once these residents have left."""
+    staying = tuple(c.afresh() if c.key in keys else c for c in wish.candidates)
+    return replace(wish, candidates=staying)
 
 
 def _is_outdated(candidate: Candidate, wish: Wish, state: State) -> bool:

@@ -49,6 +49,8 @@ class Remembered:
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
         free_low, free_high: device -> bytes that were free before it was loaded, at least and at
             most; Ollama goes on counting with that as long as its runner lives.
+        digest: of its manifest when `/api/ps` listed it last; `held`: device -> bytes then. Under
+            that digest it is found again when its name means other weights.
         load_seconds: of its last load by warmset.
         retired_at: when it had been unused for as long as it is kept; `None`: it was asked for
             since.
@@ -80,6 +82,8 @@ class Remembered:
     quiet_reason: str = ""
     free_low: Mapping[DeviceId, int] = field(default_factory=dict)
     free_high: Mapping[DeviceId, int] = field(default_factory=dict)
+    digest: str = ""
+    held: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
     retired_at: float | None = None
 
@@ -181,6 +185,8 @@ class State:
         load_why: what it was.
         freed: device -> bytes that left a short while ago: when a load began since, the driver may
             not have shown them as free. `freed_at`: when the last of them left.
+        at_rest: device -> bytes that were free at the last look that showed nothing being loaded: a
+            model that came since may have found no more.
         pressure_since: since when other programs' memory leaves too little.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
@@ -210,6 +216,7 @@ class State:
     load_why: str = ""
     freed: Mapping[DeviceId, int] = field(default_factory=dict)
     freed_at: float | None = None
+    at_rest: Mapping[DeviceId, int] = field(default_factory=dict)
     pressure_since: float | None = None
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS

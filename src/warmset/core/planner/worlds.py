@@ -72,13 +72,19 @@ def charge(
         upper=upper,
         point=point,
         ram_bytes=ram,
-        views=_views(tuple(gpu.gpu for gpu in gpus), tuple(point.values()), tuple(free.values())),
+        views=views_of(tuple(gpu.gpu for gpu in gpus), tuple(point.values()), tuple(free.values())),
     )
 
 
-def _views(
+def views_of(
     own: tuple[Gpu, ...], taken: tuple[int, ...], free: tuple[int, ...]
 ) -> tuple[RunnerView, RunnerView]:
+    """Returns what Ollama knows of a runner, under the names it looks up and the right ones.
+
+    Args:
+        own: its GPUs, in the order it was started with.
+        taken, free: bytes per GPU that it holds, and that were free before it came.
+    """
     devices = tuple(gpu.device for gpu in own)
     at_load = tuple(count // MIB * MIB for count in free[:1])
     as_found = RunnerView(

@@ -1,0 +1,70 @@
+"""Residents whose name means other weights now, or nothing: what Ollama remembers of them.
+
+A tag that is pulled anew or deleted leaves its runner resident until its time is up; nobody can
+unload it by name. It goes on counting with what was free when it was loaded, and so decides who is
+let in beside it. While its name still stood for its weights, that was seen.
+
+Source: ollama-behaviour 3.1 and 4.3; trap 13.
+"""
+
+from __future__ import annotations
+
+from warmset.core.control.state import State
+from warmset.core.model import DeviceId, Observation, Resident
+from warmset.core.planner import Candidate, HostCapacity
+from warmset.core.planner.worlds import Loaded, views_of
+
+
+def note_names(observation: Observation, state: State) -> State:
+    """Keeps under which manifest each model is listed, and what it holds where."""
+    for row in observation.residents or ():
+        if row.key is None:
+            continue
+        known = state.of(row.key, row.name)
+        held = _held(row, observation) or known.held
+        if (known.digest, known.held) != (row.manifest_digest, held):
+            state = state.note(row.key, row.name, digest=row.manifest_digest, held=held)
+    return state
+
+
+def _held(row: Resident, observation: Observation) -> dict[DeviceId, int]:
+    """Returns device -> bytes; on one GPU Ollama's own word will do where the driver has none."""
+    told = None if row.key is None else observation.located.get(row.key)
+    if not told and len(observation.devices) == 1 and row.size_vram_bytes:
+        told = {observation.devices[0].id: row.size_vram_bytes}
+    return dict(told or {})
+
+
+def strangers_beside(state: State, host: HostCapacity) -> tuple[tuple[Loaded, ...], str]:
+    """Returns the nameless runners of the last look, and the name of one nothing is known of.
+
+    They hold nothing of what the host has for models, since their bytes count as foreign; what
+    they add to a world is what Ollama believes.
+    """
+    found = []
+    for row in state.looked.residents if state.looked else ():
+        if row.key is not None or row.size_vram_bytes == 0:
+            continue
+        loaded = _loaded(row, state, host)
+        if loaded is None:
+            return (), row.name
+        found.append(loaded)
+    return tuple(found), ""
+
+
+def _loaded(row: Resident, state: State, host: HostCapacity) -> Loaded | None:
+    """Returns a nameless runner as Ollama knows it, found again by its manifest."""
+    same = ((k, m) for k, m in state.models.items() if m.digest == row.manifest_digest != "")
+    key, known = next(same, (None, None))
+    if key is None or known is None:
+        return None
+    gpus = [gpu for gpu in host.gpus if gpu.id in known.held]
+    if not gpus or any(gpu.id not in known.free_low for gpu in gpus):
+        return None
+    views = views_of(
+        tuple(gpu.gpu for gpu in gpus),
+        tuple(known.held[gpu.id] for gpu in gpus),
+        tuple(max(0, known.free_low[gpu.id]) for gpu in gpus),
+    )
+    candidate = Candidate(key=key, name=row.name, names=(row.name,), on_one=None)
+    return Loaded(candidate=candidate, upper={}, point={}, ram_bytes=0, views=views)
