@@ -38,6 +38,7 @@ class Card:
     index: int
     vendor: Vendor
     name: str
+    driver: str = ""  # of the kernel: amdgpu, i915, xe
 
     @property
     def is_root_device(self) -> bool:
@@ -80,7 +81,16 @@ def find_cards(root: Path) -> Iterator[Card]:
             index=int(entry.name.removeprefix("card")),
             vendor=vendor,
             name=_product_name(device, vendor),
+            driver=(device / "driver").resolve().name if (device / "driver").is_symlink() else "",
         )
+
+
+def find_render_node(root: Path, card: Card) -> Path | None:
+    """Returns the node through which programs without a display reach the card."""
+    for entry in sorted((root / "sys/class/drm").glob("renderD*")):
+        if normalise_pci((entry / "device").resolve().name) == card.pci_id:
+            return root / "dev/dri" / entry.name
+    return None
 
 
 def is_apu(card: Card, vram_total: int, gtt_total: int | None) -> bool:
@@ -151,6 +161,11 @@ def make_reading(
         processes=processes or unknown(SOURCE, total.reason or "not read"),
         utilization=use,
     )
+
+
+def estimated(value: int, source: str, reason: str) -> Reading[int]:
+    """Returns a count that is good to plan with and not exact."""
+    return Reading(value=value, source=source, quality=Quality.ESTIMATE, reason=reason)
 
 
 def make_unreadable(

@@ -8,6 +8,7 @@ Source: devices.md section 4; kernel documentation of amdgpu's sysfs and of DRM 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,9 @@ from warmset.adapters.drm.cards import (
     SOURCE,
     Card,
     Use,
+    estimated,
     find_cards,
+    find_render_node,
     is_apu,
     list_processes,
     make_reading,
@@ -27,6 +30,7 @@ from warmset.adapters.drm.cards import (
     report_nonsense,
 )
 from warmset.adapters.drm.clients import read_clients, read_kfd
+from warmset.adapters.drm.intel import CardMemory, Ioctl, read_memory
 from warmset.core.host.readings import (
     DeviceState,
     GpuProcess,
@@ -55,9 +59,10 @@ class DrmProbe:
     Args:
         root: The root of the file system, for tests and for containers that mount the host's.
         host: Reads RAM for GPUs that live in it.
-        intel_total_bytes: Memory of each Intel card by PCI address, where the operator states it:
-            sysfs does not tell.
+        intel_total_bytes: Memory of each Intel card by PCI address, as the operator states it;
+            counts where the driver does not tell.
         monotonic: Seconds that never step back.
+        ioctl: Stands for the kernel, in tests.
     """
 
     def __init__(
@@ -67,11 +72,13 @@ class DrmProbe:
         *,
         intel_total_bytes: dict[str, int] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        ioctl: Ioctl | None = None,
     ) -> None:
         self._root = root
         self._host = host
         self._intel_total_bytes = intel_total_bytes or {}
         self._monotonic = monotonic
+        self._ioctl = ioctl
         self._kept: dict[DeviceId, _Kept] = {}
 
     def read(self) -> tuple[Device, ...]:
@@ -195,41 +202,62 @@ class DrmProbe:
         self,
         card: Card,
         processes: Reading[tuple[GpuProcess, ...]],
-        _troubles: list[Trouble],
+        troubles: list[Trouble],
     ) -> GpuReading:
-        """Reads an Intel card: its total as stated, its use as far as fdinfo shows it.
+        """Reads an Intel card: by its driver, else its total as stated and its use by fdinfo.
 
-        Source: devices.md section 3, Intel: no memory counts in sysfs; used is a lower bound.
+        Source: devices.md section 3, Intel: no memory counts in sysfs. What fdinfo shows is a lower
+        bound; the driver itself calls its count an estimate (`xe_drm.h`).
         """
         known = [p.used_bytes for p in processes.value or () if p.used_bytes is not None]
         used: Reading[int] = unknown(SOURCE, processes.reason or "no process list")
         if processes.value is not None:
-            used = Reading(
-                value=sum(known), source="fdinfo", quality=Quality.ESTIMATE, reason="lower bound"
-            )
-        total = self._intel_total_bytes.get(card.pci_id)
-        if total is None:
-            reason = (
-                "shares RAM; Ollama leaves integrated Intel GPUs alone unless told otherwise"
-                if card.is_root_device
-                else "the kernel does not tell an Intel card's memory; state it in budgets.toml: "
-                f'[budget.gpu."{card.pci_id}"] memory = "16GiB"'
-            )
-            return replace(make_unreadable(card, processes, reason), used_bytes=used)
+            used = estimated(sum(known), "fdinfo", "lower bound")
+        memory, problem = self._ask_driver(card)
+        stated = self._intel_total_bytes.get(card.pci_id)
+        if memory is None and stated is None:
+            return replace(make_unreadable(card, processes, problem), used_bytes=used)
+        total, source = (memory.total_bytes, card.driver) if memory else (stated or 0, "stated")
+        if memory is not None and memory.used_bytes is not None:
+            used = estimated(memory.used_bytes, card.driver, "")
+        taken = used.value or 0
+        last = self._kept.get(DeviceId(card.pci_id))
+        nonsense = find_implausible(
+            MemoryNumbers(total_bytes=total, free_bytes=max(0, total - taken), used_bytes=taken),
+            last.reading.device.total_bytes.value if last else None,
+        )
+        if nonsense:
+            troubles.append(report_nonsense(card, nonsense))
+            return make_unreadable(card, processes, nonsense)
         free: Reading[int] = unknown(SOURCE, used.reason)
         if used.value is not None:
-            free = Reading(
-                value=max(0, total - used.value),
-                source="stated total less fdinfo",
-                quality=Quality.ESTIMATE,
-                reason="upper bound: not every process may be visible",
-            )
+            limit = "upper bound: not every process may be visible" if used.reason else ""
+            free = estimated(max(0, total - taken), f"{source} total less {used.source}", limit)
         return make_reading(
-            card,
-            Reading(value=total, source="stated", quality=Quality.ESTIMATE),
-            free,
-            used=used,
-            processes=processes,
+            card, estimated(total, source, ""), free, used=used, processes=processes
+        )
+
+    def _ask_driver(self, card: Card) -> tuple[CardMemory | None, str]:
+        """Returns the memory that the driver tells of, and else why it does not."""
+        if card.is_root_device:
+            return (
+                None,
+                "shares RAM; Ollama leaves integrated Intel GPUs alone unless told otherwise",
+            )
+        node = find_render_node(self._root, card)
+        why = "it has no render node"
+        try:
+            memory = read_memory(node, card.driver, self._ioctl) if node else None
+            why = "it tells of no memory of its own" if node else why
+        except PermissionError:
+            memory, why = None, f"{node} may not be opened: join the group render"
+        except OSError as error:
+            memory, why = None, os.strerror(error.errno) if error.errno else str(error)
+        if memory is not None:
+            return memory, ""
+        return None, (
+            f"the driver does not tell this Intel card's memory ({why}); state it in budgets.toml: "
+            f'[budget.gpu."{card.pci_id}"] memory = "16GiB"'
         )
 
 
