@@ -57,7 +57,7 @@ def looks(policy, residents, *, free=0, start=LAST + 30, until=LAST + PERIOD, **
 def only_the_timer(policy):
     """Lets no other model be fetched, and gives memory a rent that 400 s use up."""
     policy.ahead.gone["chat"] = policy.ahead.gone["rare"] = math.inf
-    policy.ahead.rent.per_byte_second = 8.0 / (4 * GB) / 400.0
+    policy.values.rent.per_byte_second = 8.0 / (4 * GB) / 400.0
 
 
 def test_a_timer_is_fetched_shortly_before_it_is_due():

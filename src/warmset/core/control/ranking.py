@@ -104,8 +104,9 @@ def _worth(
 ) -> float:
     """Returns load seconds that holding the model will save, per byte."""
     size = _bytes(row, observation)
-    outlook = _outlook(row, law, age, rent * size / row.load_seconds, observation)
-    return row.load_seconds * worth(outlook) / size
+    in_uses = rent * size / row.load_seconds
+    outlook = _outlook(row, law, age, in_uses, observation)
+    return row.load_seconds * worth(outlook, in_uses) / size
 
 
 def _outlook(

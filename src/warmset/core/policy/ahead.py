@@ -13,17 +13,14 @@ from collections.abc import Mapping
 from math import inf
 from typing import Final, NamedTuple
 
-from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.appointments import Appointments, worth_at
 from warmset.core.policy.base import Decision, Held, ModelCost, View
-from warmset.core.policy.rent import Rent, worth
+from warmset.core.policy.rent import worth
 from warmset.core.policy.sleepers import Sleepers
 from warmset.core.policy.trust import Trust
+from warmset.core.policy.values import Values
 from warmset.core.policy.victims import Candidate, best_victims
 from warmset.core.units import HOUR, MINUTE
-
-FINE_PER_OCTAVE: Final = 2
-"""Bins of the law that promises uses: 41 % wide; what is sharper than that is a timer."""
 
 LOAD_PRICE: Final = 0.1
 """Cold seconds that a second of loading ahead must save beyond what it displaces.
@@ -68,13 +65,15 @@ class Lookahead:
 
     Args:
         models: what may be asked for.
+        values: what they are worth; taught by the caller.
         fill: whether free room also takes models that nobody has asked for yet.
     """
 
-    def __init__(self, models: Mapping[str, ModelCost], *, fill: bool = False) -> None:
+    def __init__(
+        self, models: Mapping[str, ModelCost], values: Values, *, fill: bool = False
+    ) -> None:
         self.models = models
-        self.laws = GapLaws(FINE_PER_OCTAVE)
-        self.rent = Rent()
+        self.values = values
         self.trust = Trust()
         self.appointments = Appointments(models)
         self.unseen = sorted(
@@ -87,21 +86,16 @@ class Lookahead:
         self.held = 0  # residents at the last look
 
     def requested(self, now: float, model: str) -> None:
-        """Learns the gap that this request ends, and that a preload was of use."""
-        if model not in self.laws:
+        """Learns that a preload was of use; told before `values` are."""
+        if self.unseen and model not in self.values:
             self.unseen = [m for m in self.unseen if m.id != model]
-        self.laws.requested(now, model)
         self.appointments.requested(now, model)
         self.sleepers.wake(model)
         self.trust.settle(model, used=True)
 
     def evicted(self, view: View, victims: tuple[str, ...]) -> None:
-        """Learns from the victims of a waiting load what room is worth."""
+        """Takes note of the victims of a waiting load."""
         for victim in victims:
-            held = view.residents[victim]
-            if victim in self.laws:
-                outlook = self.laws.outlook(view.now, victim, 0.0)
-                self.rent.learn(outlook.hit_rate * held.load_seconds / held.bytes)
             self._let_go(view.now, victim)
 
     def decide(self, view: View) -> Decision | None:
@@ -127,8 +121,8 @@ class Lookahead:
         wait = self.appointments.wait(now, held.id)
         if not wait:
             return by_law
-        before = self.laws.chance_within(now, held.id, wait / 2)
-        rent = self.rent.of(held.bytes, held.load_seconds)
+        before = self.values.wall.chance_within(now, held.id, wait / 2)
+        rent = self.values.rent.of(held.bytes, held.load_seconds)
         return self.appointments.loss(now, held, by_law, before, rent)
 
     def _due(self, view: View) -> tuple[list[Promise], float]:
@@ -142,7 +136,7 @@ class Lookahead:
             if self._is_latched(view.now, model.id):
                 next_start = min(next_start, self.gone[model.id] + LATCH_SECONDS)
                 continue
-            rent, wait = self.rent.of(model.bytes, model.load_seconds), until - view.now
+            rent, wait = self.values.rent.of(model.bytes, model.load_seconds), until - view.now
             if chance - rent * wait > LOAD_PRICE:
                 saved = worth_at(chance, wait, 0.0) - LOAD_PRICE
                 found.append(Promise(model.load_seconds * saved, chance, model, is_sure=True))
@@ -161,15 +155,15 @@ class Lookahead:
             model = self.models[name]
             if not model.may_preload or self.appointments.timer(name):
                 continue
-            rent = self.rent.of(model.bytes, model.load_seconds)
-            outlook = self.laws.outlook(now, name, rent)
+            rent = self.values.rent.of(model.bytes, model.load_seconds)
+            outlook = self.values.wall.outlook(now, name, rent)
             if outlook.gain * precision <= LOAD_PRICE:
-                pays_at = max(self.laws.promising_at(now, name, rent), now + LOOK_SECONDS)
+                pays_at = max(self.values.wall.promising_at(now, name, rent), now + LOOK_SECONDS)
                 self.sleepers.sleep(name, min(pays_at, now + LONGEST_SLEEP_SECONDS))
             elif self._is_early(now, model, rent):
                 self.sleepers.sleep(name, now + AGAIN_SECONDS)
             else:
-                seconds = model.load_seconds * (worth(outlook) * precision - LOAD_PRICE)
+                seconds = model.load_seconds * (worth(outlook, rent) * precision - LOAD_PRICE)
                 found.append(Promise(seconds, outlook.chance, model))
         found.sort(key=lambda p: (-p.saved_seconds, p.model.id))
         soonest = min(self.sleepers.first_wakes_at, now + LONGEST_SLEEP_SECONDS)
@@ -186,7 +180,7 @@ class Lookahead:
         Then waiting loses nothing: the marginal rule of just in time.
         """
         lead = model.load_seconds + 2 * AGAIN_SECONDS
-        return self.laws.chance_within(now, model.id, lead) < rent * lead
+        return self.values.wall.chance_within(now, model.id, lead) < rent * lead
 
     def _victims(
         self, view: View, promise: Promise, lost: dict[str, float]
@@ -214,11 +208,8 @@ class Lookahead:
 
     def _lost_seconds(self, now: float, held: Held) -> float:
         """Returns the load seconds that evicting a resident costs."""
-        if held.id not in self.laws:
-            return 0.0
-        rent = self.rent.of(held.bytes, held.load_seconds)
-        by_law = worth(self.laws.outlook(now, held.id, rent))
-        return held.load_seconds * self.loss(now, held, by_law)
+        loads = self.values.loads(now, held)
+        return held.load_seconds * self.loss(now, held, loads) if loads else 0.0
 
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:

@@ -11,17 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from warmset.core.demand.activity import ActivityClock
-from warmset.core.demand.seen import GapLaws
 from warmset.core.policy.ahead import Lookahead
 from warmset.core.policy.base import Decision, Event, Held, ModelCost, View
 from warmset.core.policy.order import eviction_order
-from warmset.core.policy.rent import NEAR_SECONDS, Rent, worth
+from warmset.core.policy.rent import NEAR_SECONDS
+from warmset.core.policy.values import Values
 from warmset.core.policy.victims import Candidate, best_victims
-
-FINE_PER_OCTAVE: Final = 1
-"""Bins of the law that ranks victims: each as wide as all ages before it. Source: with two
-the score on the traces moves by less than 1 %."""
 
 SOON_SECONDS: Final = 600.0
 """Who is asked for within it may be the next load. Source: the score moves by less than 1 %
@@ -51,16 +46,14 @@ class Worth:
         """Forgets everything and takes the models and the size of the pool."""
         self.models = models
         self.budget_bytes = budget_bytes
-        self.clock = ActivityClock()
-        self.laws = GapLaws(FINE_PER_OCTAVE)
-        self.rent = Rent()
-        self.ahead = Lookahead(models, fill=self.fill) if self.preload else None
+        self.values = Values(self.near_seconds)
+        self.ahead = Lookahead(models, self.values, fill=self.fill) if self.preload else None
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends."""
-        self.laws.requested(self.clock.requested(now, model), model)
         if self.ahead is not None:
             self.ahead.requested(now, model)
+        self.values.requested(now, model)
 
     def decide(self, view: View) -> Decision | None:
         """Returns the victims of a waiting load, or what to fetch while the loader is idle."""
@@ -69,41 +62,33 @@ class Worth:
         rows = [h for h in view.residents.values() if h.may_go]
         lost = {h.id: self._lost(view.now, h) for h in rows}
         victims = best_victims(
-            [Candidate(h.id, h.bytes, h.priority, lost[h.id][0]) for h in rows], view.short_bytes
+            [Candidate(h.id, h.bytes, h.priority, lost[h.id]) for h in rows], view.short_bytes
         )
         if victims is None:
             return None
-        for victim in victims:
-            self.rent.learn(lost[victim][1])
+        self.values.evicted(view.now, [view.residents[v] for v in victims])
         if self.ahead is not None:
             self.ahead.evicted(view, victims)
-        return Decision(evict=victims, reasons=tuple(_reason(v, lost[v][0]) for v in victims))
+        return Decision(evict=victims, reasons=tuple(_reason(v, lost[v]) for v in victims))
 
     def in_order(self, view: View) -> list[Held]:
         """Returns the possible victims in the order that loses least, whatever comes next."""
         rows = [h for h in view.residents.values() if h.may_go]
-        now = self.clock.read(view.now)
         needs = [
-            (short, self.laws.chance_within(now, model, SOON_SECONDS))
+            (short, self.values.wall.chance_within(view.now, model, SOON_SECONDS))
             for model, short in view.lacking.items()
-            if model in self.laws
+            if model in self.values
         ]
-        candidates = [
-            Candidate(h.id, h.bytes, h.priority, self._lost(view.now, h)[0]) for h in rows
-        ]
+        candidates = [Candidate(h.id, h.bytes, h.priority, self._lost(view.now, h)) for h in rows]
         by_id = {h.id: h for h in rows}
         return [by_id[name] for name in eviction_order(candidates, needs)]
 
-    def _lost(self, now: float, held: Held) -> tuple[float, float]:
-        """Returns the load seconds lost with a resident, and what it earns per byte and second."""
-        if held.id not in self.laws:  # resident, but nobody was seen to ask for it
-            return 0.0, 0.0
-        rent = self.rent.of(held.bytes, held.load_seconds)
-        outlook = self.laws.outlook(self.clock.read(now), held.id, rent)
-        loads = worth(outlook, self.near_seconds)
-        if self.ahead is not None:
+    def _lost(self, now: float, held: Held) -> float:
+        """Returns the load seconds lost with a resident."""
+        loads = self.values.loads(now, held)
+        if self.ahead is not None and loads:
             loads = self.ahead.loss(now, held, loads)
-        return held.load_seconds * loads, held.load_seconds * outlook.hit_rate / held.bytes
+        return held.load_seconds * loads
 
 
 def _reason(victim: str, lost_seconds: float) -> str:
