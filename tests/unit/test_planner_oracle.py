@@ -46,3 +46,12 @@ def test_the_optimum_is_that_of_an_exact_solver(kind):
     for instance, answer in zip(instances, ask_oracle(instances), strict=True):
         expected = None if answer is None else answer["objective"]
         assert objective(instance) == expected, json.dumps(instance)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("uneven", 3), ("bound", 6), ("subset-sum", 5)])
+def test_sets_that_nearly_fill_eight_gpus_are_told_apart(kind, seed):
+    """Where hundreds of sets miss fitting by little, the optimum is still proved."""
+    instance = make_instance(kind, seed, models=64, devices=8)
+    packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
+    assert packing.proved
+    assert packing.gap == 0

@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
 from warmset.core.planner.bounds import capacity_grains
+from warmset.core.planner.completion import Completion
 from warmset.core.planner.problem import Effort, Item, Problem, Use
 
-THOROUGH: Final = 20_000
+THOROUGH: Final = 200_000
 """Search steps for one set where the answer matters; beyond, it is not known to fit."""
 
-FINE_UNITS: Final = 1 << 14
-COARSE_UNITS: Final = 1 << 12
-"""Units of the largest GPU in which fillings are counted: exact where a common factor allows."""
-
-BRIEF_WORK: Final = 100_000
+BRIEF_WORK: Final = 200_000
 """Steps for one set inside a search over sets, times the items of the problem."""
 
+BRIEF_STEPS: Final = 200
+"""Steps item by item, the tightest place first: most sets that fit are arranged so."""
 
-class Reach:
-    """Which fillings a rest of items can make: a bound on what a set of GPUs can still take.
+ITEM_STEPS: Final = 3
+"""What placing one item counts for."""
 
-    Each GPU can be filled at best to a sum that some of the items make. Sums are the bits of one
-    large number; sizes are counted in whole units, rounded down, which keeps the bound valid.
-
-    Args:
-        sizes: per place in the order; `None` where an item does not lie whole on any one GPU.
-        largest: the largest capacity.
-    """
-
-    def __init__(self, sizes: Sequence[int | None], largest: int) -> None:
-        whole = [size for size in sizes if size]
-        unit = math.gcd(*whole) if whole else 1
-        self._unit = unit if largest // unit <= FINE_UNITS else max(1, largest // COARSE_UNITS)
-        self._sums: list[int | None] = [1]
-        self._totals = [0]
-        for size in reversed(sizes):
-            bits = self._sums[-1]
-            units = 0 if size is None else size // self._unit
-            self._sums.append(None if size is None or bits is None else bits | bits << units)
-            self._totals.append(self._totals[-1] + units)
-        self._sums.reverse()
-        self._totals.reverse()
-
-    def may_hold(self, at: int, free: Sequence[int]) -> bool:
-        """Whether GPUs with this much free can take all items from place `at` on, by this bound."""
-        bits, rest = self._sums[at], self._totals[at]
-        if bits is None:
-            return True
-        for left in free:
-            reachable = bits & ((2 << left // self._unit) - 1)
-            rest -= reachable.bit_length() - 1
-            if rest <= 0:
-                return True
-        return rest <= 0
+STEPS_PER_UNIT: Final = 12
+"""A step here costs a part of one of the search over sets."""
 
 
 class Arranger:
@@ -107,48 +74,71 @@ class Arranger:
             self._known[key] = None
             return None
         own = Effort(steps)
-        placed: dict[int, int] = {}
-        reach = self._reach(order)
-        found = self._place(order, 0, list(self.problem.capacities), placed, own, reach)
+        placed = self._search(order, own)
         if effort is not None:
-            effort.spend(own.used // 4)  # a step here costs a part of one of the search
-        if not found and own.is_spent:
+            effort.spend(own.used // STEPS_PER_UNIT)
+        if placed is None and own.was_cut_short:
             self.was_cut_short = True
             return None
-        self._known[key] = placed if found else None
-        return self._known[key]
+        self._known[key] = placed
+        return placed
 
     def _size(self, item: int) -> int:
         """Returns what an item takes on whichever GPU it lies."""
         return self.problem.items[item].options[0][0][1]
 
-    def _reach(self, order: list[int]) -> Reach:
-        """Returns what fillings the items of an order can make, from each place in it on."""
-        sizes = [self._size(n) if self._uniform[n] else None for n in order]
-        return Reach(sizes, max(self.problem.capacities[: self.problem.packed], default=0))
+    def _search(self, order: list[int], effort: Effort) -> dict[int, int] | None:
+        """Item by item in brief, then GPU by GPU; item by item to the end where some are split."""
+        placed: dict[int, int] = {}
+        free = list(self.problem.capacities)
+        brief = effort.part(BRIEF_STEPS)
+        if self._place(order, 0, free, placed, brief):
+            return placed
+        if not brief.is_spent:
+            return None
+        can_be_whole = [self._uniform[n] or len(self.problem.items[n].options) == 1 for n in order]
+        if all(can_be_whole):
+            return self._complete(order, effort)
+        placed.clear()
+        is_found = self._place(order, 0, list(self.problem.capacities), placed, effort)
+        if not is_found and effort.is_spent:
+            effort.ran_out()
+        return placed if is_found else None
 
-    def _place(  # noqa: PLR0917 - the innermost recursion
-        self,
-        order: list[int],
-        at: int,
-        free: list[int],
-        placed: dict[int, int],
-        effort: Effort,
-        reach: Reach,
+    def _complete(self, order: list[int], effort: Effort) -> dict[int, int] | None:
+        """Places what has one option, then the others GPU by GPU."""
+        problem = self.problem
+        free = list(problem.capacities)
+        whole = [n for n in order if self._uniform[n] and problem.packed > 1]
+        placed = {n: 0 for n in order if n not in whole}
+        for n in placed:
+            _take(free, problem.items[n].options[0], 1)
+        for n in whole:
+            _take(free, problem.items[n].options[0][1:], 1)
+        if min(free) < 0:
+            return None
+        sizes = [self._size(n) for n in whole]
+        gpus = Completion(sizes, free[: problem.packed], effort).find() if whole else []
+        if gpus is None:
+            if effort.is_spent:
+                effort.ran_out()
+            return None
+        return {**placed, **dict(zip(whole, gpus, strict=True))}
+
+    def _place(
+        self, order: list[int], at: int, free: list[int], placed: dict[int, int], effort: Effort
     ) -> bool:
         """Extends `placed` by `order[at:]`; tries the tightest place first."""
         if at == len(order):
             return True
-        if not effort.spend():
-            return False
-        if not reach.may_hold(at, free[: self.problem.packed]):
+        if not effort.spend(ITEM_STEPS):
             return False
         item = order[at]
         options = self.problem.items[item].options
         for left, number in self._choices(item, free):
             _take(free, options[number], 1)
             placed[item] = number
-            if self._place(order, at + 1, free, placed, effort, reach):
+            if self._place(order, at + 1, free, placed, effort):
                 return True
             _take(free, options[number], -1)
             del placed[item]

@@ -89,8 +89,8 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
     """
     count = len(rows)
     weights, profits, after = _sums(rows)
-    least = list(accumulate((row[0] for row in reversed(rows)), min))[::-1]
-    most = list(accumulate((row[1] for row in reversed(rows)), max))[::-1]
+    least = list(accumulate([row[0] for row in reversed(rows)], min))[::-1]
+    most = list(accumulate([row[1] for row in reversed(rows)], max))[::-1]
     by_profit = sorted(range(count), key=lambda n: -rows[n][1])
     taken: list[int] = []
     found: list[int] = []
@@ -158,14 +158,11 @@ def _tabulate(rows: Sequence[Row], room: int, unit: int, steps: int) -> Filled:
 
 def _sums(rows: Sequence[Row]) -> tuple[list[int], list[float], list[int]]:
     """Returns sums of weights and profits up to each row, and the next row that differs."""
-    weights: list[int] = [0]
-    profits: list[float] = [0]
-    for weight, profit, _ in rows:
-        weights.append(weights[-1] + weight)
-        profits.append(profits[-1] + profit)
+    weights = list(accumulate([row[0] for row in rows], initial=0))
+    profits = list(accumulate([row[1] for row in rows], initial=0))
     last = len(rows)
-    after = [last] * last
+    after = list(range(1, last + 1))
     for at in range(last - 2, -1, -1):
-        same = rows[at][:2] == rows[at + 1][:2]
-        after[at] = after[at + 1] if same else at + 1
+        if rows[at][0] == rows[at + 1][0] and rows[at][1] == rows[at + 1][1]:
+            after[at] = after[at + 1]
     return weights, profits, after

@@ -22,8 +22,14 @@ from warmset.core.planner.sharpen import Sharpener
 DEFAULT_WORK: Final = 6_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
-GLANCE: Final = 1000
-"""Steps of a first plain search of a level, before the sharper and dearer means."""
+PEEP: Final = 100
+GLANCE: Final = 300
+"""Steps of the first plain searches of a level, before the sharper and dearer means."""
+
+FEW: Final = 16
+"""Open items up to which nothing but the plain search is tried, for `FEW_STEPS`."""
+
+FEW_STEPS: Final = 4000
 
 LEAST_ITEMS: Final = 32
 """Items that a step is charged for at least."""
@@ -93,7 +99,7 @@ class _Search:
         if is_open and not self.is_lost and not self.effort.is_spent:
             left = self.effort.limit - self.effort.used
             is_last = level == self.ground.levels - 1
-            self._prove(whole, level, self.effort.part(left if is_last else left * 2 // 3))
+            self._prove(level, self.effort.part(left if is_last else left * 2 // 3))
         elif is_open:
             bound = self._bound(whole, whole.root, 0, level)
             self.open_bound = max(self.best.values[level], bound or 0)
@@ -102,40 +108,54 @@ class _Search:
         self.upper.append(max(self.open_bound, self.best.values[level]))
         self.is_lost |= self.upper[-1] > self.best.values[level]
 
-    def _prove(self, whole: View, level: int, effort: Effort) -> None:
+    def _prove(self, level: int, effort: Effort) -> None:
         """Searches until nothing better is left on a level, or the effort is spent."""
+        view = self._glance(level, effort.part(PEEP))
+        if view is None:
+            return
         self.best = self.refill.improve(self.best, effort.part(effort.limit // REFILL_SHARE))
-        if not self._promises_more(whole, level):
-            self.open_bound = self.best.values[level]
-            return
-        if self._explore(whole, level, effort.part(GLANCE)):
-            return
-        view = whole
-        for share in PRICE_SHARES:
-            self._sharpen(view, level, effort.part(effort.limit * share // 20))
-            narrowed = self._narrow(level)
-            if narrowed is not None and view is whole:
-                if self._explore(narrowed, level, effort.part(GLANCE)):
-                    return
-                narrowed = self._shake(narrowed, level, effort)
-            if narrowed is None:
-                self.open_bound = self.best.values[level]
+        view = self._glance(level, effort.part(GLANCE))
+        for turn, share in enumerate(PRICE_SHARES):
+            if view is None:
                 return
-            is_enough = len(narrowed.order) > len(view.order) * 3 // 4
-            view = narrowed
-            if is_enough:
+            width = len(view.order)
+            self._sharpen(view, level, effort.part(effort.limit * share // 20))
+            view = self._narrow(level)
+            if turn == 0 and view is not None:
+                view = self._look_around(view, level, effort)
+            if view is not None and len(view.order) > width * 3 // 4:
                 break
-        self._explore_ever_deeper(view, level, effort)
+        if view is not None:
+            self._explore_ever_deeper(view, level, effort)
 
-    def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> None:
+    def _glance(self, level: int, effort: Effort) -> View | None:
+        """Searches in brief; returns where a better set must lie, `None` if there is none."""
+        view = self._narrow(level)
+        return None if view is None or self._explore(view, level, effort) else view
+
+    def _look_around(self, view: View, level: int, effort: Effort) -> View | None:
+        """Searches what is narrow thoroughly, then by chance; returns what is left, if any."""
+        steps = FEW_STEPS if len(view.order) <= FEW else GLANCE
+        if self._explore_ever_deeper(view, level, effort.part(steps)):
+            return None
+        found = self.shake.improve(self.best, level, effort.part(effort.limit // SHAKE_SHARE))
+        if not self._is_better(found):
+            return view
+        self.best = found
+        return self._narrow(level)
+
+    def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> bool:
         """Searches a view, each time with more steps to find out whether a set can be arranged."""
         arranger = self.ground.arranger
         brief = arranger.brief_steps
+        is_done = False
         for factor in DEPTHS:
             arranger.brief_steps = brief * factor
-            if self._explore(view, level, effort) or effort.is_spent:
+            is_done = self._explore(view, level, effort)
+            if is_done or effort.is_spent:
                 break
         arranger.brief_steps = brief
+        return is_done
 
     def _explore(self, view: View, level: int, effort: Effort) -> bool:
         """Searches a view within an effort; returns whether nothing better is left in it."""
@@ -158,14 +178,6 @@ class _Search:
             if self._is_better(node):
                 self.best = self.refill.improve(node, effort)
 
-    def _shake(self, view: View, level: int, effort: Effort) -> View | None:
-        """Seeks a better set by chance; returns the view that is then left, `None` if none is."""
-        found = self.shake.improve(self.best, level, effort.part(effort.limit // SHAKE_SHARE))
-        if not self._is_better(found):
-            return view
-        self.best = found
-        return self._narrow(level)
-
     def _is_better(self, node: Node | None) -> bool:
         return node is not None and node.values > self.best.values
 
@@ -182,20 +194,24 @@ class _Search:
         while True:
             view = ground.view(root, closed, level)
             if not self._promises_more(view, level):
-                return None
+                break
             forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
             barred = [n for at, n in enumerate(view.order) if not self._can_take(view, at, level)]
             if set(forced) & set(barred):
-                return None
+                break
             if not forced and not barred:
                 return view
             closed += barred
             inside += forced
             if forced:
                 held = ground.hold((*self.base.chosen, *inside))
+                if held is None and ground.arranger.was_cut_short:
+                    return view
                 if held is None:
-                    return view if ground.arranger.was_cut_short else None
+                    break
                 root = held
+        self.open_bound = self.best.values[level]
+        return None
 
     def _can_miss(self, view: View, position: int, level: int) -> bool:
         """Whether a set without this item may beat the incumbent."""
