@@ -259,7 +259,7 @@ class Witness:
     def _judge_eviction(self, event: Unloaded) -> None:
         """Nobody is evicted for our preload, unless something happened since the look."""
         own = self._own_load
-        if own is None or event.key == own[1]:
+        if own is None or event.key == own[1] or not event.is_evicted:
             return
         if not self._is_for_ours() or not self.life.story.sees_processes:
             return

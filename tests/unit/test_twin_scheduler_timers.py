@@ -344,3 +344,24 @@ def test_free_memory_is_never_shown_below_zero() -> None:
     assert held.all_free() == {"CUDA:0": 0}
     held.release(1)
     assert held.all_free() == {"CUDA:0": 24 * GIB}
+
+
+def test_an_unload_tells_whether_it_had_to_make_room() -> None:
+    """The victim of a load was evicted; whoever's time is over was not, whatever loads beside."""
+    rig = loaded(10.0)
+    rig.wait(11.0)
+    rig.ask("b", 60.0)
+    rig.wait(LOAD_SECONDS)
+    rig.scheduler.unload(B.key)
+    gone = [
+        (event.name, event.is_evicted) for _, event in rig.events if isinstance(event, Unloaded)
+    ]
+    assert gone == [("a", False)]
+
+    rig = loaded(600.0, max_loaded_models=1)
+    rig.ask("b")
+    rig.wait(LOAD_SECONDS)
+    gone = [
+        (event.name, event.is_evicted) for _, event in rig.events if isinstance(event, Unloaded)
+    ]
+    assert gone == [("a", True)]

@@ -44,12 +44,15 @@ class LoadEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unloaded:
-    """A runner was stopped and left the list; its memory may come back later."""
+    """A runner was stopped and left the list; its memory may come back later.
+
+    `is_evicted`: it had to make room; else its time was over, or somebody unloaded it.
+    """
 
     key: str
     name: str
     pid: int
-    reason: str = ""
+    is_evicted: bool = False
 
 
 Event = Granted | Failed | LoadStarted | LoadEnded | Unloaded

@@ -59,6 +59,7 @@ class Runner:
         has_discrete_gpu: an unload waits for its memory to come back (not for Metal's).
         expires_at: `None` until it was idle for the first time.
         expires_when_idle: an unload event that arrived while it was busy.
+        is_evicted: it was chosen to make room, and nobody has used it since.
     """
 
     model: TwinModel
@@ -76,6 +77,7 @@ class Runner:
     expires_at: float | None = None
     timer: Timer | None = None
     expires_when_idle: bool = False
+    is_evicted: bool = False
     is_alive: bool = True
 
     def stop_timer(self) -> None:

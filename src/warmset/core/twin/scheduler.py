@@ -264,6 +264,7 @@ class Scheduler:
 
     def _use(self, runner: Runner, request: Request, *, was_cold: bool) -> None:
         runner.refs += 1
+        runner.is_evicted = False
         runner.stop_timer()
         if not was_cold:
             runner.duration = duration_on_reuse(
@@ -283,12 +284,14 @@ class Scheduler:
         self._evict(self.loaded[victim.path])
 
     def _evict(self, runner: Runner) -> None:
+        runner.is_evicted = True
         self._unloader.expire_soon(runner)
         self._signals_wanted = 1
 
     def _evict_all(self, keep: str) -> None:
         others = [runner for key, runner in self.loaded.items() if key != keep]
         for runner in others:
+            runner.is_evicted = True
             self._unloader.expire_soon(runner)
         self._signals_wanted = len(others)
 

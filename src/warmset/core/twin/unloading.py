@@ -121,7 +121,14 @@ class Unloader:
         runner.stop_timer()
         del self._loaded[runner.model.key]
         self._cards.release(runner.pid)
-        self._tell(Unloaded(key=runner.model.key, name=runner.model.name, pid=runner.pid))
+        self._tell(
+            Unloaded(
+                key=runner.model.key,
+                name=runner.model.name,
+                pid=runner.pid,
+                is_evicted=runner.is_evicted,
+            )
+        )
         if runner.has_discrete_gpu:
             self._wait_for_memory(runner, free_before)
         else:
