@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from loop_hosts import (
     CARD,
     CHAT,
@@ -220,6 +221,22 @@ def test_a_ping_that_moved_no_deadline_is_not_repeated() -> None:
     scene.run(3300)
     assert scene.pings(since=500) == [CHAT]
     assert scene.duration(CHAT) > scene.sidecar.loop.config.loop.lease_base
+    assert scene.resident() == {CHAT}
+
+
+@pytest.mark.parametrize("jump", [-4000.0, 30.0, 4000.0])
+def test_a_clock_that_is_set_does_not_repeat_a_ping_either(jump: float) -> None:
+    """Who serves somebody is known by a deadline that did not move; a new clock moves it only in
+    our eyes."""
+    scene = world(config(CHAT={"pin": True}), sees_processes=False).run(500)
+    scene.host.use(CHAT, 2500.0)
+    scene.run(1600)
+    assert scene.pings(since=500) == [CHAT]
+    scene.sidecar.clock_ahead += jump
+    scene.run(2990)
+    assert scene.findings("clock_stepped")
+    assert scene.pings(since=500) == [CHAT]
+    scene.run(3300)
     assert scene.resident() == {CHAT}
 
 

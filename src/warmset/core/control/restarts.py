@@ -62,8 +62,24 @@ def _notice_clock(observation: Observation, config: Config, state: State, now: f
     if last is None or abs(offset - last) <= STEP_SECONDS:
         return state, ()
     text = f"the clock was set by {format_seconds(offset - last)}: deadlines are learnt anew"
+    state = _keep_unmoved(observation, state, offset - last)
     state = replace(forget_leases(state), looked=None)
     return state, (_about("clock_stepped", text, seconds=offset - last),)
+
+
+def _keep_unmoved(observation: Observation, state: State, jump: float) -> State:
+    """Goes on knowing whose deadline our last ping did not move: they serve somebody still.
+
+    A deadline may be told by the old clock or by the new one.
+    """
+    for row in observation.residents or ():
+        unmoved = None if row.key is None else state.of(row.key).unmoved
+        if row.key is None or unmoved is None or row.expires_at is None:
+            continue
+        moved = row.expires_at - unmoved
+        is_same = min(abs(moved), abs(moved - jump)) < STEP_SECONDS
+        state = state.note(row.key, unmoved=row.expires_at if is_same else None)
+    return state
 
 
 def _notice_server(observation: Observation, config: Config, state: State, now: float) -> Result:
