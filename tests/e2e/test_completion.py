@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import subprocess
 import sys
 import time
@@ -109,6 +111,71 @@ def test_the_script_can_be_shown_and_installed(environ: dict[str, str], tmp_path
     )
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any("complete_bash" in path.read_text(errors="replace") for path in written)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("pin qwen2.5-c", "pin qwen2.5-coder:7b "),
+        ("pin phi4:1", "pin phi4:14b "),
+        ("explain qwen2.5:", "14b  7b"),
+        ("run --with phi4:14b,nom", "run --with phi4:14b,nomic-embed-text:latest "),
+        ("run --with=qwen2.5:7", "run --with=qwen2.5:7b "),
+        ("fit 'phi4:14b' qwen2.5:14", "fit 'phi4:14b' qwen2.5:14b "),
+        (
+            'plan --what-if "drop phi4:14b" --det',
+            'plan --what-if "drop phi4:14b" --detailed-exitcode ',
+        ),
+        ("config sh", "config show "),
+        ("footprint ./mi", "footprint ./mine.gguf "),
+    ],
+    ids=lambda text: text.strip(),
+)
+def test_a_real_bash_completes_names_beyond_their_colon(
+    environ: dict[str, str], tmp_path: Path, typed: str, completed: str
+) -> None:
+    """Bash takes a colon for the end of a word; the script that warmset installs puts names
+    together again, and leaves COMP_WORDBREAKS, which all programs share, as it is."""
+    names = ["qwen2.5:7b", "qwen2.5:14b", "qwen2.5-coder:7b", "phi4:14b", "nomic-embed-text:latest"]
+    remember_names(tmp_path / "cache", "http://127.0.0.1:1", names)
+    (tmp_path / "mine.gguf").touch()
+    program = tmp_path / "warmset"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m warmset "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "rc").write_text(
+        f'eval "$({program} --show-completion)"\n'
+        "bind 'set show-all-if-ambiguous on' 'set bell-style none'\n"
+        "bind 'set enable-bracketed-paste off'\nPS1='ready> '\n"
+    )
+    clean = {name: value for name, value in environ.items() if name != "COLUMNS"}
+    terminal, theirs = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env={**clean, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TERM": "dumb"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        read_until(terminal, "ready> ")
+        os.write(terminal, f"warmset {typed}\t".encode())
+        read_until(terminal, completed)
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(terminal)
+
+
+def read_until(terminal: int, expected: str) -> None:
+    """Reads until a text is there."""
+    shown, deadline = "", time.monotonic() + 30
+    while expected not in shown:
+        left = deadline - time.monotonic()
+        assert select.select([terminal], [], [], max(0.0, left))[0], (expected, shown)
+        shown += os.read(terminal, 1 << 16).decode(errors="replace")
 
 
 def test_damaged_names_are_as_if_there_were_none(tmp_path: Path) -> None:

@@ -204,6 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--no-color" in _split_at_dashes(arguments)[0]:
         os.environ["NO_COLOR"] = "1"  # help and usage errors are drawn before options are read
+    if arguments and arguments[0] in ("--show-completion", "--install-completion"):
+        from warmset.cli.completing import use_own_bash_script
+
+        use_own_bash_script()
     try:
         typer.main.get_command(app).main(arguments, prog_name="warmset", obj=options)
     except Exception as error:  # noqa: BLE001 - the last place where anything can be reported

@@ -3,6 +3,43 @@
 from __future__ import annotations
 
 import os
+from typing import Final
+
+BASH: Final = r"""
+%(complete_func)s() {
+    # Bash ends words at colons, which models have: what no blank parts is one word again.
+    local IFS=$'\n' rest="${COMP_LINE:0:COMP_POINT}" word words=()
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ ${#words[@]} -eq 0 || $rest == [[:blank:]]* ]]; then
+            rest="${rest#"${rest%%%%[![:blank:]]*}"}"
+            words+=("")
+        fi
+        [[ $rest == "$word"* ]] || word="$rest"
+        words[${#words[@]}-1]+="$word"
+        rest="${rest#"$word"}"
+    done
+    local last="${words[${#words[@]}-1]}"
+    COMPREPLY=( $( env COMP_WORDS="${words[*]}" \
+                   COMP_CWORD=$(( ${#words[@]} - 1 )) \
+                   %(autocomplete_var)s=complete_bash "$1" ) )
+    # And it puts the answer in place of what follows the last colon only.
+    if [[ $last == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        last="${last%%"${last##*:}"}"
+        COMPREPLY=( "${COMPREPLY[@]#"${last##*=}"}" )
+    fi
+}
+
+complete -o default -F %(complete_func)s %(prog_name)s
+"""
+"""Typer's own takes the words as bash splits them, so that no name is completed beyond its colon.
+Written for bash 3.2 and later. A template: `%%` is one percent sign."""
+
+
+def use_own_bash_script() -> None:
+    """Lets `--show-completion` and `--install-completion` give our script for bash."""
+    from typer._completion_shared import _completion_scripts
+
+    _completion_scripts["bash"] = BASH
 
 
 def complete_model(incomplete: str) -> list[str]:
