@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-ROLES = ("ollama", "llama-server", "game.x86_64")
+ROLES = ("ollama", "llama-server", "game.x86_64", "docker-proxy")
 
 ACTOR = """
 #include <arpa/inet.h>
@@ -70,6 +70,8 @@ int main(int argc, char **argv)
 class Actors:
     """An Ollama server's process, and whatever a scene starts.
 
+    `proc` is a process table that shows these and no others, for `HOST_PROC`.
+
     Args:
         folder: For the program.
         port: Where the server is to be seen listening.
@@ -90,6 +92,11 @@ class Actors:
         subprocess.run(["cc", "-o", folder / "actor", source], check=True)
         for name in ROLES:
             (folder / name).symlink_to("actor")
+        self.proc = folder / "proc"
+        self.proc.mkdir()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal() or entry.name == "1":  # it tells whose PIDs these are
+                (self.proc / entry.name).symlink_to(entry)
         self.started: list[subprocess.Popen[str]] = []
         self.alive: list[int] = []
         self.server = self.start("ollama serve")
@@ -108,6 +115,7 @@ class Actors:
             text=True,
         )
         self.started.append(actor)
+        self.show(actor.pid)
         assert actor.stdout is not None
         assert actor.stdout.readline() == "ready\n"
         return actor
@@ -118,8 +126,13 @@ class Actors:
             f"+ /usr/lib/ollama/llama-server --model /m/blobs/sha256-{hexes} {options}"
         )
         self.alive.append(pid)
+        self.show(pid)
         wait_until(lambda: hexes in " ".join(psutil.Process(pid).cmdline()))
         return pid
+
+    def show(self, pid: int) -> None:
+        """Lets the scene see a process."""
+        (self.proc / str(pid)).symlink_to(f"/proc/{pid}")
 
     def order(self, text: str) -> int:
         """Gives the server an order; returns its answer."""

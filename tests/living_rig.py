@@ -135,8 +135,8 @@ class Living(Rig):
 
     @property
     def environ(self) -> dict[str, str]:
-        """The pretended driver too."""
-        return self.nvml.env(super().environ)
+        """The pretended driver too, and no processes but this host's."""
+        return self.nvml.env(super().environ | {"HOST_PROC": str(self.actors.proc)})
 
     def end(self) -> None:
         """Ends whatever is left."""

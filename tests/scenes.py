@@ -37,7 +37,7 @@ LAUNCH = """
 import sys
 from warmset.adapters.procs import table
 from warmset.core.host.processes import PidSpace
-table.read_pid_space = lambda _: PidSpace.{space}
+table.read_pid_space = lambda *_, **__: PidSpace.{space}
 from warmset.cli.app import main
 main(sys.argv[1:])
 """
@@ -117,10 +117,10 @@ class Scene:
         """Runs a verb in a process of its own."""
         if self.shell is not None:
             words = (*arguments, "--host", self.server.url)
-            return self.shell.run(*words, env=self._env(), folder=self.folder, space=space)
+            return self.shell.run(*words, env=self.environ(), folder=self.folder, space=space)
         return subprocess.run(
             self._command(*arguments, space=space),
-            env=self._env(),
+            env=self.environ(),
             capture_output=True,
             text=True,
             check=False,
@@ -131,7 +131,7 @@ class Scene:
         """Starts `status --watch`."""
         watch = subprocess.Popen(
             self._command("status", "--watch", "0.1", *arguments),
-            env=self._env(),
+            env=self.environ(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -144,7 +144,7 @@ class Scene:
         """Starts `warmset serve`, which looks often."""
         daemon = subprocess.Popen(
             self._command("serve", "--tick", "0.2", *arguments),
-            env=self._env(),
+            env=self.environ(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -165,9 +165,11 @@ class Scene:
         launch = [sys.executable, "-c", LAUNCH.format(space=space)]
         return [*launch, *arguments, "--host", self.server.url]
 
-    def _env(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """Returns the environment in which the scene's driver and processes are seen."""
         base = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(self.folder)}
         base["WARMSET_STATE"] = str(self.folder / "state")
+        base["HOST_PROC"] = str(self.actors.proc)  # nobody else's processes belong to the scene
         return self.nvml.env(base | {"XDG_CACHE_HOME": str(self.folder / "cache")})
 
 

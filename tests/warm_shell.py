@@ -38,7 +38,7 @@ def run(order):
     for number, file in enumerate((os.devnull, order["stdout"], order["stderr"])):
         os.dup2(os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
     signal.alarm(60)  # ends a command that hangs
-    table.read_pid_space = lambda _: PidSpace[order["space"]]
+    table.read_pid_space = lambda *_, **__: PidSpace[order["space"]]
     try:
         main(order["arguments"])
     except SystemExit as end:

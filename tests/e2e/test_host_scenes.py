@@ -83,7 +83,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A machine for one scene, seen as from its host even where the tests run in a container."""
-    monkeypatch.setattr(table, "read_pid_space", lambda _proc: PidSpace.HOST)
+    monkeypatch.setattr(table, "read_pid_space", lambda *_, **__: PidSpace.HOST)
     made = Stage(tmp_path)
     yield made
     made.end()
@@ -240,7 +240,7 @@ def test_hung_driver(stage: Stage) -> None:
 
 def test_container_view(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a PID space of its own the driver's numbers are named as the host's, and no more."""
-    monkeypatch.setattr(table, "read_pid_space", lambda _proc: PidSpace.INNER)
+    monkeypatch.setattr(table, "read_pid_space", lambda *_, **__: PidSpace.INNER)
     stage.nvml.set(0, used=9 * GIB)
     stage.nvml.procs(0, [(os.getpid(), 9 * GIB)])
     found = stage.look(row(KEY_A, "qwen:7b", 8 * GIB))

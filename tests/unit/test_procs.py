@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -302,6 +303,49 @@ def test_server_is_chosen_by_its_port() -> None:
     assert choose_server(table, 1) is None
 
 
+def proxy(host_port: int, address: str) -> ProcessFacts:
+    """Returns Docker's process that forwards a port of the host."""
+    line = f"docker-proxy -proto tcp -host-port {host_port} -container-ip {address}"
+    command = parse_command([*line.split(), "-container-port", "11434"])
+    assert command.role is Role.FORWARD
+    return replace(server(host_port), command=command, name="docker-proxy")
+
+
+def contained(pid: int, address: str | None = None) -> ProcessFacts:
+    """Returns a server that listens on 11434 in a network namespace of its own."""
+    known = None if address is None else frozenset({address})
+    ports = frozenset({11434})
+    return replace(server(pid, ports), net_space=f"net:[{pid}]", addresses=known)
+
+
+def test_servers_of_other_network_namespaces_are_told_apart() -> None:
+    """Ours first, then where the port leads; what could be either is nobody, never the first."""
+    one, two = contained(201, "172.17.0.2"), contained(202, "172.17.0.3")
+    ours = replace(server(100, frozenset({11434})), net_space="net:[1]")
+    both = replace(view(one, two), net_space="net:[1]")
+    assert choose_server(both, 11434) is None
+    assert choose_server(replace(view(one, two, ours), net_space="net:[1]"), 11434) == ours
+    led = (proxy(11434, "172.17.0.3"), proxy(11435, "172.17.0.2"))
+    assert choose_server(view(one, two, *led), 11434) == two
+    assert choose_server(view(one, two, *led), 11435) == one
+    assert choose_server(view(one, proxy(11435, "172.17.0.9")), 11435) is None
+    assert choose_server(view(one), 11434) == one
+    unread = contained(203)  # its addresses may not be read
+    assert choose_server(view(one, unread, proxy(11435, "172.17.0.9")), 11435) is None
+
+
+def test_two_that_listen_on_one_port_are_not_guessed_between() -> None:
+    """On two addresses of one machine that is possible, and the port alone tells neither."""
+    ports = frozenset({11434})
+    assert choose_server(view(server(100, ports), server(101, ports)), 11434) is None
+
+
+def test_a_lone_server_behind_a_forwarded_port_is_taken_where_nothing_can_be_read() -> None:
+    """Another user sees neither ports nor addresses: the only Ollama of the machine is it."""
+    table = view(server(), proxy(11434, "172.17.0.2"))
+    assert choose_server(table, 11434) == server()
+
+
 def test_lone_server_with_hidden_ports_is_taken_and_two_are_not() -> None:
     """Ports of another user's process are not visible: one server is clear, two are not."""
     assert choose_server(view(server()), None) == server()
@@ -407,7 +451,7 @@ def test_foreign_processes_are_named_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The table is not copied: strangers appear when a driver names their PID."""
-    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.HOST)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda *_, **__: PidSpace.HOST)
     assert os.getpid() not in ProcessTable().read().processes
     asked = ProcessTable().read([os.getpid(), 2**22 + 1])
     assert asked.processes[os.getpid()].command.role is Role.FOREIGN
@@ -439,11 +483,36 @@ def test_pid_space(
     assert read_pid_space(tmp_path) is expected
 
 
+@pytest.mark.parametrize(
+    ("link", "init", "expected"),
+    [
+        ("pid:[4026531836]", "anything", PidSpace.HOST),
+        ("pid:[4026532201]", "systemd", PidSpace.INNER),
+        (None, "systemd", PidSpace.HOST),
+        (None, "ollama", PidSpace.INNER),
+        (None, None, PidSpace.UNKNOWN),
+    ],
+)
+def test_pid_space_of_a_table_that_is_mounted(
+    tmp_path: Path, link: str | None, init: str | None, expected: PidSpace
+) -> None:
+    """Its first process decides; that we ourselves are in a container says nothing of it."""
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").symlink_to("pid:[4026532999]")
+    (tmp_path / "self/status").write_text("NSpid:\t4711\t1\n")
+    (tmp_path / "1/ns").mkdir(parents=True)
+    if link:
+        (tmp_path / "1/ns/pid").symlink_to(link)
+    if init:
+        (tmp_path / "1/comm").write_text(init + "\n")
+    assert read_pid_space(tmp_path, is_own=False) is expected
+
+
 def test_in_a_container_no_host_pid_is_looked_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process of the same number in here may be anyone."""
-    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.INNER)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda *_, **__: PidSpace.INNER)
     assert os.getpid() not in ProcessTable().read([os.getpid()]).processes
 
 
@@ -505,7 +574,7 @@ def test_command_is_a_value() -> None:
 
 def test_processes_that_a_driver_names_later_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """A known view gets the new PIDs by name; ended ones stay out; nothing else is read again."""
-    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda _proc: PidSpace.HOST)
+    monkeypatch.setattr(f"{TABLE}.read_pid_space", lambda *_, **__: PidSpace.HOST)
     table = ProcessTable()
     first = table.read()
     assert os.getpid() not in first.processes

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from warmset.core.host.processes import ProcessFacts, choose_server
@@ -15,6 +17,7 @@ from warmset.core.host.readings import GpuSurvey
 from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import System
 from warmset.core.model import ServerSettings
+from warmset.errors import ConfigError
 
 if TYPE_CHECKING:
     from warmset.adapters.apple import AppleProbe
@@ -27,16 +30,46 @@ if TYPE_CHECKING:
 _SYSTEMS: Final[dict[str, System]] = {"linux": "linux", "darwin": "darwin", "win32": "windows"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRoots:
+    """Where the kernel's file systems of the machine are: ours, or the host's in a container."""
+
+    proc: Path | None = None  # our own
+    sys: Path = Path("/sys")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> MachineRoots:
+        """Returns what HOST_PROC and HOST_SYS name, as other monitors in containers take them.
+
+        Raises:
+            ConfigError: one names no folder.
+        """
+        found = {}
+        for name in ("HOST_PROC", "HOST_SYS"):
+            path = environ.get(name, "")
+            if path and not Path(path).is_dir():
+                raise ConfigError(
+                    f"{name}={path}: there is no such folder",
+                    hint="mount the host's there (-v /proc:/host/proc:ro), or unset it",
+                )
+            found[name] = Path(path) if path else None
+        return cls(proc=found["HOST_PROC"], sys=found["HOST_SYS"] or Path("/sys"))
+
+
 class LocalHost:
     """Surveys of this machine, as often as asked.
 
     Args:
         port: on which the server listens, to tell it from others.
         budget: states the size of GPUs whose driver does not tell.
+        roots: where the machine's own /proc and /sys are mounted, if we are in a container.
     """
 
-    def __init__(self, port: int, budget: Budget | None = None) -> None:
+    def __init__(
+        self, port: int, budget: Budget | None = None, roots: MachineRoots | None = None
+    ) -> None:
         self._port = port
+        self._roots = roots or MachineRoots()
         self._stated = {
             name: gpu.stated_bytes
             for name, gpu in (budget.gpus if budget else {}).items()
@@ -77,8 +110,13 @@ class LocalHost:
             from warmset.adapters.hostmem import HostMemoryProbe
             from warmset.adapters.procs import ProcessTable
 
-            self._table = ProcessTable()
-            self._memory = HostMemoryProbe(lambda: self._server.pid if self._server else None)
+            proc = self._roots.proc
+            self._table = ProcessTable(proc_root=proc)
+            self._memory = HostMemoryProbe(
+                lambda: self._server.pid if self._server else None,
+                proc_root=proc,
+                cgroup_root=self._roots.sys / "fs/cgroup",
+            )
         if self._others is None:
             if sys.platform == "darwin":
                 from warmset.adapters.apple import AppleProbe
@@ -87,7 +125,11 @@ class LocalHost:
             else:
                 from warmset.adapters.drm import DrmProbe
 
-                self._others = DrmProbe(host=self._memory, intel_total_bytes=self._stated)
+                self._others = DrmProbe(
+                    host=self._memory,
+                    intel_total_bytes=self._stated,
+                    proc_root=self._roots.proc,
+                )
         if self._nvml is None and sys.platform != "darwin":
             from warmset.adapters.nvml import NvmlProbe
 

@@ -13,7 +13,7 @@ from warmset.core.host.survey import HostSurvey, survey_of_elsewhere
 from warmset.core.settings import Settings
 from warmset.ports import Clock, ModelServer
 from warmset.shell.lessons import Lessons, lessons_of
-from warmset.shell.local import LocalHost
+from warmset.shell.local import LocalHost, MachineRoots
 
 TWIN_SCHEME = "twin://"
 
@@ -62,11 +62,11 @@ def connect(
 
     Args:
         settings: they name the host.
-        environ: names the folder of what earlier loads taught.
+        environ: names the folder of what earlier loads taught, and where the host's /proc is.
         weighs_demand: whether the models' demand is wanted too, which plans need and pictures not.
 
     Raises:
-        ConfigError: the address or the twin's name cannot be used.
+        ConfigError: the address, the twin's name or the host's /proc cannot be used.
     """
     if settings.url.startswith(TWIN_SCHEME):
         from warmset.shell.twin_link import connect_twin
@@ -79,7 +79,8 @@ def connect(
 
     address = parse_address(settings.url)
     server = connect_server(address, environ=environ)
-    here = LocalHost(address.port, settings.budget) if is_local(address) else None
+    roots = MachineRoots.from_environ(environ)
+    here = LocalHost(address.port, settings.budget, roots) if is_local(address) else None
     lessons = lessons_of(environ, server.url, weighs_demand=weighs_demand)
 
     def close() -> None:

@@ -62,6 +62,7 @@ class DrmProbe:
         intel_total_bytes: Memory of each Intel card by PCI address, as the operator states it;
             counts where the driver does not tell.
         monotonic: Seconds that never step back.
+        proc_root: Where /proc is, if not in the root.
         ioctl: Stands for the kernel, in tests.
     """
 
@@ -72,12 +73,14 @@ class DrmProbe:
         *,
         intel_total_bytes: dict[str, int] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        proc_root: Path | None = None,
         ioctl: Ioctl | None = None,
     ) -> None:
         self._root = root
         self._host = host
         self._intel_total_bytes = intel_total_bytes or {}
         self._monotonic = monotonic
+        self._proc = proc_root or root / "proc"
         self._ioctl = ioctl
         self._kept: dict[DeviceId, _Kept] = {}
 
@@ -90,7 +93,7 @@ class DrmProbe:
         cards = tuple(find_cards(self._root))
         if not cards:
             return GpuSurvey(source=SOURCE)
-        clients, is_complete = read_clients(self._root / "proc")
+        clients, is_complete = read_clients(self._proc)
         use = Use(
             clients=clients,
             kfd=read_kfd(self._root / "sys/class/kfd/kfd"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from warmset.core.host.commands import Command, judge_by_name, parse_command
@@ -63,6 +66,55 @@ def read_environment(process: psutil.Process) -> dict[str, str] | None:
     if environment is None:
         return None
     return dict(_settings(environment.items()))
+
+
+def read_net_space(process: Path) -> str | None:
+    """Returns the name of a process's network namespace, `None` where it may not be read.
+
+    Args:
+        process: its folder below /proc.
+    """
+    try:
+        return os.readlink(process / "ns/net")  # noqa: PTH115 - the link is a name, not a path
+    except OSError:
+        return None
+
+
+def read_ports_in_space(process: Path) -> frozenset[int] | None:
+    """Returns the TCP ports on which a process listens in its own network namespace.
+
+    psutil reads the sockets of ours only, whatever process it is asked about.
+
+    Source: Linux Documentation/networking/proc_net_tcp.rst: the local address and port in hex, the
+    state (0A is LISTEN), and as the tenth word the inode.
+    """
+    ports = set()
+    try:
+        sockets = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
+        for name in ("tcp", "tcp6"):
+            rows = (process / "net" / name).read_text("ascii", "replace").splitlines()[1:]
+            for words in map(str.split, rows):
+                if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                    ports.add(int(words[1].rpartition(":")[2], 16))
+    except (OSError, LookupError, ValueError):
+        return None
+    return frozenset(ports) or None
+
+
+def read_addresses(process: Path) -> frozenset[str] | None:
+    """Returns the IPv4 addresses of a process's network namespace.
+
+    Source: Linux `net/ipv4/fib_trie.c: fib_trie_seq_show`: each address, then its kind in a row of
+    its own; "host LOCAL" is the namespace's own.
+    """
+    try:
+        rows = (process / "net/fib_trie").read_text("ascii", "replace").split("\n")
+    except OSError:
+        return None
+    pairs = pairwise(rows)
+    return frozenset(
+        row.split()[-1] for row, kind in pairs if kind.split()[1:] == ["host", "LOCAL"]
+    )
 
 
 def _settings(rows: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:

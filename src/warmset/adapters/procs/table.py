@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from warmset.adapters.procs.asking import ask, read_command, read_environment, read_listen_ports
+from warmset.adapters.procs.asking import (
+    ask,
+    read_addresses,
+    read_command,
+    read_environment,
+    read_listen_ports,
+    read_net_space,
+    read_ports_in_space,
+)
 from warmset.adapters.procs.pid_space import read_pid_space
 from warmset.core.host.commands import Command, Role
 from warmset.core.host.processes import PidSpace, ProcessFacts, ProcessView
@@ -37,17 +45,24 @@ class _Fixed:
     command: Command
     environment: dict[str, str] | None
     listen_ports: frozenset[int] | None
+    net_space: str | None = None
+    addresses: frozenset[str] | None = None
+
+
+OWN_PROC: Final = Path("/proc")
 
 
 class ProcessTable:
     """Reads the process table of this machine, as often as asked.
 
     Args:
-        proc_root: Where /proc is, for containers that mount the host's.
+        proc_root: The process table to read instead of our own: the host's, mounted into our
+            container.
     """
 
     def __init__(self, *, proc_root: Path | None = None) -> None:
         self._proc_root = proc_root
+        self._proc = proc_root or OWN_PROC
         self._strangers: dict[int, int] = {}  # PID -> looks at which it was one
         self._fixed: dict[int, _Fixed] = {}  # Ollama's processes at the last look
         self._turn = 0
@@ -63,7 +78,8 @@ class ProcessTable:
 
         if self._proc_root is not None:
             psutil.PROCFS_PATH = str(self._proc_root)
-        pid_space = read_pid_space(self._proc_root or Path("/proc"))
+        pid_space = read_pid_space(self._proc, is_own=self._proc_root is None)
+        net_space = read_net_space(OWN_PROC / "self")
         wanted = set(also) if pid_space is PidSpace.HOST else set()
         found: dict[int, ProcessFacts] = {}
         try:
@@ -79,7 +95,9 @@ class ProcessTable:
             return ProcessView(pid_space=pid_space, is_readable=False, troubles=(_report(error),))
         hidden = any(facts.command.role is Role.HIDDEN for facts in found.values())
         troubles = (_HIDDEN_ARGUMENTS,) if hidden else ()
-        return ProcessView(processes=found, pid_space=pid_space, troubles=troubles)
+        return ProcessView(
+            processes=found, pid_space=pid_space, troubles=troubles, net_space=net_space
+        )
 
     def _matters(self, pid: int, command: Command, wanted: Collection[int]) -> bool:
         if command.role is not Role.FOREIGN:
@@ -153,18 +171,28 @@ class ProcessTable:
             anonymous_bytes=None if shared is None else max(0, memory.rss - shared),
             listen_ports=fixed.listen_ports,
             environment=fixed.environment,
+            net_space=fixed.net_space,
+            addresses=fixed.addresses,
         )
 
     def _read_fixed(self, process: psutil.Process, command: Command, started_at: float) -> _Fixed:
         """Returns what was read at an earlier look, if it is of the same program."""
-        if command.role is Role.FOREIGN:
+        if command.role in {Role.FOREIGN, Role.FORWARD}:
             return _Fixed(started_at, command, None, None)
         known = self._fixed.get(process.pid)
         is_same = known is not None and (known.started_at, known.command) == (started_at, command)
         if known is None or not is_same:
             known = _Fixed(started_at, command, read_environment(process), None)
         if command.role is Role.SERVER and known.listen_ports is None:  # it may not listen yet
-            known = replace(known, listen_ports=read_listen_ports(process))
+            folder = self._proc / str(process.pid)
+            space = read_net_space(folder)
+            is_ours = space is None or space == read_net_space(OWN_PROC / "self")
+            known = replace(
+                known,
+                listen_ports=read_listen_ports(process) if is_ours else read_ports_in_space(folder),
+                net_space=space,
+                addresses=None if is_ours else read_addresses(folder),
+            )
         self._fixed[process.pid] = known
         return known
 

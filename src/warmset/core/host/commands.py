@@ -37,6 +37,7 @@ class Role(StrEnum):
     RUNNER = "runner"
     MLX_RUNNER = "mlx-runner"
     PROBE = "probe"  # looks at the GPUs for some seconds; no model
+    FORWARD = "forward"  # passes a port of the host on to a container
     HIDDEN = "hidden"  # an Ollama program whose arguments may not be read
     FOREIGN = "foreign"
 
@@ -83,6 +84,8 @@ def parse_command(argv: Sequence[str]) -> Command:
         return _parse_ollama(program, rest)
     if program == "llama-server":
         return _parse_runner(program, rest)
+    if program == "docker-proxy":
+        return Command(role=Role.FORWARD, program=program, options=_read_options(rest))
     if program == "ollama_llama_server":
         return _parse_runner(program, rest[1:] if rest[:1] == ["runner"] else rest)
     return Command(role=Role.FOREIGN, program=program)

@@ -38,6 +38,10 @@ class ProcessFacts:
     anonymous_bytes: int | None = None  # not backed by files: mapped weights are left out
     listen_ports: frozenset[int] | None = None
     environment: Mapping[str, str] | None = None  # OLLAMA_*, CUDA_* and their like only
+    net_space: str | None = None  # names its network namespace; of servers only
+    addresses: frozenset[str] | None = (
+        None  # IPv4 addresses of that namespace, where it is not ours
+    )
 
     @property
     def identity(self) -> tuple[int, float]:
@@ -47,12 +51,17 @@ class ProcessFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessView:
-    """The processes that matter: Ollama's, and those that were asked for by PID."""
+    """The processes that matter: Ollama's, and those that were asked for by PID.
+
+    Attributes:
+        net_space: names the network namespace in which addresses are meant: our own.
+    """
 
     processes: Mapping[int, ProcessFacts] = field(default_factory=dict)
     pid_space: PidSpace = PidSpace.UNKNOWN
     is_readable: bool = True  # otherwise a missing process proves nothing
     troubles: tuple[Trouble, ...] = ()
+    net_space: str | None = None
 
     def of_role(self, *roles: Role) -> tuple[ProcessFacts, ...]:
         """Returns the processes of these roles, by PID."""
@@ -64,15 +73,48 @@ class ProcessView:
 
 
 def choose_server(view: ProcessView, port: int | None) -> ProcessFacts | None:
-    """Returns the server that listens on `port`, or `None` if no process can be named safely.
+    """Returns the server behind `port` of this machine, or `None` if none can be named safely.
 
+    Two containers may both listen on 11434, each in its own network namespace. So who listens in
+    ours comes first, then whom Docker forwards the port to, then a lone one that listens on it.
     Listening ports are visible to the same user and root only. Where they are not, a lone server
     is taken; of several none is.
     """
     servers = view.of_role(Role.SERVER)
-    if port is not None:
-        matching = [s for s in servers if s.listen_ports is not None and port in s.listen_ports]
-        if matching:
-            return matching[0]
-        servers = tuple(s for s in servers if not s.listen_ports)
+    if port is None:
+        return _only(servers)
+    listening = tuple(s for s in servers if s.listen_ports is not None and port in s.listen_ports)
+    ours = tuple(s for s in listening if s.net_space is not None and s.net_space == view.net_space)
+    if ours:
+        return _only(ours)
+    forwards = [each for each in map(_forward, view.of_role(Role.FORWARD)) if each[0] == port]
+    if forwards:
+        listening = tuple(s for s in servers if any(_is_end(s, *each) for each in forwards))
+    return _only(listening or tuple(s for s in servers if not s.listen_ports))
+
+
+def _only(servers: tuple[ProcessFacts, ...]) -> ProcessFacts | None:
     return servers[0] if len(servers) == 1 else None
+
+
+def _forward(process: ProcessFacts) -> tuple[int | None, str, int | None]:
+    """Returns the host's port, the container's address and its port.
+
+    Source: moby `cmd/docker-proxy/main_linux.go: parseFlags`.
+    """
+    options = process.command.options
+
+    def number(name: str) -> int | None:
+        text = options.get(name, "")
+        return int(text) if text.isdecimal() and text.isascii() else None
+
+    return number("-host-port"), options.get("-container-ip", ""), number("-container-port")
+
+
+def _is_end(server: ProcessFacts, _: int | None, address: str, port: int | None) -> bool:
+    """Whether a forwarded port ends at this server."""
+    return (
+        address in (server.addresses or ())
+        and server.listen_ports is not None
+        and port in server.listen_ports
+    )
