@@ -4,13 +4,13 @@ as separate real processes on one living host."""
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 from living_rig import CHAT, CODER, SMALL, Living, holds, living
 
@@ -85,26 +85,41 @@ def test_leases_come_back_after_whatever_took_them(rig: Living) -> None:
     assert not rig.events_of("unload_sent")
 
 
+FRONTEND = """
+import http.client, json, sys, time
+server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+def ask(method, path, body=None):
+    server.request(method, path, None if body is None else json.dumps(body))
+    return json.loads(server.getresponse().read())
+while True:
+    if sys.argv[2] in [row["name"] for row in ask("GET", "/api/ps")["models"]]:
+        ask("POST", "/api/generate", {"model": sys.argv[2], "keep_alive": 0})
+    time.sleep(0.3)
+"""
+
+
 def test_a_client_that_unloads_a_pin_again_and_again_wins_for_a_while(rig: Living) -> None:
-    """Three restorations, then a pause, and an alarm that names the model and who it may be."""
+    """Three restorations, then a pause, and an alarm that names the model and the program that
+    held a connection each time."""
     daemon = rig.serve()
     rig.wait_until(holds(rig, BOTH))
-    for _ in range(60):
-        if rig.events_of("alarm_paused"):
-            break
-        if CODER in rig.residents():
-            body = {"model": CODER, "keep_alive": 0}
-            httpx.post(f"{rig.url}/api/generate", json=body, timeout=30).raise_for_status()
-        time.sleep(0.5)
-    alarm = daemon.wait_for("alarm", seconds=5.0)
-    while not alarm["code"].startswith("paused"):
-        alarm = daemon.wait_for("alarm", seconds=5.0)
-    assert CODER in alarm["text"]
-    assert "client" in alarm["text"]
-    loads = [name for _, _, name in rig.loads()].count(CODER)
-    assert loads <= 4
-    time.sleep(2.0)
-    assert [name for _, _, name in rig.loads()].count(CODER) == loads
+    program = rig.folder / "chat-frontend"
+    program.symlink_to(Path(sys.executable).resolve())
+    command = [str(program), "-IS", "-c", FRONTEND, str(rig.port), CODER]
+    frontend = subprocess.Popen(command)
+    try:
+        alarm = daemon.wait_for("alarm", seconds=60.0)
+        while not alarm["code"].startswith("paused"):
+            alarm = daemon.wait_for("alarm", seconds=60.0)
+        assert CODER in alarm["text"]
+        assert f"chat-frontend (PID {frontend.pid})" in alarm["text"]
+        loads = [name for _, _, name in rig.loads()].count(CODER)
+        assert loads <= 4
+        time.sleep(2.0)
+        assert [name for _, _, name in rig.loads()].count(CODER) == loads
+    finally:
+        frontend.kill()
+        frontend.wait()
     daemon.stop()
 
 

@@ -3,6 +3,9 @@ too early, flutter, too many reloads. And the alarm that ends every wait that is
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from loop_hosts import (
     CARD,
     CHAT,
@@ -178,3 +181,52 @@ def test_a_restart_of_the_server_costs_no_budget() -> None:
     scene = world(config(loop, CODER={"pin": True}, CHAT={"pin": True}, EMBED={"pin": True}))
     scene.at(100, lambda host: host.restart(2.0)).run(140)
     assert scene.resident() == {CODER, CHAT, EMBED}
+
+
+# -- who it was -----------------------------------------------------------------------------------
+
+
+def connected(scene: World, *clients: str) -> World:
+    """Lets looks that ask for it see these programs connected to the server."""
+    look = scene.sidecar.observe
+
+    def observe():
+        decision = scene.sidecar.loop.decision
+        asks = decision is not None and decision.asks_who
+        return replace(look(), clients=clients if asks else None)
+
+    scene.sidecar.observe = observe
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("clients", "words"),
+    [
+        ((), "the client cannot be named"),
+        (("chat (PID 7)",), "the likely client: chat (PID 7)"),
+        (tuple("abcde"), "the likely client: a, b, c and 2 more"),
+    ],
+)
+def test_an_alarm_about_a_fight_names_model_and_likely_client(clients, words) -> None:
+    """A pin that somebody unloads again and again, and one whose lease is replaced again and again:
+    who was connected right afterwards is named, as far as it could be seen."""
+    scene = connected(world(config(CODER={"pin": True}, CHAT={"pin": True})), *clients)
+    coder = scene.host.library.find(CODER)
+    for turn in range(40):
+        scene.at(100 + 30 * turn, lambda host: host.unload(coder))
+        scene.at(103 + 30 * turn, lambda host: host.use(CHAT, 0.1, keep_alive=600.0))
+    scene.run(1300)
+    for code, name in (("paused", CODER), ("overwritten", CHAT)):
+        (text, *_) = scene.texts(code)
+        assert name in text
+        assert words in text
+
+
+def test_who_was_connected_long_ago_is_not_named() -> None:
+    """A name belongs to one fight; the next one is somebody else's until it is seen."""
+    scene = connected(world(config(CODER={"pin": True})), "chat (PID 7)")
+    coder = scene.host.library.find(CODER)
+    scene.at(100, lambda host: host.unload(coder)).run(200)
+    assert scene.sidecar.loop.state.of(scene.key(CODER)).client == "chat (PID 7)"
+    scene.run(200 + 2 * scene.sidecar.loop.config.loop.fight_window)
+    assert scene.sidecar.loop.state.of(scene.key(CODER)).client == ""

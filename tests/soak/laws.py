@@ -83,7 +83,7 @@ class Witness:
         self._seen = None
         self._own_load = self._pinged = None
         if state is None or not state.at:
-            self._forgot_at.append(self.now)
+            self.forgets()
 
     def order_ends(self) -> None:
         """Warmset has heard how its open order ended, or has hung up."""
@@ -98,6 +98,7 @@ class Witness:
 
     def forgets(self) -> None:
         self._forgot_at.append(self.now)
+        self._unmoved.clear()
 
     def disturbed(self) -> None:
         """Something happened that no look so far can have shown."""

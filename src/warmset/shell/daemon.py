@@ -181,6 +181,7 @@ class Daemon:
                 self._picture,
                 installed=self._installed,
                 learns=self._report.is_kept,  # who only observes leaves no trace
+                asks_who=self._loop.decision is not None and self._loop.decision.asks_who,
             )
         except Exception:  # noqa: BLE001 - the loop must hear of every end
             self._inbox.put(Looked(observation=None, picture=None, error=traceback.format_exc()))

@@ -98,6 +98,12 @@ class LocalHost:
             is_wsl="microsoft" in platform.release().lower(),
         )
 
+    def clients(self) -> tuple[str, ...] | None:
+        """Returns who is connected to the server now; `None`: it cannot be seen."""
+        from warmset.adapters.procs import read_clients
+
+        return read_clients(self._port)
+
     def close(self) -> None:
         """Ends the NVML session."""
         if self._nvml is not None:

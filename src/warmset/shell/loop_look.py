@@ -48,6 +48,7 @@ def look_for_loop(
     *,
     installed: Installed | None = None,
     learns: bool = False,
+    asks_who: bool = False,
 ) -> tuple[Observation, Picture | None]:
     """Returns what the host says now, and the picture that the next look needs.
 
@@ -57,6 +58,7 @@ def look_for_loop(
         before: the picture of the look before this one.
         installed: what earlier looks were told of models and version.
         learns: keep what the loads seen now teach.
+        asks_who: look who is connected to the server, which takes longer.
     """
     try:
         seen = see(connection, settings, before, installed)
@@ -66,7 +68,8 @@ def look_for_loop(
         return _no_answer(connection, error), None
     if learns:
         connection.lessons.keep(observe_residents(seen, connection.lessons.has))
-    return with_processes(seen, has_before=before is not None), seen.picture
+    observation = with_processes(seen, has_before=before is not None)
+    return replace(observation, clients=connection.clients() if asks_who else None), seen.picture
 
 
 def with_processes(seen: Seen, *, has_before: bool) -> Observation:

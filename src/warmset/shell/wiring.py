@@ -40,6 +40,7 @@ class Connection:
         survey: reads the server's machine; all that cannot be seen from here is unknown.
         wait: lets time pass until the next look; in a twin, its own time too.
         skip: lets time pass for the host; a twin does not make us wait for it.
+        clients: tells who is connected to the server; `None`: it cannot be seen from here.
         notes: what the operator should know about the connection itself.
         lessons: what earlier loads on the host taught.
     """
@@ -51,6 +52,7 @@ class Connection:
     wait: Callable[[float], None] = time.sleep
     skip: Callable[[float], None] = time.sleep
     notes: tuple[str, ...] = ()
+    clients: Callable[[], tuple[str, ...] | None] = lambda: None
     close: Callable[[], None] = field(default=lambda: None)
     lessons: Lessons = field(default_factory=lambda: Lessons(None))
 
@@ -94,6 +96,7 @@ def connect(
         clock=SystemClock(),
         is_local=here is not None,
         survey=here.survey if here else lambda: survey_of_elsewhere(address.host),
+        clients=here.clients if here else lambda: None,
         notes=address.notes,
         close=close,
         lessons=lessons,

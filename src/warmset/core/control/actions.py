@@ -173,6 +173,14 @@ class Decision:
         return tuple(a for a in self.actions if isinstance(a, Alarm))
 
     @property
+    def asks_who(self) -> bool:
+        """Whether somebody else did something of which the next look may tell who it was."""
+        return any(
+            f.kind == "lease_overwritten" or f.basis.get("cause") == "displaced"
+            for f in self.findings
+        )
+
+    @property
     def is_converged(self) -> bool:
         """Whether what is resident is what is wanted, and known to be."""
         pins = (self.conflict, self.postponed)

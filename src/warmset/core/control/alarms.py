@@ -10,7 +10,7 @@ from warmset.core.control.drift import about_levers
 from warmset.core.control.levers import Choice
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restarts import gpu_ids
-from warmset.core.control.restraint import CYCLES, is_fought_over
+from warmset.core.control.restraint import CYCLES, is_fought_over, name_client
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.stuck import about_stuck_loads
@@ -156,7 +156,8 @@ def _about_fights(state: State, loop: LoopSettings, now: float) -> Iterator[Alar
             text = (
                 f"a client of {known.name} replaced its lease {len(known.overwrites)} times in "
                 f"{format_seconds(loop.fight_window)}, last with about "
-                f"{format_seconds(known.foreign)}: its value is left standing for a while"
+                f"{format_seconds(known.foreign)}: its value is left standing for a while; "
+                f"{name_client(known)}"
             )
             yield Alarm(
                 code=f"overwritten {key}", severity=Severity.WARNING, text=text, keys=(key,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -14,6 +14,9 @@ from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_i
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
+
+CLIENTS_NAMED: Final = 3
+"""More names than that tell nothing of who it was. Our choice."""
 
 Result = tuple[State, tuple[Finding, ...]]
 OWN_LOAD_SECONDS: Final = 1.0
@@ -77,6 +80,28 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
             text = f"it had to make room for {rival}"
             found.append(Finding(kind="pushed_out", key=key, name=known.name, text=text))
     return state, tuple(found)
+
+
+def notice_clients(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Keeps who was connected right after a model was lost or its lease replaced.
+
+    Ollama says of no request whose it was. A client that generates, or keeps its connections, is
+    still there at the next look.
+    """
+    del config, now
+    looked = state.looked
+    if not observation.clients or looked is None:
+        return state, ()
+    names = _listed(observation.clients)
+    for key, known in state.models.items():
+        if looked.at in (known.lost_at, *known.overwrites[-1:]):
+            state = state.note(key, client=names)
+    return state, ()
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - CLIENTS_NAMED
+    return ", ".join(names[:CLIENTS_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:

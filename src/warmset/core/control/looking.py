@@ -6,7 +6,12 @@ All that the loop learns of the world is learnt here. Nothing is decided.
 from __future__ import annotations
 
 from warmset.core.control.actions import Finding
-from warmset.core.control.comings import notice_comers, notice_leavers, notice_rivals
+from warmset.core.control.comings import (
+    notice_clients,
+    notice_comers,
+    notice_leavers,
+    notice_rivals,
+)
 from warmset.core.control.config import Config
 from warmset.core.control.overruled import notice_durations, notice_reloads, resident_pids
 from warmset.core.control.state import Looked, State
@@ -30,6 +35,7 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
     assert observation.residents is not None
     found: list[Finding] = []
     parts = (
+        notice_clients,
         notice_leavers,
         notice_rivals,
         notice_comers,

@@ -30,7 +30,14 @@ def forget_old(state: State, loop: LoopSettings, now: float) -> State:
 
 
 def _has_counts(known: Remembered) -> bool:
-    return bool(known.restores or known.overwrites or known.cycles or known.pause or known.failures)
+    return bool(
+        known.client
+        or known.restores
+        or known.overwrites
+        or known.cycles
+        or known.pause
+        or known.failures
+    )
 
 
 def _forget(known: Remembered, loop: LoopSettings, now: float) -> Remembered:
@@ -40,9 +47,20 @@ def _forget(known: Remembered, loop: LoopSettings, now: float) -> Remembered:
         restores=_recent(known.restores, loop, now),
         overwrites=_recent(known.overwrites, loop, now),
         cycles=_recent(known.cycles, loop, now),
+        client=known.client if _is_recent(known, loop, now) else "",
         pause=0.0 if is_stable else known.pause,
         failures=0 if is_stable else known.failures,
     )
+
+
+def _is_recent(known: Remembered, loop: LoopSettings, now: float) -> bool:
+    """Whether somebody took it from us, or its lease, within the fight window."""
+    marks = (
+        *known.overwrites,
+        *known.restores,
+        *(() if known.lost_at is None else (known.lost_at,)),
+    )
+    return any(now - at < loop.fight_window for at in marks)
 
 
 def _recent(moments: tuple[float, ...], loop: LoopSettings, now: float) -> tuple[float, ...]:
@@ -58,15 +76,20 @@ def step_back(state: State, loop: LoopSettings, now: float) -> State:
         if len(known.restores) < loop.restores_per_window or not is_lost or is_coming:
             continue
         pause = min(max(loop.back_off, 2 * known.pause), loop.back_off_limit)
-        rival = known.lost_to or "a client that cannot be named"
+        rival = known.lost_to or "an unload or a load of somebody"
         reason = (
             f"restored {len(known.restores)} times in {format_seconds(loop.fight_window)} and "
-            f"lost again, last to {rival}"
+            f"lost again, last to {rival}; {name_client(known)}"
         )
         state = state.note(
             key, restores=(), pause=pause, quiet_until=now + pause, quiet_reason=reason
         )
     return state
+
+
+def name_client(known: Remembered) -> str:
+    """Returns who may have done it, in words: Ollama names nobody."""
+    return f"the likely client: {known.client}" if known.client else "the client cannot be named"
 
 
 def why_not_preload(

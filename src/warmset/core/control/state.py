@@ -44,6 +44,7 @@ class Remembered:
         unmoved: the deadline that our last ping did not move: a request is in flight until it does.
         unloaded_at, preloaded_at: by warmset.
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
+        client: who was connected to the server at the look after it was lost or overruled last.
         missing_since: since when it is pinned and not resident.
         restores, overwrites, cycles: moments within the fight window.
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
@@ -72,6 +73,7 @@ class Remembered:
     preloaded_at: float | None = None
     lost_at: float | None = None
     lost_to: str = ""
+    client: str = ""
     missing_since: float | None = None
     restores: tuple[float, ...] = ()
     overwrites: tuple[float, ...] = ()
