@@ -375,3 +375,21 @@ def test_a_model_that_left_for_somebody_else_is_not_paused() -> None:
     assert not scene.findings("preload_evicted")
     assert "paused" not in scene.alarms()
     assert scene.resident() == {CODER, EMBED}
+
+
+def test_what_came_while_the_driver_was_silent_may_have_found_nothing() -> None:
+    """Nobody knows how little was free then, so nothing is loaded beside it; it leaves in time."""
+    scene = frail(config(CODER={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.driver = "lost"
+    scene.host.use(SMALL, 1.0, keep_alive=600.0)
+    scene.run(80)
+    scene.sidecar.faults.driver = "well"
+    scene.sidecar.loop.configure(config(**TWO_PINS))
+    scene.run(500)
+    assert scene.resident() == {CODER, SMALL}
+    assert any("it believes free" in text for text in scene.waits())
+    scene.run(800)
+    assert scene.resident() == BOTH
+    assert scene.unloads() == []

@@ -11,6 +11,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
 from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
+from warmset.core.host.budget import if_fresh
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
@@ -156,7 +157,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             row.name,
             resident_since=since,
             free_high=free,
-            free_low=_at_least(free, state, is_ours=is_ours),
+            free_low=_at_least(free, observation, state, is_ours=is_ours),
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
@@ -170,15 +171,19 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
 
 
 def _at_least(
-    free: Mapping[DeviceId, int], state: State, *, is_ours: bool
+    free: Mapping[DeviceId, int], observation: Observation, state: State, *, is_ours: bool
 ) -> Mapping[DeviceId, int]:
-    """Returns the least that may have been free: what left just before may not have shown yet."""
+    """Returns the least that may have been free: what left just before may not have shown yet.
+
+    0 where the driver did not say; nothing at all of a model that was not seen to come.
+    """
+    if state.looked is None:
+        return free
     freed = {} if is_ours else state.freed
-    at_rest = {} if state.looked is None else state.at_rest
-    return {
-        device: min(count - freed.get(device, 0), at_rest.get(device, count))
-        for device, count in free.items()
-    }
+    lowest = {device.id: 0 for device in observation.devices}
+    for device, count in free.items():
+        lowest[device] = min(count - freed.get(device, 0), state.at_rest.get(device, count))
+    return lowest
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:
@@ -245,8 +250,7 @@ def _free_before(
     ]
     parts = [observation.located.get(key, {}) for key in {row.key, *later} if key is not None]
     held = _sum_up(*parts)
+    free = {device.id: if_fresh(device.free_bytes).value for device in observation.devices}
     return {
-        device.id: device.free_bytes.value + held.get(device.id, 0)
-        for device in observation.devices
-        if device.free_bytes.value is not None
+        device: count + held.get(device, 0) for device, count in free.items() if count is not None
     }

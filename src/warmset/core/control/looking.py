@@ -16,6 +16,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.overruled import notice_durations, notice_reloads, resident_pids
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import note_names
+from warmset.core.host.budget import if_fresh
 from warmset.core.host.evidence import Look, find_use
 from warmset.core.model import DeviceId, Observation
 from warmset.core.replacing import replace
@@ -54,16 +55,20 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
 
 
 def _note_rest(observation: Observation, state: State) -> State:
-    """Keeps what is free while nothing is being loaded, as far as that can be seen."""
+    """Keeps what is free while nothing is being loaded, as far as that can be seen.
+
+    0 where the driver does not say: whoever comes next may have found nothing.
+    """
     if observation.runners is None:
         return replace(state, at_rest={})
     if any(runner.phase == "loading" for runner in observation.runners):
         return state
-    return replace(state, at_rest=_free(observation))
+    unknown = {device.id: 0 for device in observation.devices}
+    return replace(state, at_rest=unknown | _free(observation))
 
 
 def _free(observation: Observation) -> dict[DeviceId, int]:
-    free = {d.id: d.free_bytes.value for d in observation.devices}
+    free = {d.id: if_fresh(d.free_bytes).value for d in observation.devices}
     return {device: count for device, count in free.items() if count is not None}
 
 

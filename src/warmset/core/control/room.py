@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from warmset.core.control.question import GPU_GRAINS
-from warmset.core.control.state import State
+from warmset.core.control.state import Remembered, State
 from warmset.core.control.strangers import strangers_beside
 from warmset.core.control.wanted import Wish
 from warmset.core.model import DeviceId, ModelKey
@@ -45,16 +45,30 @@ def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
 def _believed_worlds(host: HostCapacity, world: World, state: State) -> Iterator[World]:
     """Yields the residents with the memories that they may have, each asked first once."""
     yield world
-    memories = [
-        (state.of(loaded.candidate.key).free_low, state.of(loaded.candidate.key).free_high)
-        for loaded in world
-    ]
+    memories = [_memories(host, state.of(loaded.candidate.key)) for loaded in world]
     for end in (0, 1):
         remembering = tuple(
             _remember(host, loaded, both[end]) for loaded, both in zip(world, memories, strict=True)
         )
         for last in range(len(remembering)):
             yield (*remembering[:last], *remembering[last + 1 :], remembering[last])
+
+
+Memories = tuple[Mapping[DeviceId, int], Mapping[DeviceId, int]]
+
+
+def _memories(host: HostCapacity, known: Remembered) -> Memories:
+    """Returns the least and the most that a runner may have found free; empty: nobody saw.
+
+    On a GPU that could not be read when it came, it may have found anything.
+    """
+    low, high = known.free_low, known.free_high
+    if not low:
+        return {}, {}
+    return (
+        {gpu.id: low.get(gpu.id, 0) for gpu in host.gpus},
+        {gpu.id: high.get(gpu.id, gpu.gpu.total_bytes) for gpu in host.gpus},
+    )
 
 
 def _remember(host: HostCapacity, loaded: Loaded, free: Mapping[DeviceId, int]) -> Loaded:

@@ -49,7 +49,8 @@ class Remembered:
         restores, overwrites, cycles: moments within the fight window.
         pause: how long the last back-off was; `quiet_until`: nothing is sent to it before.
         free_low, free_high: device -> bytes that were free before it was loaded, at least and at
-            most; Ollama goes on counting with that as long as its runner lives.
+            most; Ollama goes on counting with that as long as its runner lives. Both empty: nobody
+            saw it come.
         digest: of its manifest when `/api/ps` listed it last; `held`: device -> bytes then. Under
             that digest it is found again when its name means other weights.
         load_seconds: of its last load by warmset.
