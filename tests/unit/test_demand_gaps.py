@@ -109,6 +109,21 @@ def test_laws_of_a_host_learn_by_request():
     assert laws.promising_at(1901.0, "a", 1 / 30) > 1930.0
 
 
+def test_a_model_that_is_only_expected_has_the_law_of_the_others():
+    """Until its first use it is judged by the pooled law, and that wait is no gap of its own."""
+    laws, told = GapLaws(2), GapLaws(2)
+    laws.expect(0.0, "new")
+    for at in range(0, 30_000, 300):
+        laws.requested(float(at), "busy")
+        told.requested(float(at), "busy")
+    assert laws.chance_within(30_000.0, "new", 600.0) > 0
+    assert laws.outlook(29_990.0, "busy", 0.0) == told.outlook(29_990.0, "busy", 0.0)
+    laws.requested(30_000.0, "new")
+    laws.expect(30_001.0, "new")  # too late: it was asked for
+    laws.requested(30_002.0, "new")
+    assert laws.chance_within(30_002.0, "new", 4.0) > 0.3
+
+
 def test_the_activity_clock_slows_at_night_and_keeps_the_mean():
     """Hours without requests count little; over days the clock runs at about wall speed."""
     clock = ActivityClock()

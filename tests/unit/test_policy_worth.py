@@ -167,6 +167,20 @@ def test_a_model_nobody_asked_for_is_left_alone_unless_it_is_wished():
     assert not decision.preload
 
 
+def test_a_model_that_is_fetched_before_its_first_use_has_a_value():
+    """With `fill` one never asked for counts as others of its age; without, it is worth nothing."""
+    for fill, gone in ((True, "stranger"), (False, "new")):
+        policy = Worth(fill=fill)
+        policy.start({"new": cost("new"), "busy": cost("busy")}, 8 * GB)
+        for i in range(40):
+            policy.requested(i * 50.0, "busy")
+        rows = [held(cost("new")), held(cost("stranger"))]
+        decision = policy.decide(
+            view(2400.0, rows, event=Event.SPACE, short_bytes=GB, subject="busy")
+        )
+        assert decision.evict == (gone,)
+
+
 def test_a_model_nobody_asked_for_goes_first():
     """A preload without a use is the first victim when somebody needs the room."""
     policy, models = taught()

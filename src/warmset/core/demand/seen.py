@@ -23,6 +23,7 @@ class GapLaws:
         self._laws: dict[str, GapLaw] = {}
         self._last: dict[str, float] = {}
         self._until_open = 0
+        self._expected: set[str] = set()
 
     def __contains__(self, model: str) -> bool:
         """Whether the model was ever asked for."""
@@ -32,17 +33,30 @@ class GapLaws:
         """Returns the models that were asked for, first seen first."""
         return tuple(self._laws)
 
+    def expect(self, now: float, model: str) -> None:
+        """Takes a model that nobody has asked for yet as if its last use had been now.
+
+        All that is known of it is the pooled law; the time until its first use is no gap.
+        """
+        if model not in self._laws:
+            self._laws[model] = GapLaw(self._pool)
+            self._last[model] = now
+            self._expected.add(model)
+
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends."""
         law = self._laws.get(model)
         if law is None:
             self._laws[model] = GapLaw(self._pool)
+        elif model in self._expected:
+            self._expected.remove(model)
         else:
             law.add(now - self._last[model])
         self._last[model] = now
         self._until_open -= 1
         if self._until_open < 0:
-            self._pool.note_open(now - at for at in self._last.values())
+            used = (at for name, at in self._last.items() if name not in self._expected)
+            self._pool.note_open(now - at for at in used)
             self._until_open = OPEN_EVERY
 
     def outlook(self, now: float, model: str, rent: float) -> Outlook:

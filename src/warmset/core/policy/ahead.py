@@ -1,10 +1,11 @@
 """Just-in-time preloads: fetch what is worth more than what it displaces, and earns its load.
 
 Looks only while the loader is idle and nobody waits. First come appointments (models on timers),
-then what its gap law promises, then, if the operator wants it so, into room that is free anyway,
-models that nobody has asked for yet. A preload has to pay: the load seconds it saves, corrected by
-how often such promises came true, must exceed those of the victims by a share of its own load. Min
-residency and a latch keep it from swapping the same models to and fro.
+then what its gap law promises, then, if the operator wants it so, models that nobody has asked for
+yet: into room that is free anyway, else for what others were worth as long after they were used as
+it is since all began. A preload has to pay: the load seconds it saves, corrected by how often such
+promises came true, must exceed those of the victims by a share of its own load. Min residency and a
+latch keep it from swapping the same models to and fro.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Lookahead:
     Args:
         models: what may be asked for.
         values: what they are worth; taught by the caller.
-        fill: whether free room also takes models that nobody has asked for yet.
+        fill: whether models that nobody has asked for yet are fetched as well.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Lookahead:
         self.unseen = sorted(
             models.values() if fill else (), key=lambda m: (-m.load_seconds / m.bytes, m.id)
         )
+        self.has_begun = False
         self.gone: dict[str, float] = {}
         self.sleepers = Sleepers()
         self.looked = -inf
@@ -87,11 +89,21 @@ class Lookahead:
 
     def requested(self, now: float, model: str) -> None:
         """Learns that a preload was of use; told before `values` are."""
-        if self.unseen and model not in self.values:
+        self._begin(now)
+        if self.unseen:
             self.unseen = [m for m in self.unseen if m.id != model]
         self.appointments.requested(now, model)
         self.sleepers.wake(model)
         self.trust.settle(model, used=True)
+
+    def _begin(self, now: float) -> None:
+        """Lets the time until first uses run, at the first event."""
+        if self.unseen and not self.has_begun:
+            names = [model.id for model in self.unseen]
+            self.values.expect(now, names)
+            for name in names:
+                self.sleepers.wake(name)
+        self.has_begun = True
 
     def evicted(self, view: View, victims: tuple[str, ...]) -> None:
         """Takes note of the victims of a waiting load."""
@@ -103,6 +115,7 @@ class Lookahead:
         if not view.loader_is_idle or view.now < self.looked + LOOK_SECONDS:
             return None
         self.looked = view.now
+        self._begin(view.now)
         due, next_start = self._due(view)
         promises, pays_at = self._promising(view)
         lost: dict[str, float] = {}

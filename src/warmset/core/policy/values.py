@@ -44,6 +44,13 @@ class Values:
         """Whether the model was ever asked for."""
         return model in self.wall
 
+    def expect(self, now: float, models: Iterable[str]) -> None:
+        """Takes models that nobody has asked for yet as if each had been used now, once."""
+        busy = self.clock.read(now)
+        for model in models:
+            self.busy.expect(busy, model)
+            self.wall.expect(now, model)
+
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends."""
         self.busy.requested(self.clock.requested(now, model), model)

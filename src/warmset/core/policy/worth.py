@@ -28,8 +28,9 @@ class Worth:
 
     Args:
         preload: whether models may be loaded before anybody asks.
-        fill: whether preloads also fill free room, once each, with models that nobody has asked
-            for yet. Off: an operator would not expect a model that no one uses in memory.
+        fill: whether preloads also take models that nobody has asked for yet: once each into
+            room that is free, and else for what others of their age are worth. Off: an operator
+            would not expect a model that no one uses in memory.
         near_seconds: see `rent.NEAR_SECONDS`; an argument so that a benchmark can vary it.
     """
 
