@@ -87,7 +87,8 @@ def test_a_start_forgets_everything(policy):
     """After `start` a used policy decides like a new one."""
     name = next(n for n, make in POLICIES.items() if type(make()) is type(policy))
     fresh = POLICIES[name]()
-    fresh.__dict__ |= {k: v for k, v in policy.__dict__.items() if k in ("seconds", "max_loaded")}
+    given = ("seconds", "max_loaded", "preload", "fill", "events")
+    fresh.__dict__ |= {k: v for k, v in policy.__dict__.items() if k in given}
     policy.start(costs(), 20 * GB)
     fresh.start(costs(), 20 * GB)
     for made in (policy, fresh):
