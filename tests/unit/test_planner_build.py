@@ -220,6 +220,18 @@ def test_ram_is_what_is_available_and_what_models_already_hold_in_it():
     assert host.ram_bytes == 8 * GIB
 
 
+def test_on_unified_memory_a_resident_is_counted_once():
+    """Its GPU bytes have left the RAM that is available; the plan may use that room again."""
+    free = 128 * GIB - 60 * GIB
+    shared = device(total=128 * GIB, free=free, integrated=True)
+    observation = look(
+        residents=(resident(vram=60 * GIB, size=60 * GIB),), devices=(shared,), ram=free
+    )
+    host, _ = built(observation)
+    assert host.gpus[0].usable_bytes == 128 * GIB
+    assert host.ram_bytes == 128 * GIB
+
+
 def test_value_is_seconds_of_waiting_by_stated_or_neutral_demand():
     """Ten requests a day are worth ten load times; without a word it is one a day."""
     policy = ModelPolicy(name="m", requests_per_day=10.0)

@@ -55,7 +55,7 @@ def settings_of(spec: HostSpec) -> ServerSettings:
 
 
 def _read(host: TwinHost, gpu: Gpu) -> GpuReading:
-    free = host.cards.free(gpu.device)
+    free = host.free_bytes(gpu)
     rows = [(pid, host.cards.held_by(pid).get(gpu.device, 0)) for pid in host.cards.holders]
     rows.append((FOREIGN_PID, host.cards.foreign(gpu.device)))
     nothing = "a twin has none"
@@ -71,7 +71,7 @@ def _read(host: TwinHost, gpu: Gpu) -> GpuReading:
             compute=f"{gpu.compute_major}.{gpu.compute_minor}",
         ),
         memory_kind=MemoryKind.UNIFIED if gpu.integrated else MemoryKind.DEDICATED,
-        used_bytes=_exact(gpu.total_bytes - free),
+        used_bytes=_exact(gpu.total_bytes - host.cards.free(gpu.device)),
         reserved_bytes=unknown(SOURCE, nothing),
         processes=Reading(
             value=tuple(

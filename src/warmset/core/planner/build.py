@@ -58,7 +58,7 @@ def build_host(
     where = locate_residents(observation, located or {})
     devices = enumerate(observation.devices)
     gpus = tuple(_gpu(position, device, settings, where) for position, device in devices)
-    ram, ram_note = _ram(observation, settings)
+    ram, ram_note = _ram(observation, settings, where)
     notes = (*observation.notes, *where.notes, *((ram_note,) if ram_note else ()))
     host = HostCapacity(
         gpus=gpus,
@@ -114,8 +114,11 @@ def _gpu(position: int, device: Device, settings: Settings, where: Located) -> G
     )
 
 
-def _ram(observation: Observation, settings: Settings) -> tuple[int | None, str]:
-    """Returns the RAM that models may take, residents' own part included."""
+def _ram(observation: Observation, settings: Settings, where: Located) -> tuple[int | None, str]:
+    """Returns the RAM that models may take, residents' own part included.
+
+    On a GPU that lives in RAM that is all of a resident: what it holds there is not available.
+    """
     available = observation.memory.available_bytes
     if available.value is None:
         return None, f"RAM is not known ({available.reason}): nothing is promised in it"
@@ -124,7 +127,8 @@ def _ram(observation: Observation, settings: Settings) -> tuple[int | None, str]
         for r in observation.residents or ()
         if r.size_bytes is not None and r.size_vram_bytes is not None
     )
-    ram = available.value + held
+    shared = sum(where.on_device.get(d.id, 0) for d in observation.devices if d.integrated)
+    ram = available.value + held + shared
     if observation.memory.total_bytes.value is not None:
         ram = min(ram, observation.memory.total_bytes.value)
     if settings.budget.ram_limit_bytes is not None:

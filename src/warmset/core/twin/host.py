@@ -269,10 +269,20 @@ class TwinHost:
         return runner.expires_at
 
     def system_memory(self) -> SystemMemory:
-        """Returns RAM as the server sees it: what runners and other programs hold is gone."""
+        """Returns RAM as the server sees it: what runners and other programs hold is gone.
+
+        GPUs that live in RAM take all they hold from it.
+        """
         held = sum(r.total_bytes - r.vram_bytes for r in self.scheduler.loaded.values())
+        shared = (gpu for gpu in self.spec.gpus if gpu.integrated)
+        held += sum(gpu.total_bytes - self.cards.free(gpu.device) for gpu in shared)
         free = self.spec.system_total_bytes - self.spec.system_used_bytes - held
         return SystemMemory(total_bytes=self.spec.system_total_bytes, free_bytes=max(free, 0))
+
+    def free_bytes(self, gpu: Gpu) -> int:
+        """Returns what the driver shows as free on a GPU; in RAM that is no more than RAM has."""
+        free = self.cards.free(gpu.device)
+        return min(free, self.system_memory().free_bytes) if gpu.integrated else free
 
     # -- what can go wrong ------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ def mirror_host(observation: Observation, host: HostCapacity, env: ServerEnv) ->
             )
         )
         taken = gpu.total_bytes - gpu.free_bytes
-        if taken > 0:
+        if taken > 0 and not gpu.integrated:  # there it is RAM, told below
             foreign[gpus[-1].device] = taken
     total = observation.memory.total_bytes.value or host.ram_bytes or 0
     return HostSpec(

@@ -137,7 +137,7 @@ def _device(host: TwinHost, gpu: Gpu) -> Device:
         name=gpu.name,
         library=gpu.library,
         total_bytes=_exact(gpu.total_bytes),
-        free_bytes=_exact(host.cards.free(gpu.device)),
+        free_bytes=_exact(host.free_bytes(gpu)),
         index=int(gpu.id) if gpu.id.isdigit() else None,
         integrated=gpu.integrated,
         compute=f"{gpu.compute_major}.{gpu.compute_minor}",
