@@ -113,16 +113,11 @@ class Loader:
             parallel=forecast.parallel,
             gpus=forecast.placement.gpus,
             must_be_full=must_be_full,
-            free_bytes=self._free(),
+            free_bytes=self._cards.all_free(),
+            ram_free_bytes=self._system().free_bytes,
         )
         self._start(request, order)
         return True
-
-    def _free(self) -> dict[str, int]:
-        """Returns what each GPU has to give; one that lives in RAM no more than RAM has."""
-        free, ram = self._cards.all_free(), self._system().free_bytes
-        shared = (gpu.device for gpu in self._cards.gpus if gpu.integrated)
-        return free | {device: min(free[device], ram) for device in shared}
 
     def abort(self) -> None:
         """Ends the load in progress, because its client has gone away."""

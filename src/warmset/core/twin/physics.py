@@ -71,7 +71,7 @@ class FootprintPhysics:
             num_parallel=order.parallel,
             kv_type=self._kv_type,
             gpus=len(order.gpus),
-            device_free_bytes=[order.free_bytes[gpu.device] for gpu in order.gpus] or None,
+            device_free_bytes=[order.room_on(gpu) for gpu in order.gpus] or None,
             gpu_layers=None if options.num_gpu < 0 else options.num_gpu,
             batch=options.num_batch or None,
             file_bytes=file.file_bytes,
@@ -81,7 +81,7 @@ class FootprintPhysics:
         taken = tuple(int((share.vram_bytes or 0) * ratio) for share in footprint.devices)
         context = tuple(share.overhead_bytes for share in footprint.devices)
         unused = (0,) * (len(order.gpus) - len(taken))
-        free = [order.free_bytes[gpu.device] for gpu in order.gpus]
+        free = [order.room_on(gpu) for gpu in order.gpus]
         if any(n > f for n, f in zip(taken, free, strict=False)):
             return LoadResult(seconds=self._start_seconds, error=OUT_OF_MEMORY)
         logged = tuple(max(t - c, 0) for t, c in zip(taken, context, strict=True)) + unused

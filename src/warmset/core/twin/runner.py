@@ -97,6 +97,13 @@ class LoadOrder:
     gpus: tuple[Gpu, ...]
     must_be_full: bool
     free_bytes: Mapping[str, int]  # device -> the driver's truth at this moment
+    ram_free_bytes: int | None = None  # bounds GPUs that live in RAM
+
+    def room_on(self, gpu: Gpu) -> int:
+        """Returns what a GPU has to give."""
+        free = self.free_bytes[gpu.device]
+        is_bounded = gpu.integrated and self.ram_free_bytes is not None
+        return min(free, self.ram_free_bytes or 0) if is_bounded else free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
