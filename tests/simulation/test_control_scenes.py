@@ -22,14 +22,14 @@ from loop_hosts import (
     world,
 )
 
-from warmset.core.control.actions import Preload, Wait
+from warmset.core.control.actions import Alarm, Preload, Wait
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import Cancel, SendPing, SendPreload
 from warmset.core.control.state import state_from_plain, state_to_plain
 from warmset.core.control.step import step
 from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import FOREVER
+from warmset.core.model import FOREVER, Quality
 from warmset.core.twin.sidecar import Sidecar
 from warmset.core.twin.sidecar_view import observe_twin
 
@@ -93,6 +93,24 @@ def test_under_memory_pressure_nothing_is_loaded_until_it_has_passed() -> None:
     waits = [a for a in decision.actions if isinstance(a, Wait)]
     assert len(decision.actions) == len(waits)
     assert {w.name for w in waits if w.reason == pressed.memory.pressure} == BOTH
+    later = step(seen, said, state, now + 5)[1].actions
+    assert [a.name for a in later if isinstance(a, Preload)] == [CHAT]
+
+
+@pytest.mark.parametrize(("age", "is_held"), [(0.5, True), (9.0, True), (30.0, False)])
+def test_nothing_is_loaded_on_the_strength_of_an_old_number(age: float, is_held: bool) -> None:
+    """A driver that hangs for a moment holds loads back; for long, its GPU counts as unknown. In
+    neither case is anything unloaded for it, and afterwards all goes on."""
+    scene = world(config(**TWO_PINS), starts=False)
+    seen, now, said = observe_twin(scene.host), scene.host.timeline.now, scene.sidecar.loop.config
+    card = seen.devices[0]
+    old = replace(card.free_bytes, quality=Quality.STALE, age_seconds=age, reason="it hangs")
+    hung = replace(seen, devices=(replace(card, free_bytes=old), *seen.devices[1:]))
+    state, decision, _ = step(hung, said, scene.sidecar.loop.state, now)
+    assert {type(action) for action in decision.actions} <= {Wait, Alarm}
+    reason = f"the free memory of {card.name} could not be read just now"
+    held = {a.name for a in decision.actions if isinstance(a, Wait) and a.reason == reason}
+    assert held == (BOTH if is_held else set())
     later = step(seen, said, state, now + 5)[1].actions
     assert [a.name for a in later if isinstance(a, Preload)] == [CHAT]
 

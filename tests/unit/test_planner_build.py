@@ -9,6 +9,7 @@ from warmset.core.model import (
     HostMemory,
     ModelKey,
     Observation,
+    Quality,
     Reading,
     Resident,
     ServerSettings,
@@ -119,6 +120,17 @@ def test_the_budget_limits_what_is_free():
     words = Settings(budget=Budget(default=GpuBudget(vram_reserve_bytes=0, vram_limit_ratio=0.5)))
     host, _ = built(look(), words)
     assert host.gpus[0].usable_bytes == 12 * GIB
+
+
+def test_of_an_estimate_a_tenth_is_not_promised():
+    """At least 1 GiB of it; what our models hold is no estimate, and never less than nothing."""
+    guess = Reading(value=20 * GIB, source="test", quality=Quality.ESTIMATE)
+    host, _ = built(look(devices=(device(free=guess),)))
+    assert host.gpus[0].usable_bytes == 18 * GIB
+    assert host.gpus[0].gpu.free_bytes == 20 * GIB  # Ollama does not think so far
+    small = replace(guess, value=GIB // 2)
+    host, _ = built(look(residents=(resident(),), devices=(device(free=small),)))
+    assert host.gpus[0].usable_bytes == 6 * GIB
 
 
 def test_an_unreadable_gpu_has_no_usable_bytes_and_a_reason():

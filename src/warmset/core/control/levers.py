@@ -20,7 +20,8 @@ from warmset.core.control.room import is_harmless, leave, stale_holders, why_not
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
 from warmset.core.host.draining import PATIENCE_SECONDS
-from warmset.core.model import find_entry
+from warmset.core.host.readings import STALE_AFTER_SECONDS
+from warmset.core.model import Quality, find_entry
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
 from warmset.core.planner.admission import forecast_on
@@ -83,7 +84,7 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         reason = f"{scene.state.load_why}: loads come in bursts"
         wait = Wait(key=None, name="", reason=reason, until=calm)
         return Choice(waits=(wait, *_other_waits(changes, scene)))
-    no_load = scene.observation.memory.pressure or _why_not_yet(scene)
+    no_load = scene.observation.memory.pressure or _why_unread(scene) or _why_not_yet(scene)
     if no_load:
         choice = Choice(waits=tuple(Wait(key=c.key, name=c.name, reason=no_load) for c in loads))
     else:
@@ -97,6 +98,20 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     is_room_coming = bool(others) or bool(unload.waits)
     waits = (*choice.waits, *others, *unload.waits)
     return replace(choice, waits=waits, is_room_coming=is_room_coming)
+
+
+def _why_unread(scene: Scene) -> str:
+    """Returns which GPU did not answer just now; empty if all did, or one is silent for long.
+
+    Its last number is still planned with, so that nothing moves for a hiccup, but nothing is loaded
+    on the strength of it. Later it counts as unknown, and the other GPUs are used again.
+    Source: devices.md section 8.
+    """
+    for device in scene.observation.devices:
+        free = device.free_bytes
+        if free.quality is Quality.STALE and free.age_seconds <= STALE_AFTER_SECONDS:
+            return f"the free memory of {device.name} could not be read just now"
+    return ""
 
 
 def _why_not_yet(scene: Scene) -> str:

@@ -19,7 +19,7 @@ MARGINS: Final = {
 
 
 def promise_bytes(free: Reading[int], *, reserve_bytes: int = 0) -> int:
-    """Returns the bytes of `free` that a preload may count on, 0 if none.
+    """Returns the bytes of `free` that a load may count on, 0 if none.
 
     Invariants:
         Never negative, whatever the reading; 0 for unknown, stale or aged readings.

@@ -8,13 +8,15 @@ from typing import Final
 
 from warmset.core.footprint import Footprint, estimate_footprint
 from warmset.core.footprint.calibrate import calibration_of
-from warmset.core.host.budget import if_fresh
+from warmset.core.host.budget import if_fresh, promise_bytes
 from warmset.core.model import (
     Device,
     DeviceId,
     Entry,
     ModelKey,
     Observation,
+    Quality,
+    Reading,
     Resident,
 )
 from warmset.core.ollama.context import default_context, effective_context, slots
@@ -87,7 +89,7 @@ def _gpu(position: int, device: Device, settings: Settings, where: Located) -> G
     usable = None
     if total is not None and empty is not None:
         budget = settings.budget.budget_bytes(device.id, device.index, total, pci_id=device.pci_id)
-        usable = min(budget, empty)
+        usable = max(0, min(budget, empty - _doubtful(now_free)))
     return GpuCapacity(
         id=device.id,
         name=device.name,
@@ -112,6 +114,13 @@ def _gpu(position: int, device: Device, settings: Settings, where: Located) -> G
         usable_bytes=usable,
         unknown=unknown,
     )
+
+
+def _doubtful(free: Reading[int]) -> int:
+    """Returns what of an estimate is not promised; of a count the operator's reserve is enough."""
+    if free.value is None or free.quality is not Quality.ESTIMATE:
+        return 0
+    return free.value - promise_bytes(free)
 
 
 def _ram(observation: Observation, settings: Settings, where: Located) -> tuple[int | None, str]:
