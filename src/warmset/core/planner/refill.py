@@ -30,28 +30,25 @@ class Refill:
         self.ground = ground
         self._settled: Node | None = None
         items, packed = ground.problem.items, ground.problem.packed
-        base = 1 + sum(item.value for item in items)
-        last = max((item.level for item in items), default=0)
-        self._worth = [item.value * base ** (last - item.level) for item in items]
-        self._must = 1 + sum(self._worth)
         self.places: Places = [{} for _ in items]
         for n, item in enumerate(items):
             for number, use in enumerate(item.options):
                 if use and sum(r < packed for r, _ in use) == 1 and use[0][0] < packed:
                     self.places[n].setdefault(use[0][0], (number, use))
+        base = 1 + sum(item.value for item in items)
+        last = max((item.level for item in items), default=0)
+        worth = [item.value * base ** (last - item.level) for item in items]
+        must = 1 + sum(worth)
         self._profit = [
-            worth + self._must * item.is_mandatory
-            for worth, item in zip(self._worth, items, strict=True)
+            amount + must * item.is_mandatory for amount, item in zip(worth, items, strict=True)
         ]
-        self._density = [
-            min((-profit / use[0][1] for _, use in places.values()), default=0.0)
-            for profit, places in zip(self._scaled(), self.places, strict=True)
-        ]
-
-    def _scaled(self) -> list[float]:
-        """Returns the profits as floats, for sorting only."""
         largest = max(self._profit, default=0) or 1
-        return [profit / largest for profit in self._profit]
+        self._rows: list[list[Row]] = [[] for _ in range(packed)]
+        for n, places in enumerate(self.places):
+            for gpu, (_, use) in places.items():
+                self._rows[gpu].append((use[0][1], self._profit[n], n))
+        for rows in self._rows:
+            rows.sort(key=lambda row: -row[1] / largest / (row[0] or 1))
 
     def improve(self, node: Node, effort: Effort) -> Node:
         """Returns a set of no lesser value in which no such neighbour is better.
@@ -65,15 +62,26 @@ class Refill:
         is_better = True
         while is_better:
             is_better = False
+            held = self._held(node)
             for gpus in self._moves():
                 if effort.is_spent:
                     return node
-                found = self._move(node, gpus, tried, effort)
+                found = self._move(node, held, gpus, tried, effort)
                 if found is not None:
                     node = self.ground.fill_up(found, effort)
+                    held = self._held(node)
                     is_better = True
         self._settled = node
         return node
+
+    def _held(self, node: Node) -> list[list[int]]:
+        """Returns what lies whole on each GPU."""
+        held: list[list[int]] = [[] for _ in self._rows]
+        for n, option in node.chosen.items():
+            gpu = self.ground.problem.items[n].options[option][0][0]
+            if self.places[n].get(gpu, (-1,))[0] == option:
+                held[gpu].append(n)
+        return held
 
     def _moves(self) -> Iterable[tuple[tuple[int, bool], ...]]:
         """Yields which GPUs to fill one after the other, and whether as full as can be."""
@@ -89,6 +97,7 @@ class Refill:
     def _move(
         self,
         node: Node,
+        held: list[list[int]],
         gpus: tuple[tuple[int, bool], ...],
         tried: set[tuple[object, ...]],
         effort: Effort,
@@ -98,39 +107,32 @@ class Refill:
         The first is filled as full as can be with what was on both, to make room on the second.
         """
         problem = self.ground.problem
-        numbers = [gpu for gpu, _ in gpus]
-        held = [
-            n
-            for n, option in node.chosen.items()
-            if any(self.places[n].get(gpu, (-1,))[0] == option for gpu in numbers)
-        ]
-        key = (*((problem.capacities[gpu], full) for gpu, full in gpus), frozenset(held))
+        before = {n for gpu, _ in gpus for n in held[gpu]}
+        key = (*((problem.capacities[gpu], full) for gpu, full in gpus), frozenset(before))
         if key in tried:
             return None
         tried.add(key)
-        chosen = {n: o for n, o in node.chosen.items() if n not in held}
         free = list(node.free)
-        for n in held:
+        for n in before:
             for r, amount in problem.items[n].options[node.chosen[n]]:
                 free[r] += amount
-        left = {*held, *(n for n in self.ground.order if n not in node.chosen)}
+        left = before.union(n for n in self.ground.order if n not in node.chosen)
+        after: dict[int, int] = {}
         for gpu, is_full in gpus:
-            pool = [n for n in held if n in left] if is_full else left
-            for n in self._fill(gpu, pool, free, effort, is_full=is_full):
+            pool = before & left if is_full else left
+            for n in self._fill(gpu, pool, free[gpu], effort, is_full=is_full):
                 number, use = self.places[n][gpu]
                 if any(amount > free[r] for r, amount in use):
                     continue
-                chosen[n] = number
+                after[n] = number
                 left.discard(n)
                 for r, amount in use:
                     free[r] -= amount
-        gained = sum(self._profit[n] for n in chosen if n not in node.chosen)
-        lost = sum(self._profit[n] for n in held if n not in chosen)
-        if gained < lost or not self._is_allowed(chosen):
+        gained = sum(self._profit[n] for n in after) - sum(self._profit[n] for n in before)
+        if gained < 0 or (gained == 0 and _pieces(free) <= _pieces(node.free)):
             return None
-        found = self.ground.node(chosen)
-        is_better = gained > lost or _pieces(found) > _pieces(node)
-        return found if is_better else None
+        chosen = {n: option for n, option in node.chosen.items() if n not in before} | after
+        return self.ground.node(chosen) if self._is_allowed(chosen) else None
 
     def _is_allowed(self, chosen: dict[int, int]) -> bool:
         problem = self.ground.problem
@@ -139,20 +141,15 @@ class Refill:
         return not any(conflict <= chosen.keys() for conflict in problem.conflicts)
 
     def _fill(
-        self, gpu: int, pool: Iterable[int], free: list[int], effort: Effort, *, is_full: bool
+        self, gpu: int, pool: set[int], room: int, effort: Effort, *, is_full: bool
     ) -> list[int]:
-        room = free[gpu]
-        rows: list[Row] = []
-        for n in pool if is_full else sorted(pool, key=self._density.__getitem__):
-            place = self.places[n].get(gpu)
-            if place is not None and (weight := place[1][0][1]) <= room:
-                rows.append((weight, weight if is_full else self._profit[n], n))
+        rows = [row for row in self._rows[gpu] if row[2] in pool and row[0] <= room]
         if is_full:
-            rows.sort(key=lambda row: -row[0])
+            rows = sorted(((row[0], row[0], row[2]) for row in rows), reverse=True)
         filled = fill_best(rows, room, FILL_STEPS)
         effort.spend(1 + (len(rows) + filled.steps) // STEPS_PER_UNIT)
         return filled.items
 
 
-def _pieces(node: Node) -> int:
-    return sum(n * n for n in node.free)
+def _pieces(free: list[int]) -> int:
+    return sum(n * n for n in free)
