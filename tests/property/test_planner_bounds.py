@@ -1,5 +1,7 @@
 """What bounds the planner's search: fillings, linear programs, and knapsacks of any prices."""
 
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,7 +94,7 @@ def test_the_knapsack_of_any_prices_holds_every_choice(problem, data):
 
 def test_a_linear_program_ends_at_its_optimum():
     """Two columns that share a row: the duals say what each row is worth."""
-    program = Columns([4.0, 6.0], {})
+    program = Columns([4.0, 6.0], [0.0, 0.0], [inf, inf])
     columns = [(3.0, {0: 1.0}), (5.0, {0: 1.0, 1: 2.0})]
     while any(program.enter(worth, cells, n) for n, (worth, cells) in enumerate(columns)):
         pass
@@ -103,9 +105,22 @@ def test_a_linear_program_ends_at_its_optimum():
 
 def test_a_row_that_asks_for_something_is_met():
     """The shortfall of a row with a least amount leaves the basis once a column can meet it."""
-    program = Columns([1.0, 2.0], {1: 100.0})
+    program = Columns([1.0, 2.0], [0.0, -100.0], [inf, 0.0])
     assert program.enter(-1.0, {0: 0.5, 1: 2.0}, 0)
     assert [(round(n), tag) for n, tag in program.used()] == [(1, 0)]
+
+
+def test_duals_stay_in_their_box_and_move_with_it():
+    """A row's rest is sold at 1 and more of it bought at 2, until the box is moved."""
+    program = Columns([1.0, 5.0], [1.0, 0.0], [2.0, inf])
+    assert program.duals == [1.0, 0.0]
+    while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
+        pass
+    assert [round(dual, 3) for dual in program.duals] == [2.0, 1.0]
+    program.move([0.0, 0.0], [inf, inf])
+    while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
+        pass
+    assert [round(dual, 3) for dual in program.duals] == [3.0, 0.0]
 
 
 @given(ROWS, st.integers(0, 80), st.integers(0, 6), st.integers(1, 9))

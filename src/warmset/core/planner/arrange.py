@@ -14,10 +14,10 @@ from warmset.core.planner.problem import Effort, Item, Problem, Use
 THOROUGH: Final = 200_000
 """Search steps for one set where the answer matters; beyond, it is not known to fit."""
 
-BRIEF_WORK: Final = 200_000
-"""Steps for one set inside a search over sets, times the items of the problem."""
+BRIEF: Final = 4000
+"""Steps for one set inside a search over sets."""
 
-BRIEF_STEPS: Final = 200
+ONE_BY_ONE: Final = 200
 """Steps item by item, the tightest place first: most sets that fit are arranged so."""
 
 ITEM_STEPS: Final = 3
@@ -34,7 +34,7 @@ class Arranger:
         self.problem = problem
         self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
         self._weights = [_weight(item) for item in problem.items]
-        self.brief_steps = BRIEF_WORK // max(64, len(problem.items))
+        self.brief_steps = BRIEF
         self.grains = capacity_grains(problem)
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
         self.was_cut_short = False  # in the last `arrange`
@@ -91,7 +91,7 @@ class Arranger:
         """Item by item in brief, then GPU by GPU; item by item to the end where some are split."""
         placed: dict[int, int] = {}
         free = list(self.problem.capacities)
-        brief = effort.part(BRIEF_STEPS)
+        brief = effort.part(ONE_BY_ONE)
         if self._place(order, 0, free, placed, brief):
             return placed
         if not brief.is_spent:

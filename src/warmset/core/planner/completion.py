@@ -25,6 +25,9 @@ from warmset.core.planner.problem import Effort
 MOST_UNITS: Final = 1 << 15
 """Units of the largest bin in which sums are counted: exact where a common factor allows."""
 
+EVEN_PART: Final = 3
+"""Part of the effort for arrangements that waste evenly: what is filled well leaves room later."""
+
 
 class Completion:
     """One question: do these sizes fit into these bins?
@@ -45,19 +48,32 @@ class Completion:
         self._is_exact = largest // common <= MOST_UNITS
         self._unit = common if self._is_exact else -(-largest // MOST_UNITS)
         self._units = [size // self._unit for size in sizes]
+        self._is_even = False  # whether no bin may waste more than its share
         self._failed: set[tuple[int, int, tuple[int, ...]]] = set()
         self._held: list[tuple[int, tuple[int, ...]]] = []
 
     def find(self) -> list[int] | None:
         """Returns the bin of each size; `None`: there is none, or it was not found in time."""
         slack = sum(self._rooms) - sum(self._sizes)
-        if slack < 0 or not self._fill(0, tuple(range(len(self._sizes))), slack, 0):
+        everything = tuple(range(len(self._sizes)))
+        if slack < 0 or not (
+            self._is_found_evenly(everything, slack) or self._fill(0, everything, slack, 0)
+        ):
             return None
         bins = [0] * len(self._sizes)
         for at, held in self._held:
             for n in held:
                 bins[n] = self._bins[at]
         return bins
+
+    def _is_found_evenly(self, everything: tuple[int, ...], slack: int) -> bool:
+        """Tries, in brief, with no bin wasting more than its share of the slack."""
+        whole = self._effort
+        self._effort, self._is_even = whole.part((whole.limit - whole.used) // EVEN_PART), True
+        is_found = self._fill(0, everything, slack, 0)
+        self._effort, self._is_even = whole, False
+        self._failed.clear()
+        return is_found
 
     def _fill(self, at: int, rest: tuple[int, ...], slack: int, first: int) -> bool:
         """Fills the bins from `at` on with the rest; the bin takes none before `first`."""
@@ -85,7 +101,8 @@ class Completion:
         must = rest[:1] if room == self._rooms[-1] else ()  # all bins left are alike
         if must and start:
             return False
-        for held, wasted in self._fillings(rest[start:], sums[start:], room, slack):
+        waste = slack // (len(self._rooms) - at) if self._is_even else slack
+        for held, wasted in self._fillings(rest[start:], sums[start:], room, waste):
             if held[: len(must)] != must:
                 return False
             left = tuple(n for n in rest if n not in held)

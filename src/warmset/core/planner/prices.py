@@ -37,21 +37,8 @@ EXACT_STEPS: Final = 10_000
 STEPS_PER_UNIT: Final = 12
 """A step of filling costs a part of one of the search over sets."""
 
-TRUST: Final = 0.8
-"""How much of the best prices known is mixed into new ones: the duals alone swing wildly."""
-
 AGAIN: Final = 7
 """Further GPUs of one kind that are filled with what is left, for columns that go together."""
-
-
-def _between(one: Prices, other: Prices, share: float) -> Prices:
-    """Returns `share` of `other` and the rest of `one`."""
-    rest = 1 - share
-    return Prices(
-        [rest * a + share * b for a, b in zip(one.of, other.of, strict=True)],
-        [rest * a + share * b for a, b in zip(one.earlier, other.earlier, strict=True)],
-        rest * one.place + share * other.place,
-    )
 
 
 class Pricing:
@@ -85,27 +72,17 @@ class Pricing:
         program = Program(self.shelves, aim, start)
         program.take([program.column(kind, items) for kind, items in known], effort)
         best, lowest = start, self._bound(program, start, effort)[0]
-        trust = TRUST
         for _ in range(rounds):
-            if effort.is_spent or lowest <= aim.best + TINY or program.worth >= lowest - TINY:
+            if effort.is_spent or lowest < aim.enough or program.worth >= lowest - TINY:
                 break
-            own = program.prices()
-            tried = own if trust < 0.05 else _between(own, best, trust)
+            tried = program.prices()
             bound, columns = self._bound(program, tried, effort)
-            is_lower = bound < lowest - TINY
-            if is_lower:
+            if bound < lowest - TINY:
                 best, lowest = tried, bound
+                program.recentre(best)
             if not program.take(columns, effort):
-                if trust < 0.05:
-                    break
-                trust = 0.0 if trust < 0.3 else trust / 2
-            elif is_lower:
-                trust = TRUST
+                break
         return best, program.used()
-
-    def bound(self, aim: Aim, prices: Prices, effort: Effort) -> float:
-        """Returns the bound at some prices, in the units of the aim."""
-        return self._bound(Program(self.shelves, aim, prices), prices, effort)[0]
 
     def _bound(
         self, program: Program, prices: Prices, effort: Effort

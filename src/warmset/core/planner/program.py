@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,9 @@ TINY: Final = 1e-9
 
 FORCED: Final = 64.0
 """What an item that is in counts for in the program: so much that it is never left out."""
+
+BOX: Final = 0.2
+"""How far an item's dual may be from that of the best prices known, as a part of its price."""
 
 PASSES: Final = 8
 """Looks at all columns between two rounds of filling."""
@@ -37,7 +41,7 @@ class Aim:
         earlier: per earlier level, its open items, and what they have to be worth.
         open_items: of the level itself.
         forced: items that are in.
-        best: what is known to be reached by the open items of this level.
+        enough: a bound below this leaves no room for anything better than what is known.
         places: how many more may be chosen; `None`: no limit.
     """
 
@@ -45,7 +49,7 @@ class Aim:
     earlier: tuple[tuple[tuple[int, ...], float], ...]
     open_items: tuple[int, ...]
     forced: tuple[int, ...]
-    best: float
+    enough: float
     places: int | None
 
 
@@ -84,10 +88,28 @@ class Program:
         limits += [max(0.0, need) for _, need in aim.earlier]
         if aim.places is not None:
             limits.append(float(aim.places + len(aim.forced)))
-        penalty = 4.0 * (1.0 + max(start.earlier, default=0.0))
-        self._penalties = {self._needs + at: penalty for at in range(len(aim.earlier))}
         self._limits = limits
-        self._lp = Columns(limits, self._penalties)
+        self._lp = Columns(limits, *self._box(start))
+
+    def _box(self, around: Prices) -> tuple[list[float], list[float]]:
+        """Returns between which values duals are kept, around those that mean some prices."""
+        low, high = [0.0] * len(self._limits), [math.inf] * len(self._limits)
+        factors = (*around.earlier, 1.0)
+        for n, row in self._row.items():
+            level = self._level.get(n)
+            full = FORCED if level is None else factors[level] * self.aim.values[n]
+            dual = max(0.0, full - around.of[n] - around.place)
+            width = BOX * max(around.of[n], 0.1)
+            low[row], high[row] = max(0.0, dual - width), dual + width
+        for at, factor in enumerate(around.earlier):
+            width = max(0.1, factor / 4)
+            low[self._needs + at] = -factor - width
+            high[self._needs + at] = min(0.0, width - factor)
+        return low, high
+
+    def recentre(self, prices: Prices) -> None:
+        """Moves the box of the duals."""
+        self._lp.move(*self._box(prices))
 
     def column(self, kind: int, items: Sequence[int]) -> Column:
         """Returns worth and column of a filling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Final
 
@@ -19,6 +20,9 @@ FILL_STEPS: Final = 300
 """Steps of one filling of a set; beyond, the best found counts."""
 
 NOTHING: Final = 1e-9
+
+ALMOST: Final = 0.98
+"""Values are whole: a bound that is not one above the incumbent's proves it, rounding set aside."""
 
 
 class Sharpener:
@@ -46,7 +50,7 @@ class Sharpener:
             return None, []
         aim = self._aim(view, best)
         if self._last is None or self._last[0] != level:
-            start = self._first_prices(view, aim, effort)
+            start = self._first_prices(view, aim)
         else:
             start = _kept(self._last[1], {*view.order, *view.root.chosen})
         known = (*self._held(view, best), *self._left_of_last(view))
@@ -70,15 +74,15 @@ class Sharpener:
             earlier=tuple(zip(open_items[:-1], needs[:-1], strict=True)),
             open_items=open_items[-1],
             forced=tuple(root.chosen),
-            best=needs[-1],
+            enough=needs[-1] + ALMOST / scales[-1],
             places=None if limit is None else limit - len(root.chosen),
         )
 
-    def _first_prices(self, view: View, aim: Aim, effort: Effort) -> Prices:
+    def _first_prices(self, view: View, aim: Aim) -> Prices:
         """Returns the prices that the sharpest of the simple knapsacks amounts to."""
         simple = [self.ground.surrogates[0], *self.ground.arranger.grains]
         known = [_flat_prices(view, aim, surrogate) for surrogate in simple]
-        return min(known, key=lambda prices: self.pricing.bound(aim, prices, effort))
+        return min(known, key=lambda found: found[0])[1]
 
     def _held(self, view: View, best: Node) -> Used:
         """Returns what the incumbent holds on each GPU, of what counts in a view."""
@@ -171,23 +175,26 @@ def _kept(prices: Prices, inside: set[int]) -> Prices:
     return Prices(of, prices.earlier, prices.place)
 
 
-def _flat_prices(view: View, aim: Aim, surrogate: Surrogate) -> Prices:
-    """Returns the prices that a simple knapsack amounts to: so much for a unit of weight."""
+def _flat_prices(view: View, aim: Aim, surrogate: Surrogate) -> tuple[float, Prices]:
+    """Returns the bound of a simple knapsack and the prices behind it: so much for its unit."""
     weights = surrogate.weights
     room = float(surrogate.limit - sum(weights[n] for n in view.root.chosen))
     densities = []
-    for some, need in (*aim.earlier, (aim.open_items, float("inf"))):
+    gathered = price = 0.0
+    for some, need in (*aim.earlier, (aim.open_items, math.inf)):
         last = gathered = 0.0
         for n in sorted(some, key=lambda n: -aim.values[n] / (weights[n] or NOTHING)):
-            if gathered >= need or room <= 0:
+            if gathered >= need:
+                break
+            last = aim.values[n] / (weights[n] or NOTHING)
+            if weights[n] > room:
+                gathered, price, room = gathered + last * room, last, 0.0
                 break
             gathered += aim.values[n]
             room -= weights[n]
-            last = aim.values[n] / (weights[n] or NOTHING)
         densities.append(last)
-    price = densities[-1] if room <= 0 else 0.0
     inside = {*view.order, *view.root.chosen}
-    return Prices(
+    return gathered, Prices(
         [price * w if n in inside else 0.0 for n, w in enumerate(weights)],
         [price / d if d > 0 else 1.0 for d in densities[:-1]],
     )
