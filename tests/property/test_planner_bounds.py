@@ -117,7 +117,7 @@ def test_duals_stay_in_their_box_and_move_with_it():
     while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
         pass
     assert [round(dual, 3) for dual in program.duals] == [2.0, 1.0]
-    program.move([0.0, 0.0], [inf, inf])
+    program.move([0.0, 0.0], [9.0, inf])
     while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
         pass
     assert [round(dual, 3) for dual in program.duals] == [3.0, 0.0]

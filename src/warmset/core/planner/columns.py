@@ -43,7 +43,7 @@ class Columns:
         self.duals = list(low)
 
     def move(self, low: Sequence[float], high: Sequence[float]) -> None:
-        """Sets new prices at which rows are sold and bought."""
+        """Sets new prices at which rows are sold and bought; finite where they were finite."""
         size = len(low)
         self._low, self._high = list(low), list(high)
         for at, tag in enumerate(self._tags):
