@@ -104,6 +104,11 @@ class Witness:
         """Something happened that no look so far can have shown."""
         self._disturbed_at = self.now
 
+    def new_beginnings(self, since: float) -> int:
+        """Returns how many processes of warmset and of the server began after a moment."""
+        began = (*self._forgot_at, *self._killed_at, *self._restarted_at)
+        return sum(at > since for at in began)
+
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
         self._asked = Truth(
@@ -143,7 +148,7 @@ class Witness:
         kind = type(command).__name__
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if self.life.story.is_read_only:
-            self._break(f"an observer sent {kind} of {command.name}")
+            self.breaks(f"an observer sent {kind} of {command.name}")
         self._judge_knowledge(command)
         if isinstance(command, SendPing):
             self._judge_ping(command, loop)
@@ -162,7 +167,7 @@ class Witness:
         """Nothing is written on what is not known."""
         seen = self._seen
         if seen is None or seen.residents is None or seen.trouble:
-            self._break(f"{type(command).__name__} of {command.name}, residents not known")
+            self.breaks(f"{type(command).__name__} of {command.name}, residents not known")
             return
         if isinstance(command, SendPing):
             return
@@ -173,32 +178,32 @@ class Witness:
             or d.free_bytes.age_seconds > STALE_AFTER_SECONDS
         ]
         if blind:
-            self._break(f"{type(command).__name__} of {command.name} with {blind} not known")
+            self.breaks(f"{type(command).__name__} of {command.name} with {blind} not known")
 
     def _judge_silence(self, command: SendPreload | SendUnload) -> None:
         """No load or unload while a look has shown a load of somebody else."""
         truth = self._truth
         if truth is not None and self.life.story.sees_processes and truth.loading is not None:
-            self._break(f"{type(command).__name__} of {command.name} during a load that was seen")
+            self.breaks(f"{type(command).__name__} of {command.name} during a load that was seen")
 
     def _judge_unload(self, command: SendUnload) -> None:
         """Only what is managed, not pinned and not in use is let go."""
         said, names = self.life.said, {normalise_name(command.name)}
         policy = said.settings.policy_for(tuple(names))
         if policy.pin:
-            self._break(f"{command.name} is pinned and was unloaded")
+            self.breaks(f"{command.name} is pinned and was unloaded")
         is_named = bool(names & self.life.ever_named)
         if not is_named and not said.loop.may_evict_unconfigured:
-            self._break(f"{command.name} is nobody's model and was unloaded")
+            self.breaks(f"{command.name} is nobody's model and was unloaded")
         truth = self._truth
         is_visible = self.life.story.sees_processes and truth is not None
         if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
-            self._break(f"{command.name} was in use at the look and was unloaded")
+            self.breaks(f"{command.name} was in use at the look and was unloaded")
 
     def _judge_preload(self, command: SendPreload) -> None:
         """One load at a time, and a bounded number of reloads."""
         if self._own_load is not None:
-            self._break(f"preload of {command.name} beside that of {self._own_load[1]}")
+            self.breaks(f"preload of {command.name} beside that of {self._own_load[1]}")
         assert self._truth is not None
         self._own_load, self._spoilt = (self._truth.at, command.key), None
         if command.key not in self._resident_before:
@@ -212,28 +217,28 @@ class Witness:
         # after a restart of the server everything is loaded again, and that is no fight
         allowed += len(self.life.story.named) * sum(at > since for at in self._restarted_at)
         if len(self._reloads) > allowed:
-            self._break(f"{len(self._reloads)} reloads in ten minutes, {allowed} allowed")
+            self.breaks(f"{len(self._reloads)} reloads in ten minutes, {allowed} allowed")
 
     def _judge_ping(self, command: SendPing, loop: Loop) -> None:
         """Pings go by a fresh list that shows the model, and never beside a load that was seen."""
         host, truth = self.life.host, self._truth
         age = self.now - self._read_at if self._read_at is not None else None
         if age is None or age >= PS_FRESH_SECONDS:
-            self._break(f"ping of {command.name} by a list that is {age} s old")
+            self.breaks(f"ping of {command.name} by a list that is {age} s old")
         if self.life.story.sees_processes and truth is not None and truth.loading is not None:
-            self._break(f"ping of {command.name} during a load that was seen")
+            self.breaks(f"ping of {command.name} during a load that was seen")
         runner = host.scheduler.loaded.get(command.key)
         if runner is not None and runner.expires_at is not None:
             shown = (runner.pid, runner.expires_at)
             if runner.refs > 0 and self._unmoved.get(command.key) == shown:
-                self._break(f"{command.name} was pinged again while it serves somebody")
+                self.breaks(f"{command.name} was pinged again while it serves somebody")
             if not (self.life.faults.refused or self.life.faults.without_effect):
                 self._unmoved[command.key] = shown
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
             self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
             is_visible = self.life.story.sees_processes and truth is not None
             if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
-                self._break(f"ping of {command.name}, a busy victim at the look")
+                self.breaks(f"ping of {command.name}, a busy victim at the look")
         del loop
 
     def reads(self, asked_at: float) -> None:
@@ -255,7 +260,7 @@ class Witness:
         recent = [at for at in self._races if self.now - at < window]
         fresh = sum(self.now - at < window for at in self._forgot_at)
         if len(recent) > 2 * (1 + fresh):
-            self._break(f"{len(recent)} pings loaded something in ten minutes")
+            self.breaks(f"{len(recent)} pings loaded something in ten minutes")
 
     def _judge_eviction(self, event: Unloaded) -> None:
         """Nobody is evicted for our preload, unless something happened since the look."""
@@ -270,7 +275,7 @@ class Witness:
             return
         if any(at >= own[0] and name == event.name for at, _, name in self._writes):
             return
-        self._break(f"{event.name} had to go for our preload at {self.now:.1f}")
+        self.breaks(f"{event.name} had to go for our preload at {self.now:.1f}")
 
     def _is_for_ours(self) -> bool:
         """Whether our own preload is what Ollama makes room for now."""
@@ -292,12 +297,12 @@ class Witness:
         if runner is None or self._disturbed_at > own[0]:
             return
         if runner.vram_bytes < runner.total_bytes and self.life.story.sees_processes:
-            self._break(f"our preload of {event.order.model.name} does not fit on the card")
+            self.breaks(f"our preload of {event.order.model.name} does not fit on the card")
 
     def stopped(self, warmset: Watched) -> None:
         """After SIGTERM no load of ours is open."""
         if warmset._open is not None and self._own_load is not None:
-            self._break("a load was left open at the end of the process")
+            self.breaks("a load was left open at the end of the process")
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -307,7 +312,7 @@ class Witness:
             if not any(at <= told <= at + TOLD_WITHIN_SECONDS for told in self._told_races):
                 if any(at <= gone <= at + TOLD_WITHIN_SECONDS for gone in self._forgot_at):
                     continue
-                self._break(f"a ping loaded a model at {at:.1f}, and nobody found out")
+                self.breaks(f"a ping loaded a model at {at:.1f}, and nobody found out")
         self._judge_peace()
 
     def _judge_peace(self) -> None:
@@ -317,7 +322,7 @@ class Witness:
         standing = warmset.loop.decision.standing if warmset and warmset.loop.decision else ()
         is_calm = self._client_at < still_from - QUIET_SECONDS
         if late and is_calm and "loads_stuck" not in standing:  # then it tries again and again
-            self._break(f"still moving after a long peace: {late[:3]}")
+            self.breaks(f"still moving after a long peace: {late[:3]}")
         warmset = self.life.warmset
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
             return
@@ -330,7 +335,7 @@ class Witness:
         for_all = ("pins_conflict", "loads_stuck", "load_slow")  # then nothing else is weighed
         is_told = any(code.startswith(for_all) for code in decision.standing)
         if missing - names and not is_told:
-            self._break(
+            self.breaks(
                 f"pins missing after a long peace: {missing}; {decision.trouble} "
                 f"{[a.reason for a in decision.actions][:4]} {decision.standing}"
             )
@@ -339,5 +344,6 @@ class Witness:
     def now(self) -> float:
         return self.life.timeline.now - START
 
-    def _break(self, what: str) -> None:
+    def breaks(self, what: str) -> None:
+        """Writes down that a law is broken."""
         self.broken.append(f"at {self.now:.1f} s: {what}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from loop_hosts import CARD, EMBED, GIANT, MEDIUM, START, gib, words
 
 from soak.laws import Witness
+from soak.manners import Manners
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
 from warmset.adapters.journal import Journal
 from warmset.core.control.config import Config
@@ -26,10 +27,13 @@ from warmset.core.control.orders import (
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.clock import Timeline
+from warmset.core.twin.events import Event as HostEvent
 from warmset.core.twin.faults import Faults, Frail, FrailPhysics
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.library import digest_of
+from warmset.errors import Refused
+from warmset.shell.lock import Holder, HostLock, take_lock
 from warmset.shell.record import Recorder
 
 OUT_OF_MEMORY = "cudaMalloc failed: out of memory"
@@ -52,11 +56,13 @@ class Watched(Frail):
 
     def observe(self) -> Observation:
         self.life.witness.look_begins()
+        self.life.manners.look_begins()
         return super().observe()
 
     def _decide(self, observation: Observation) -> None:
         before = self.loop.state
         self.life.witness.looked(observation)
+        self.life.manners.looked(observation)
         super()._decide(observation)
         decision = self.loop.decision
         assert decision is not None
@@ -72,6 +78,7 @@ class Watched(Frail):
                 return
             if isinstance(command, SendPing | SendPreload | SendUnload):
                 self.life.witness.sends(command, self.loop)
+            self.life.manners.carries_out(command)
             super()._carry_out((command,))
 
     def _report(self, event: Event) -> None:
@@ -86,7 +93,8 @@ class Watched(Frail):
             self.life.witness.order_ends()
         known = len(self.log.findings)
         if isinstance(event, Done) and event.asked_at is not None and event.residents is not None:
-            self.life.witness.reads(event.asked_at - START)
+            self.life.witness.reads(event.asked_at - self.began_ahead - START)
+        self.life.manners.ends(event)
         super()._report(event)
         found = [finding for _, finding in self.log.findings[known:]]
         self.life.witness.found(found)
@@ -121,12 +129,14 @@ class Life:
         self.timeline = Timeline(START)
         self.physics = FrailPhysics(inner=physics_of(spec), error=OUT_OF_MEMORY)
         self.witness = Witness(self)
-        self.host = TwinHost(spec, self.physics, self.timeline, on_event=self.witness.hears)
+        self.manners = Manners(self, self.witness.breaks)
+        self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)
         self.ever_named: set[str] = set()
         self.said = self._words(self.story.pins)
         self.clock_ahead = 0.0
         self.warmset: Watched | None = None
         self.journal: Journal | None = None
+        self.lock: HostLock | None = None
         for happening in self.story.happenings:
             self.at(happening.at, lambda h=happening: self.happen(h))
         self.at(TROUBLE_SECONDS, self.heal)
@@ -139,6 +149,10 @@ class Life:
     def at(self, when: float, action: Callable[[], object]) -> None:
         self.timeline.at(START + when, lambda: action() and None)
 
+    def _hear(self, event: HostEvent) -> None:
+        self.manners.hears(event)
+        self.witness.hears(event)
+
     def _words(self, pins: tuple[str, ...], *more: str) -> Config:
         story = self.story
         models: dict[str, dict] = {
@@ -148,7 +162,9 @@ class Life:
         models |= {name: {"priority": 20, "preload": False} for name in story.kept}
         self.ever_named |= {normalise_name(name) for name in models}
         loop = LoopSettings(
-            may_evict_unconfigured=story.may_unload_unmanaged, may_rescue=story.may_rescue
+            may_evict_unconfigured=story.may_unload_unmanaged,
+            may_rescue=story.may_rescue,
+            lease_base=story.lease_base,
         )
         return words(models, loop)
 
@@ -161,6 +177,7 @@ class Life:
         recorder = None
         state = None
         if not self.story.is_read_only:
+            self.lock = take_lock(self.folder, Holder(pid=1, since=0.0, verb="serve"))
             self.journal = Journal(self.folder)
             if self.is_disk_full:
                 self._fill_disk()
@@ -168,8 +185,9 @@ class Life:
             state, _ = recorder.restore()
         loop = Loop(self.said, state, is_read_only=self.story.is_read_only)
         self.warmset = Watched(self, loop, recorder)
-        self.warmset.clock_ahead = self.clock_ahead
+        self.warmset.clock_ahead = self.warmset.began_ahead = self.clock_ahead
         self.witness.boots(state)
+        self.manners.boots()
         self.warmset.start()
 
     def crash(self, seconds: float) -> None:
@@ -184,6 +202,7 @@ class Life:
         if self.warmset is None:
             return
         warmset = self.warmset
+        self.manners.stops()
         warmset.stop()
         self.witness.stopped(warmset)
         if warmset.recorder is not None:
@@ -196,6 +215,9 @@ class Life:
         if self.journal is not None:
             self.journal.close()
             self.journal = None
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
         self.timeline.after(seconds, self.boot)
 
     def _fill_disk(self) -> None:
@@ -234,12 +256,14 @@ class Life:
 
     def _use(self, name: str, busy: float, keep: float | None, context: int | None) -> None:
         if self.host.is_up and self.host.library.find(name) is not None:
+            self.manners.used(name)
             options = {} if context is None else {"num_ctx": context}
             self.host.use(name, busy, keep_alive=keep, options=options)
 
     def _restart(self, seconds: float) -> None:
         if self.host.is_up:
             self.witness.server_restarts()
+            self.manners.breaks_off(forgets_gpus=True)
             self.host.restart(seconds)
 
     def _wedge(self, busy: float) -> None:
@@ -339,6 +363,7 @@ class Life:
 
     def _clock(self, seconds: float) -> None:
         self.clock_ahead += seconds
+        self.manners.breaks_off()
         if self.warmset is not None:
             self.warmset.clock_ahead = self.clock_ahead
 
@@ -400,6 +425,26 @@ class Life:
 
         self._later(seconds, relieve)
 
+    def _broken_lever(self, lever: str, seconds: float) -> None:
+        """A new version of the server takes a command and does nothing."""
+        self.faults.broken = frozenset({lever})
+        self._later(seconds, lambda: setattr(self.faults, "broken", frozenset()))
+
+    def _nag(self, name: str, keep: float, count: int) -> None:
+        """A client writes its own keep-alive again and again."""
+        for number in range(count):
+            self.timeline.after(20.0 * number, lambda: self._use(name, 0.3, keep, None))
+
+    def _second(self) -> None:
+        """A second warmset for the same host is not let in while the first one runs."""
+        if self.warmset is None or self.lock is None:
+            return
+        try:
+            take_lock(self.folder, Holder(pid=2, since=0.0, verb="serve")).release()
+        except Refused:
+            return
+        self.witness.breaks("a second warmset was let in")
+
     def _outsider(self, what: str, name: str) -> None:
         """Another tool, or a person, acts on the same server."""
         model = self.host.library.find(name)
@@ -420,4 +465,8 @@ class Life:
         finally:
             if self.journal is not None:
                 self.journal.close()
+            if self.lock is not None:
+                self.lock.release()
+        if self.story.is_read_only and any(self.folder.iterdir()):
+            self.witness.breaks("an observer wrote files")
         return self.witness.broken

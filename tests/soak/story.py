@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -74,6 +74,12 @@ DETAILS: dict[str, Callable[[Random], tuple]] = {
     "slow_ps": lambda rng: (rng.choice((0.4, 1.2, 9.0)), 3 * rng.choice(SPANS)),
     "clock": lambda rng: (rng.choice((-4000.0, -30.0, 30.0, 4000.0)),),
     "crash_at": lambda rng: (rng.randint(1, 6), rng.choice(SPANS)),
+    "broken_lever": lambda rng: (
+        rng.choice(("ping", "preload", "unload")),
+        rng.choice((120.0, 400.0, 800.0)),
+    ),
+    "nag": lambda rng: (rng.choice(USUAL), rng.choice((30.0, 7200.0, FOREVER)), 30),
+    "second": lambda _: (),
     "outsider": lambda rng: (rng.choice(("unload", "preload")), rng.choice(USUAL)),
     "edit": lambda rng: (rng.choice(("unpin", "pin_medium", "back")),),
 }
@@ -99,6 +105,7 @@ class Story:
         sees_processes: whether driver and process table can be read.
         is_read_only: `serve --observe`.
         may_unload_unmanaged, may_rescue: what the operator allows.
+        lease_base: the shortest lease; a short one is renewed many times in a story.
     """
 
     seed: int
@@ -109,6 +116,7 @@ class Story:
     is_read_only: bool
     may_unload_unmanaged: bool
     may_rescue: bool
+    lease_base: float
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -116,13 +124,18 @@ class Story:
         return frozenset((*self.pins, *self.wanted, *self.kept))
 
 
-def tell(seed: int) -> Story:
-    """Returns the story of a seed, always the same one."""
+def tell(seed: int, focus: Sequence[str] = ()) -> Story:
+    """Returns the story of a seed, always the same one.
+
+    Args:
+        seed: which.
+        focus: kinds of mishaps; none but these happen then, and more of them.
+    """
     rng = Random(f"soak {seed}")
     pins = rng.choice([(CODER,), (CODER, CHAT), (CODER, CHAT), (CHAT, EMBED)])
     wanted = rng.choice([(), (EMBED,), (MEDIUM,), (MEDIUM, EMBED)])
     wanted = tuple(name for name in wanted if name not in pins)
-    happenings = [*_clients(rng), *_mishaps(rng)]
+    happenings = [*_clients(rng), *_mishaps(rng, focus)]
     return Story(
         seed=seed,
         pins=pins,
@@ -132,6 +145,7 @@ def tell(seed: int) -> Story:
         is_read_only=rng.random() < 0.04,
         may_unload_unmanaged=rng.random() < 0.3,
         may_rescue=rng.random() < 0.5,
+        lease_base=rng.choice((1800.0, 1800.0, 300.0)),
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 
@@ -152,10 +166,10 @@ def _clients(rng: Random) -> list[Happening]:
     return out
 
 
-def _mishaps(rng: Random) -> list[Happening]:
+def _mishaps(rng: Random, focus: Sequence[str]) -> list[Happening]:
     out = []
-    for _ in range(rng.choice((0, 1, 2, 3, 4, 6, 8))):
-        kind = rng.choice(MISHAPS)
+    for _ in range(rng.choice((4, 6, 8) if focus else (0, 1, 2, 3, 4, 6, 8))):
+        kind = rng.choice(focus or MISHAPS)
         at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
         out.append(Happening(at, kind, DETAILS[kind](rng)))
     return out

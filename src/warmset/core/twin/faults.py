@@ -23,12 +23,18 @@ from warmset.core.control.orders import (
     Started,
     TimedOut,
 )
+from warmset.core.control.state import LeverName
 from warmset.core.model import Device, DeviceId, Observation, Quality, Reading, unknown
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.physics import OUT_OF_MEMORY, Physics
 from warmset.core.twin.runner import LoadOrder, LoadResult
 from warmset.core.twin.sidecar import Sidecar
 
+_LEVERS: Final[dict[type, LeverName]] = {
+    SendPing: "ping",
+    SendPreload: "preload",
+    SendUnload: "unload",
+}
 DriverFault = Literal["well", "hung", "lost", "upgraded", "reshaped"]
 
 REPLY_PATIENCE_SECONDS: Final = 20.0
@@ -46,6 +52,7 @@ class Faults:
         look_seconds: how long a look takes: what it shows is of its beginning.
         lost_replies: the server does what it is told, and nobody hears of it.
         without_effect: the server says 200 and does nothing.
+        broken: levers that have no effect any more, however often they are used.
         refused: the server answers 503.
         doubled: events that are told twice.
     """
@@ -54,6 +61,7 @@ class Faults:
     look_seconds: float = 0.0
     lost_replies: int = 0
     without_effect: int = 0
+    broken: frozenset[LeverName] = frozenset()
     refused: int = 0
     doubled: int = 0
 
@@ -132,11 +140,13 @@ class Frail(Sidecar):
         """Answers a command in the server's place, if something is wrong with it."""
         if not isinstance(command, SendPing | SendPreload | SendUnload) or not self.host.is_up:
             return False
-        now, faults = self.host.timeline.now, self.faults
+        now, faults = self.now, self.faults
         if faults.refused:
             faults.refused -= 1
             error = "server busy, please try again.  maximum pending requests exceeded"
             self._answer(command, Failed(number=command.number, at=now, error=error, status=503))
+        elif _LEVERS[type(command)] in faults.broken:
+            self._answer(command, Done(number=command.number, at=now))
         elif faults.without_effect:
             faults.without_effect -= 1
             self._answer(command, Done(number=command.number, at=now))
@@ -145,7 +155,7 @@ class Frail(Sidecar):
         return True
 
     def _answer(self, command: SendPing | SendPreload | SendUnload, event: Event) -> None:
-        self.log.sent.append((self.host.timeline.now, command))
+        self.log.sent.append((self.now, command))
         self._later(event)
 
     def _report(self, event: Event) -> None:

@@ -61,6 +61,7 @@ class Sidecar:
 
     Attributes:
         clock_ahead: how far the wall clock was set ahead.
+        began_ahead: the same when this process began: its steady time goes on from there.
         sees_processes: whether driver and process table can be read.
         answers_ps: whether `/api/ps` answers.
         ps_seconds: how long `/api/ps` takes.
@@ -81,6 +82,7 @@ class Sidecar:
         self.loop = loop
         self.log = Log()
         self.clock_ahead = 0.0
+        self.began_ahead = 0.0
         self.sees_processes = sees_processes
         self.answers_ps = True
         self.ps_seconds = 0.0
@@ -91,6 +93,11 @@ class Sidecar:
         self._open: tuple[int, int] | None = None  # the command, and the twin's request
         self._installed: tuple[tuple[InstalledModel, ...], tuple[Entry, ...]] | None = None
         self._is_running = False
+
+    @property
+    def now(self) -> float:
+        """The steady time of this process: the wall clock's of its begin, and what passed since."""
+        return self.host.timeline.now + self.began_ahead
 
     def start(self) -> None:
         """Begins to look, at once."""
@@ -118,7 +125,7 @@ class Sidecar:
         if self._timer is not None:
             self._timer.cancel()
         if self._is_running:
-            self._timer = self.host.timeline.at(self.loop.wake_at, self._look)
+            self._timer = self.host.timeline.at(self.loop.wake_at - self.began_ahead, self._look)
 
     def observe(self) -> Observation:
         """Returns one look, as it would be taken now."""
@@ -136,7 +143,7 @@ class Sidecar:
         self._decide(self.observe())
 
     def _decide(self, observation: Observation) -> None:
-        now = self.host.timeline.now
+        now = self.now
         commands = self.loop.look(observation, now)
         decision = self.loop.decision
         assert decision is not None
@@ -172,18 +179,18 @@ class Sidecar:
     def _read(self, number: int) -> None:
         self.log.reads += 1
         timeline = self.host.timeline
-        asked_at = timeline.now
+        asked_at = self.now
 
         def answer() -> None:
             if not self.host.is_up:
-                self._report(Failed(number=number, at=timeline.now, error="connection refused"))
+                self._report(Failed(number=number, at=self.now, error="connection refused"))
                 return
             wall_at = timeline.now + self.clock_ahead
             rows = list_residents(self.host, self.clock_ahead) if self.answers_ps else None
             self._report(
                 Done(
                     number=number,
-                    at=timeline.now,
+                    at=self.now,
                     asked_at=asked_at,
                     wall_at=wall_at,
                     residents=rows,
@@ -193,7 +200,7 @@ class Sidecar:
         timeline.after(self.ps_seconds, answer)
 
     def _load(self, command: SendPing | SendPreload) -> None:
-        now, number = self.host.timeline.now, command.number
+        now, number = self.now, command.number
         self.log.sent.append((now, command))
         loaded = command.resident.name if isinstance(command, SendPing) else command.name
         model = self.host.library.find(loaded) or self.host.library.find(command.name)
@@ -210,7 +217,7 @@ class Sidecar:
             self._open = None
             if isinstance(news, Grant | Crash):
                 self.host.finish(request)
-            self._report(_event(number, news, self.host.timeline.now))
+            self._report(_event(number, news, self.now))
 
         request = self.host.submit(
             model, on_news, keep_alive=command.keep_alive, options=_options(command, model)
@@ -219,7 +226,7 @@ class Sidecar:
         self._report(Started(number=number, at=now))
 
     def _unload(self, command: SendUnload) -> None:
-        now = self.host.timeline.now
+        now = self.now
         self.log.sent.append((now, command))
         model = self.host.library.find(command.name)
         if not self.host.is_up or model is None:
@@ -238,13 +245,13 @@ class Sidecar:
         if self._open is not None and self._open[0] == command.number:
             self.host.cancel(self._open[1])
             self._open = None
-        self._report(Aborted(number=command.number, at=self.host.timeline.now))
+        self._report(Aborted(number=command.number, at=self.now))
 
     def _later(self, event: Event) -> None:
         self.host.timeline.after(0.0, lambda: self._report(event))
 
     def _report(self, event: Event) -> None:
-        now = self.host.timeline.now
+        now = self.now
         commands, findings = self.loop.hear(event, now)
         self.log.findings += [(now, finding) for finding in findings]
         if self._is_running:

@@ -1,0 +1,278 @@
+"""How warmset behaves towards its server, command by command.
+
+`laws` judges what becomes of the host; here each command is held against what warmset could know
+when it sent it, whether or not harm came of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soak.story import TROUBLE_SECONDS
+from warmset.core.control.orders import (
+    Cancel,
+    Command,
+    Done,
+    Event,
+    SendPing,
+    SendPreload,
+    SendUnload,
+    Started,
+)
+from warmset.core.control.pinging import PING_MARGIN_SECONDS
+from warmset.core.control.vanished import early_leavers, row_id
+from warmset.core.model import Observation, Resident, normalise_name
+from warmset.core.twin.events import LoadEnded, Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+CALM_FROM = TROUBLE_SECONDS + 300.0
+"""By then the loop knows its host again, whatever happened."""
+NEEDLESS_PINGS = 4
+"""Pings of one model in a window beside those that give a lease back: one for each rank it gets."""
+LEVER_USES = 8
+"""Uses of a lever without effect within one pause: four in a row, and as many that were on the
+way or of other models."""
+
+
+@dataclass
+class Manners:
+    """Judges the commands of one life.
+
+    Args:
+        life: whose.
+        tell: called with each fault.
+    """
+
+    life: Life
+    tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._open: Command | None = None
+        self._is_over = False
+        self._seen: Observation | None = None
+        self._list: Done | None = None
+        self._spoilt = ""
+        self._known_pids: dict[str, int] = {}
+        self._dead: frozenset[str] = frozenset()
+        self._gpus_known = False
+        self._broke_off_at = 0.0  # when warmset last lost sight of what was before
+        self._client_loads: dict[str, float] = {}
+        self._came_at = -math.inf
+        self._preload: tuple[float, str] | None = None
+        self._is_overtaken = False
+        self._moved_at = 0.0
+        self._gave_up_at = -math.inf
+        self._loads: dict[str, list[float]] = {}
+        self._pings: dict[str, list[float]] = {}
+        self._idle_uses: dict[str, list[float]] = {}
+        self._leased: set[str] = set()  # names whose keep-alive is ours
+
+    @property
+    def now(self) -> float:
+        return self.life.now
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def breaks_off(self, *, forgets_gpus: bool = False) -> None:
+        """What was before is not comparable any more: another process, server or clock."""
+        self._broke_off_at = self.now
+        self._known_pids.clear()
+        if forgets_gpus:
+            self._gpus_known = False
+
+    def boots(self) -> None:
+        self._open = self._preload = self._list = self._seen = None
+        self._is_over = self._is_overtaken = False
+        self.breaks_off()
+
+    def stops(self) -> None:
+        self._is_over = True
+
+    def look_begins(self) -> None:
+        loaded = self.life.host.scheduler.loaded
+        self._dead = frozenset(
+            key
+            for key, runner in loaded.items()
+            if not runner.is_alive and self._known_pids.get(key) == runner.pid
+        )
+        known = [at for key, at in self._client_loads.items() if key in loaded]
+        self._came_at = max(known, default=-math.inf)
+
+    def looked(self, observation: Observation) -> None:
+        self._seen, self._spoilt = observation, ""
+        for runner in observation.runners or ():
+            if runner.key is not None and runner.phase == "resident":
+                self._known_pids[runner.key] = runner.pid
+        if self._shows_the_gpus(observation) and observation.server is not None:
+            self._gpus_known = True
+        if observation.residents is not None:
+            self._judge_overtaken()
+
+    def used(self, name: str) -> None:
+        """A client uses a model: its keep-alive counts from now on."""
+        self._leased.discard(normalise_name(name))
+
+    def hears(self, event: object) -> None:
+        """An event of Ollama's scheduler."""
+        self._moved_at = self.now
+        ours = None if self._preload is None else self._preload[1]
+        if isinstance(event, LoadEnded) and not event.error:
+            key = event.order.model.key
+            if key != ours:
+                self._client_loads[key] = self.now
+            else:
+                self._client_loads.pop(key, None)
+                self._judge_loads(key, event.order.model.name)
+        elif isinstance(event, Unloaded):
+            self._client_loads.pop(event.key, None)
+            if not event.is_evicted:
+                self._judge_end(event)
+
+    def ends(self, event: Event) -> None:
+        """The server, or the wire, has answered a command."""
+        opened = self._open
+        if opened is None or isinstance(event, Started) or event.number != opened.number:
+            return
+        self._open = None
+        if isinstance(opened, SendPreload):
+            self._preload, self._is_overtaken = None, False
+        if isinstance(event, Done) and event.wall_at is not None:
+            self._list = event
+            self._spoilt = self._why_spoilt(event.residents, event.wall_at)
+
+    def carries_out(self, command: Command) -> None:
+        """Warmset does something."""
+        if isinstance(command, Cancel):
+            if isinstance(self._open, SendPreload) and self.now - self._moved_at > 60.0:
+                self._gave_up_at = self.now
+            return
+        what = f"{type(command).__name__} of {getattr(command, 'name', 'the residents')}"
+        if self._is_over:
+            self.tell(f"{what} after the end")
+        if self._open is not None:
+            self.tell(f"{what} while {type(self._open).__name__} is open")
+        self._open = command
+        if isinstance(command, SendPing | SendPreload):
+            self._leased.add(normalise_name(command.name))
+        if isinstance(command, SendPing):
+            self._judge_ping(command)
+        elif isinstance(command, SendPreload | SendUnload):
+            self._judge_change(command, what)
+        if isinstance(command, SendUnload):
+            self._leased.discard(normalise_name(command.name))
+
+    # -- the rules --------------------------------------------------------------------------------
+
+    def _why_spoilt(self, rows: tuple[Resident, ...] | None, wall_at: float) -> str:
+        before = None if self._seen is None else self._seen.residents
+        if rows is None or before is None:
+            return ""
+        gone = early_leavers(before, rows, wall_at=wall_at)
+        came = {row_id(row) for row in rows} - {row_id(row) for row in before}
+        return "somebody left early" if gone else "somebody was loaded" if came else ""
+
+    def _judge_ping(self, command: SendPing) -> None:
+        """A ping goes to a model that the list just read shows as it was at the look."""
+        read, seen = self._list, self._seen
+        assert read is not None
+        assert seen is not None
+        assert read.wall_at is not None
+        row = next((r for r in read.residents or () if r.key == command.key), None)
+        before = next((r for r in seen.residents or () if r.key == command.key), None)
+        if row is None or row.expires_at is None:
+            self.tell(f"ping of {command.name}, which the list just read does not show")
+            return
+        if row.expires_at - read.wall_at < PING_MARGIN_SECONDS:
+            self.tell(f"ping of {command.name} at its deadline")
+        if before is not None and before.expires_at != row.expires_at:
+            self.tell(f"ping of {command.name}, which was used since the look")
+        if before is not None and before.expires_at == math.inf:
+            self.tell(f"ping of {command.name}, which a client keeps for ever")
+        if command.key in self._dead and self.life.story.sees_processes:
+            self.tell(f"ping of {command.name}, whose process was gone at the look")
+        loop = self.life.said.loop
+        recent = [
+            at for at in self._pings.get(command.key, ()) if self.now - at < loop.fight_window
+        ]
+        self._pings[command.key] = recent = [*recent, self.now]
+        if len(recent) > loop.reasserts_per_window + NEEDLESS_PINGS + self._lives(
+            loop.fight_window
+        ):
+            self.tell(f"{len(recent)} pings of {command.name} in ten minutes")
+
+    def _judge_change(self, command: SendPreload | SendUnload, what: str) -> None:
+        seen = self._seen
+        if seen is None:
+            return  # judged by `laws`
+        if self._spoilt:
+            self.tell(f"{what}, though {self._spoilt} since the look")
+        is_ours = self.life.story.sees_processes and self._gpus_known
+        if is_ours and not self._shows_the_gpus(seen):
+            self.tell(f"{what} on GPUs that Ollama was not started with")
+        faults, lever = (
+            self.life.faults,
+            "preload" if isinstance(command, SendPreload) else "unload",
+        )
+        if lever in faults.broken:
+            loop = self.life.said.loop
+            uses = [at for at in self._idle_uses.get(lever, ()) if self.now - at < loop.back_off]
+            self._idle_uses[lever] = uses = [*uses, self.now]
+            if len(uses) > LEVER_USES * (1 + self._lives(loop.back_off)):
+                self.tell(f"{len(uses)} times {lever} in five minutes, and nothing comes of it")
+        if isinstance(command, SendPreload):
+            self._judge_preload(command, what)
+
+    def _judge_preload(self, command: SendPreload, what: str) -> None:
+        loop = self.life.said.loop
+        came_ago = self.now - self._came_at
+        if self._came_at > self._broke_off_at and came_ago < loop.calm:
+            self.tell(f"{what}, {came_ago:.0f} s after a client's load")
+        is_stuck = self._gave_up_at > max(self._moved_at, self._broke_off_at)
+        if is_stuck and self.now - self._gave_up_at < loop.back_off:
+            self.tell(f"{what}, while nothing is loaded any more")
+        self._preload, self._is_overtaken = (self.now, command.key), False
+
+    def _judge_overtaken(self) -> None:
+        """Our load waits no longer than a look once somebody else's went before it."""
+        if self._preload is None:
+            return
+        scheduler, (since, key) = self.life.host.scheduler, self._preload
+        loading = None if scheduler.loading is None else scheduler.loading.model.key
+        if key == loading or key in scheduler.loaded:
+            self._is_overtaken = False
+            return
+        others = [at for other, at in self._client_loads.items() if other in scheduler.loaded]
+        was, self._is_overtaken = self._is_overtaken, any(at > since for at in others)
+        if was and self._is_overtaken:
+            self.tell("our preload waits on behind somebody else's load")
+
+    def _judge_end(self, event: Unloaded) -> None:
+        """In peace no lease of what is wanted runs out: it is renewed in time."""
+        warmset = self.life.warmset
+        if self.now < CALM_FROM or warmset is None or warmset.loop.planned is None:
+            return
+        members = {member.key for member in warmset.loop.planned.members}
+        standing = "" if warmset.loop.decision is None else " ".join(warmset.loop.decision.standing)
+        is_ours = normalise_name(event.name) in self._leased and event.key in members
+        if is_ours and "lever_broken" not in standing:
+            self.tell(f"the lease of {event.name} ran out")
+
+    def _judge_loads(self, key: str, name: str) -> None:
+        """A model is brought back so many times in a window, and then left alone."""
+        loop = self.life.said.loop
+        recent = [at for at in self._loads.get(key, ()) if self.now - at < loop.fight_window]
+        self._loads[key] = recent = [*recent, self.now]
+        if len(recent) > loop.restores_per_window + 1 + self._lives(loop.fight_window):
+            self.tell(f"{name} was loaded {len(recent)} times in ten minutes")
+
+    def _lives(self, window: float) -> int:
+        """Returns how many processes and servers began in the last seconds."""
+        return self.life.witness.new_beginnings(self.now - window)
+
+    def _shows_the_gpus(self, observation: Observation) -> bool:
+        return {d.id for d in observation.devices} == {g.device for g in self.life.host.spec.gpus}
