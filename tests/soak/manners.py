@@ -196,14 +196,9 @@ class Manners:
         if command.key in self._dead and self.life.story.sees_processes:
             self.tell(f"ping of {command.name}, whose process was gone at the look")
         loop = self.life.said.loop
-        recent = [
-            at for at in self._pings.get(command.key, ()) if self.now - at < loop.fight_window
-        ]
-        self._pings[command.key] = recent = [*recent, self.now]
-        if len(recent) > loop.reasserts_per_window + NEEDLESS_PINGS + self._lives(
-            loop.fight_window
-        ):
-            self.tell(f"{len(recent)} pings of {command.name} in ten minutes")
+        count = self._count(self._pings, command.key, loop.fight_window)
+        if count > loop.reasserts_per_window + NEEDLESS_PINGS + self._lives(loop.fight_window):
+            self.tell(f"{count} pings of {command.name} in ten minutes")
 
     def _judge_change(self, command: SendPreload | SendUnload, what: str) -> None:
         seen = self._seen
@@ -214,16 +209,12 @@ class Manners:
         is_ours = self.life.story.sees_processes and self._gpus_known
         if is_ours and not self._shows_the_gpus(seen):
             self.tell(f"{what} on GPUs that Ollama was not started with")
-        faults, lever = (
-            self.life.faults,
-            "preload" if isinstance(command, SendPreload) else "unload",
-        )
-        if lever in faults.broken:
-            loop = self.life.said.loop
-            uses = [at for at in self._idle_uses.get(lever, ()) if self.now - at < loop.back_off]
-            self._idle_uses[lever] = uses = [*uses, self.now]
-            if len(uses) > LEVER_USES * (1 + self._lives(loop.back_off)):
-                self.tell(f"{len(uses)} times {lever} in five minutes, and nothing comes of it")
+        lever = "preload" if isinstance(command, SendPreload) else "unload"
+        if lever in self.life.faults.broken:
+            pause = self.life.said.loop.back_off
+            count = self._count(self._idle_uses, lever, pause)
+            if count > LEVER_USES * (1 + self._lives(pause)):
+                self.tell(f"{count} times {lever} in five minutes, and nothing comes of it")
         if isinstance(command, SendPreload):
             self._judge_preload(command, what)
 
@@ -265,10 +256,15 @@ class Manners:
     def _judge_loads(self, key: str, name: str) -> None:
         """A model is brought back so many times in a window, and then left alone."""
         loop = self.life.said.loop
-        recent = [at for at in self._loads.get(key, ()) if self.now - at < loop.fight_window]
-        self._loads[key] = recent = [*recent, self.now]
-        if len(recent) > loop.restores_per_window + 1 + self._lives(loop.fight_window):
-            self.tell(f"{name} was loaded {len(recent)} times in ten minutes")
+        count = self._count(self._loads, key, loop.fight_window)
+        if count > loop.restores_per_window + 1 + self._lives(loop.fight_window):
+            self.tell(f"{name} was loaded {count} times in ten minutes")
+
+    def _count(self, moments: dict[str, list[float]], what: str, window: float) -> int:
+        """Notes that something happens now; returns how often it did in the last seconds."""
+        recent = [at for at in moments.get(what, ()) if self.now - at < window]
+        moments[what] = [*recent, self.now]
+        return len(recent) + 1
 
     def _lives(self, window: float) -> int:
         """Returns how many processes and servers began in the last seconds."""
