@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 CALM_FROM = TROUBLE_SECONDS + 300.0
 """By then the loop knows its host again, whatever happened."""
 NEEDLESS_PINGS = 4
-"""Pings of one model in a window beside those that give a lease back: one for each rank it gets."""
+"""Pings of one model in a window beside those that renew it or give its lease back: one for each
+rank that it gets."""
 LEVER_USES = 8
 """Uses of a lever without effect within one pause: four in a row, and as many that were on the
 way or of other models."""
@@ -60,7 +61,8 @@ class Manners:
         self._known_pids: dict[str, int] = {}
         self._dead: frozenset[str] = frozenset()
         self._gpus_known = False
-        self._broke_off_at = 0.0  # when warmset last lost sight of what was before
+        self._is_cut = True
+        self._broke_off_at = 0.0  # the last look with nothing to compare with
         self._client_loads: dict[str, float] = {}
         self._came_at = -math.inf
         self._preload: tuple[float, str] | None = None
@@ -80,7 +82,7 @@ class Manners:
 
     def breaks_off(self, *, forgets_gpus: bool = False) -> None:
         """What was before is not comparable any more: another process, server or clock."""
-        self._broke_off_at = self.now
+        self._is_cut = True
         self._known_pids.clear()
         if forgets_gpus:
             self._gpus_known = False
@@ -105,6 +107,8 @@ class Manners:
 
     def looked(self, observation: Observation) -> None:
         self._seen, self._spoilt = observation, ""
+        if self._is_cut and observation.residents is not None:
+            self._is_cut, self._broke_off_at = False, self.now
         for runner in observation.runners or ():
             if runner.key is not None and runner.phase == "resident":
                 self._known_pids[runner.key] = runner.pid
@@ -197,7 +201,9 @@ class Manners:
             self.tell(f"ping of {command.name}, whose process was gone at the look")
         loop = self.life.said.loop
         count = self._count(self._pings, command.key, loop.fight_window)
-        if count > loop.reasserts_per_window + NEEDLESS_PINGS + self._lives(loop.fight_window):
+        renewals = 2 * loop.fight_window / loop.lease_base
+        allowed = loop.reasserts_per_window + renewals + NEEDLESS_PINGS
+        if count > allowed + self._lives(loop.fight_window):
             self.tell(f"{count} pings of {command.name} in ten minutes")
 
     def _judge_change(self, command: SendPreload | SendUnload, what: str) -> None:
