@@ -157,6 +157,37 @@ def test_a_driver_that_hangs_from_the_start(scene: Scene) -> None:
     assert trouble["hint"]
 
 
+@pytest.mark.parametrize("code", ["LIB_RM_VERSION_MISMATCH", "UNKNOWN"])
+def test_a_driver_that_cannot_be_opened_is_no_machine_without_gpus(scene: Scene, code: str) -> None:
+    """Updated under the running module, or broken: nothing is planned, not into RAM either."""
+    scene.nvml.fail("nvmlInit", code)
+    found = scene.look()
+    assert any(t["blocks_loads"] for t in found["troubles"])
+    done = scene.run("plan", "--all", "-o", "json")
+    planned = json.loads(done.stdout)
+    assert planned["warm_set"] == []
+    assert [d["usable_bytes"] for d in planned["devices"]] == [None]
+    assert (
+        "NVIDIA" in planned["devices"][0]["unknown"] or "NVML" in planned["devices"][0]["unknown"]
+    )
+
+
+def test_gpus_that_the_server_does_not_see_are_not_planned_on(tmp_path: Path) -> None:
+    """Its own environment says which it may use; the picture shows all, with a note."""
+    scene = Scene(tmp_path, {"CUDA_VISIBLE_DEVICES": "1"})
+    try:
+        found = scene.look()
+        assert [d["index"] for d in found["devices"]] == [0, 1]
+        assert any(CARD_0 in note and "hidden from Ollama" in note for note in found["notes"])
+        planned = json.loads(scene.run("plan", "--all", "-o", "json").stdout)
+        assert [d["id"] for d in planned["devices"]] == [
+            CARD_0.replace("-0000000000", "-0000010000")
+        ]
+        assert planned["warm_set"]
+    finally:
+        scene.end()
+
+
 def test_a_driver_that_hangs_later(scene: Scene) -> None:
     """A watch goes on with the last numbers, called stale and with their age."""
     runner = scene.start_runner(MODEL)

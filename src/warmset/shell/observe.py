@@ -16,6 +16,7 @@ from warmset.core.host.picture import Picture, draw_picture
 from warmset.core.host.ram import available_after_models
 from warmset.core.host.survey import HostSurvey
 from warmset.core.host.vantage import Sight, Vantage
+from warmset.core.host.visible import VARIABLE, visible_devices
 from warmset.core.model import Device, DeviceId, Entry, Observation, Resident, unknown
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError, BackendTimeout, Unreachable
@@ -125,19 +126,25 @@ def _devices(
     connection: Connection, survey: HostSurvey, residents: tuple[Resident, ...] | None
 ) -> tuple[Device, ...]:
     """Returns the server's GPUs; one of unknown size where it has some that cannot be read here."""
-    devices = tuple(reading.device for reading in survey.readings)
+    found = tuple(reading.device for reading in survey.readings)
+    environment = survey.server.environment if survey.server else None
+    devices = visible_devices(found, environment or {})
+    broken = [t for each in survey.gpus if not each.devices for t in each.troubles]
+    reasons = [trouble.message for trouble in broken if trouble.blocks_loads]
     uses_gpu = any(resident.size_vram_bytes for resident in residents or ())
-    if devices or (connection.is_local and not uses_gpu):
-        return devices
-    reason = "the server's GPUs cannot be read from here"
-    return (
-        Device(
-            id=DeviceId("unseen"),
-            name="GPUs of the server",
-            library="unknown",
-            total_bytes=unknown("none", reason),
-            free_bytes=unknown("none", reason),
-        ),
+    if not found and (uses_gpu or not connection.is_local):
+        reasons.append("the server's GPUs cannot be read from here")
+    return (*devices, *(_unseen(reason) for reason in reasons[:1]))
+
+
+def _unseen(reason: str) -> Device:
+    """Returns what stands for GPUs that nobody can count: without it a host would have none."""
+    return Device(
+        id=DeviceId("unseen"),
+        name="GPUs of the server",
+        library="unknown",
+        total_bytes=unknown("none", reason),
+        free_bytes=unknown("none", reason),
     )
 
 
@@ -205,10 +212,20 @@ def _sight_notes(sight: Sight) -> tuple[str, ...]:
 def _device_notes(survey: HostSurvey, devices: Sequence[Device]) -> tuple[str, ...]:
     if not survey.is_own_address:
         return ("the server is another machine: its GPUs and RAM cannot be read from here",)
+    kept = {device.id for device in devices}
+    hidden = (r.device for r in survey.readings if r.device.id not in kept)
+    notes = tuple(
+        f"{d.name} ({d.id}) is hidden from Ollama by {VARIABLE}"
+        for d in hidden
+        if d.library == "CUDA"
+    )
     if not devices:
-        return ("no GPU found: models run on the CPU",)
+        return (*notes, "no GPU found: models run on the CPU")
     unread = (d for d in devices if d.total_bytes.value is None or d.free_bytes.value is None)
-    return tuple(
-        f"{d.name}: {d.free_bytes.reason or d.total_bytes.reason or 'memory unknown'}"
-        for d in unread
+    return (
+        *notes,
+        *(
+            f"{d.name}: {d.free_bytes.reason or d.total_bytes.reason or 'memory unknown'}"
+            for d in unread
+        ),
     )
