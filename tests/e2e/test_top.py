@@ -21,13 +21,24 @@ from serving_rig import ROOT, Rig, rigged
 
 HOST = "twin://workstation?hours=3&seed=5"
 PATIENCE_SECONDS = 60.0
-SHOW_CURSOR, LEAVE_SCREEN = b"\x1b[?25h", b"\x1b[?1049l"
+SHOW_CURSOR, ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?25h", b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 class Terminal:
-    """`warmset` in a pseudo-terminal, its screen read as a terminal would show it."""
+    """`warmset` in a pseudo-terminal, its screen read as a terminal would show it.
 
-    def __init__(self, *arguments: str, columns: int, lines: int = 40, **environ: str) -> None:
+    Args:
+        program: another program instead.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int,
+        lines: int = 40,
+        program: tuple[str, ...] = (sys.executable, "-m", "warmset"),
+        **environ: str,
+    ) -> None:
         self._master, slave = pty.openpty()
         self.slave = os.dup(slave)
         self.screen = pyte.Screen(columns, lines)
@@ -37,7 +48,7 @@ class Terminal:
         self.before = termios.tcgetattr(self.slave)
         clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "warmset", *arguments],
+            [*program, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -149,6 +160,32 @@ def test_a_signal_leaves_a_clean_terminal(number: signal.Signals, code: int) -> 
         terminal.process.send_signal(number)
         assert terminal.end() == code
         assert terminal.is_restored()
+    finally:
+        terminal.close()
+
+
+def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_picture_back() -> None:
+    """Under a shell with job control, twice: between them the shell has its screen and modes."""
+    bash = ("setsid", "--ctty", "--wait", "bash", "--norc", "--noprofile", "-i")
+    terminal = Terminal(columns=100, program=bash, PS1="shell> ")
+    try:
+        terminal.wait_for(lambda shown: "shell>" in shown)
+        terminal.type(f"{sys.executable} -m warmset top 0.3 --host '{HOST}'\n")
+        for turn in (1, 2):
+            terminal.wait_for(lambda _, turn=turn: terminal.raw.count(ENTER_SCREEN) == turn)
+            terminal.wait_for(lambda shown: "q quits" in shown)
+            terminal.type("\x1a")
+            terminal.wait_for(lambda shown: "Stopped" in shown)
+            assert terminal.raw.count(LEAVE_SCREEN) == turn
+            terminal.type("clear; stty -a\n")
+            terminal.wait_for(lambda shown: " icanon" in shown and " echo " in shown)
+            terminal.type("clear; fg\n")
+        terminal.wait_for(lambda _: terminal.raw.count(ENTER_SCREEN) == 3)
+        terminal.wait_for(lambda shown: "q quits" in shown)
+        terminal.type("q")
+        terminal.wait_for(lambda _: terminal.raw.count(LEAVE_SCREEN) == 3)
+        terminal.type("exit $?\n")
+        assert terminal.end() == 0
     finally:
         terminal.close()
 

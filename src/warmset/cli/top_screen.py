@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
@@ -22,6 +23,13 @@ from warmset.shell.board.source import News
 QUIT_KEYS: Final = frozenset("qQ\x04")
 REDRAW_SECONDS: Final = 1.0
 """Without news: after a resize that nobody told of, the frame fits again so soon."""
+
+
+class Ended(Enum):
+    """Why the drawing ended."""
+
+    QUIT = auto()
+    STOPPED = auto()  # by Ctrl-Z, until the shell says go on
 
 
 class Screen:
@@ -38,6 +46,7 @@ class Screen:
         self._remark = first.remark
         self._source = source
         self._failure: Exception | None = None
+        self._is_to_stop = False
         self._console = Console(no_color=no_color or None, highlight=False)
         self._bell, self._ring = os.pipe()
 
@@ -51,16 +60,24 @@ class Screen:
             Exception: the source failed in a way that nobody foresaw.
         """
         threading.Thread(target=self._listen, args=(wait,), name="board", daemon=True).start()
-        with self._hearing_keys() as keys, self._hearing_signals():
-            live = Live(console=self._console, screen=True, auto_refresh=False)
-            with live:
-                while self._failure is None:
-                    live.update(self._frame(), refresh=True)
-                    ready, _, _ = select.select([self._bell, *keys], [], [], REDRAW_SECONDS)
-                    if self._bell in ready:
-                        os.read(self._bell, 4096)
-                    if keys and keys[0] in ready and self._wants_to_quit(keys):
-                        return
+        with self._hearing_signals():
+            while self._draw() is Ended.STOPPED:
+                _stop_until_continued()
+
+    def _draw(self) -> Ended:
+        """Draws until somebody wants the terminal back, which it is then given as it was."""
+        live = Live(console=self._console, screen=True, auto_refresh=False)
+        with self._hearing_keys() as keys, live:
+            while self._failure is None:
+                live.update(self._frame(), refresh=True)
+                ready, _, _ = select.select([self._bell, *keys], [], [], REDRAW_SECONDS)
+                if self._bell in ready:
+                    os.read(self._bell, 4096)
+                if keys and keys[0] in ready and self._wants_to_quit(keys):
+                    return Ended.QUIT
+                if self._is_to_stop:
+                    self._is_to_stop = False
+                    return Ended.STOPPED
         raise self._failure
 
     def _frame(self) -> Text:
@@ -95,13 +112,17 @@ class Screen:
 
     @contextmanager
     def _hearing_signals(self) -> Iterator[None]:
-        """A resize is drawn at once; a stop from the keyboard leaves a usable terminal."""
+        """A resize is drawn at once; Ctrl-Z first gives the terminal back."""
 
         def resized(_number: int, _frame: FrameType | None) -> None:
             self._wake()
 
+        def stopped(_number: int, _frame: FrameType | None) -> None:
+            self._is_to_stop = True
+            self._wake()
+
         before = signal.signal(signal.SIGWINCH, resized)
-        stop_before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        stop_before = signal.signal(signal.SIGTSTP, stopped)
         try:
             yield
         finally:
@@ -124,3 +145,10 @@ class Screen:
             yield [keyboard]
         finally:
             termios.tcsetattr(keyboard, termios.TCSAFLUSH, before)
+
+
+def _stop_until_continued() -> None:
+    """Stops this process as Ctrl-Z would have; the shell's `fg` returns from here."""
+    ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, ours)
