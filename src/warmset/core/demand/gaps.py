@@ -68,7 +68,9 @@ class Pool:
     that are still open count as well: left out, models that never come back would look quick.
     """
 
-    __slots__ = ("_hazards", "_news", "ended", "floor", "grid", "open", "reached", "widths")
+    __slots__ = (
+        "_changed", "_hazards", "_news", "ended", "floor", "grid", "open", "reached", "widths",
+    )  # fmt: skip
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -79,18 +81,23 @@ class Pool:
         thin = 2.0 / grid.fine_per_octave
         self.floor = [UNSEEN if j < grid.split else UNSEEN * thin for j in range(grid.count)]
         self._hazards: list[float] = []  # empty: to be worked out
+        self._changed: dict[GapLaw, int] = {}  # laws whose news are not in the sums -> last bin
         self._news = 0
 
     def hazards(self) -> list[float]:
         """Returns the cumulative hazard of each bin, -log(1 - share)."""
         if not self._hazards:
+            for law, last in self._changed.items():
+                law.tell(last)
+            self._changed.clear()
             rows = zip(self.ended, self.floor, self.reached, self.open, strict=True)
             shares = (min(0.999, max(1e-9, (e + f) / (r + o + 1.0))) for e, f, r, o in rows)
             self._hazards = [-log1p(-share) for share in shares]
         return self._hazards
 
-    def learned(self) -> None:
-        """Takes note of one more gap: after `POOL_NEWS` of them the hazards are worked out anew."""
+    def learned(self, law: GapLaw, last: int) -> None:
+        """Takes note of a gap: after `POOL_NEWS` of them the hazards are worked out anew."""
+        self._changed[law] = max(last, self._changed.get(law, 0))
         self._news += 1
         if self._news >= POOL_NEWS:
             self._news, self._hazards = 0, []
@@ -111,13 +118,14 @@ class GapLaw:
     """The law of one model, learned gap by gap."""
 
     __slots__ = (
-        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival",
+        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival", "_told",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._ended = [0.0] * pool.grid.count
         self._reached = [0.0] * pool.grid.count
+        self._told = [(0.0, 0.0)] * pool.grid.count  # its part of the pool's sums
         self._survival: list[float] = []
         self._news = 0  # gaps since the build
         self._stale = pool.grid.count  # the last bin of which the counts changed since the build
@@ -127,17 +135,12 @@ class GapLaw:
         pool = self._pool
         last = pool.grid.bin_of(seconds)
         ended, reached = self._ended, self._reached
-        all_ended, all_reached = pool.ended, pool.reached
-        for j in range(last + 1):
-            e, n = ended[j], reached[j]
-            e_now, grown = e * _KEEP, n * _KEEP + 1.0
-            if j == last:
-                e_now += 1.0
-            ended[j], reached[j] = e_now, grown
-            old, new = 1.0 / (n + PRIOR_GAPS), 1.0 / (grown + PRIOR_GAPS)
-            all_ended[j] += new * e_now - old * e
-            all_reached[j] += new * grown - old * n
-        pool.learned()
+        for j in range(last):
+            ended[j] *= _KEEP
+            reached[j] = reached[j] * _KEEP + 1.0
+        ended[last] = ended[last] * _KEEP + 1.0
+        reached[last] = reached[last] * _KEEP + 1.0
+        pool.learned(self, last)
         self._stale = max(self._stale, last)
         self._news += 1
 
@@ -148,13 +151,20 @@ class GapLaw:
 
     def restore(self, reached: Sequence[float], ended: Sequence[float]) -> None:
         """Takes the counts of an earlier law, in place of any that it has."""
-        for j, (n, e) in enumerate(zip(reached, ended, strict=True)):
-            n_before, e_before = self._reached[j], self._ended[j]
-            old, new = 1.0 / (n_before + PRIOR_GAPS), 1.0 / (n + PRIOR_GAPS)
-            self._pool.ended[j] += new * e - old * e_before
-            self._pool.reached[j] += new * n - old * n_before
-            self._reached[j], self._ended[j] = n, e
+        self._reached[:], self._ended[:] = reached, ended
         self._survival = []
+        self._pool.learned(self, self._pool.grid.count - 1)
+
+    def tell(self, last: int) -> None:
+        """Brings its part of the pool's sums up to date, as far as a bin."""
+        pool, told = self._pool, self._told
+        for j in range(last + 1):
+            weight = 1.0 / (self._reached[j] + PRIOR_GAPS)
+            ended, reached = self._ended[j] * weight, self._reached[j] * weight
+            before = told[j]
+            pool.ended[j] += ended - before[0]
+            pool.reached[j] += reached - before[1]
+            told[j] = ended, reached
 
     def outlook(self, age_seconds: float, rent: float) -> Outlook:
         """Returns what the next seconds promise.

@@ -85,6 +85,7 @@ class Lookahead:
         self.sleepers = Sleepers()
         self.looked = -inf
         self.quiet_until = -inf  # no law promises anything before
+        self.nothing_due_until = -inf  # no appointment's time comes before
         self.held = 0  # residents at the last look
 
     def requested(self, now: float, model: str) -> None:
@@ -92,7 +93,8 @@ class Lookahead:
         self._begin(now)
         if self.unseen:
             self.unseen = [m for m in self.unseen if m.id != model]
-        self.appointments.requested(now, model)
+        if self.appointments.requested(now, model):
+            self.nothing_due_until = -inf
         self.sleepers.wake(model)
         self.trust.settle(model, used=True)
 
@@ -116,6 +118,9 @@ class Lookahead:
             return None
         self.looked = view.now
         self._begin(view.now)
+        left, self.held = len(view.residents) < self.held, len(view.residents)
+        if left:  # a look must not miss who it was, whoever let it go
+            self.quiet_until = self.nothing_due_until = -inf
         due, next_start = self._due(view)
         promises, pays_at = self._promising(view)
         lost: dict[str, float] = {}
@@ -140,7 +145,10 @@ class Lookahead:
 
     def _due(self, view: View) -> tuple[list[Promise], float]:
         """Returns the appointments whose time has come, and when the next one's comes."""
+        if view.now < self.nothing_due_until:
+            return [], self.nothing_due_until
         found: list[Promise] = []
+        is_waiting = False
         next_start = inf
         for start, until, chance, model in self.appointments.schedule(view.now, view.residents):
             if start > view.now:
@@ -149,17 +157,18 @@ class Lookahead:
             if self._is_latched(view.now, model.id):
                 next_start = min(next_start, self.gone[model.id] + LATCH_SECONDS)
                 continue
+            is_waiting = True
             rent, wait = self.values.rent.of(model.bytes, model.load_seconds), until - view.now
             if chance - rent * wait > LOAD_PRICE:
                 saved = worth_at(chance, wait, 0.0) - LOAD_PRICE
                 found.append(Promise(model.load_seconds * saved, chance, model, is_sure=True))
+        self.nothing_due_until = -inf if is_waiting else next_start
         return found, next_start
 
     def _promising(self, view: View) -> tuple[list[Promise], float]:
         """Returns what is worth fetching by its law, the best first; puts the others to sleep."""
         now, precision = view.now, self.trust.precision
-        left, self.held = len(view.residents) < self.held, len(view.residents)
-        if now < self.quiet_until and not left:
+        if now < self.quiet_until:
             return [], self.quiet_until
         found: list[Promise] = []
         for name in self.sleepers.awake(now):
@@ -208,11 +217,14 @@ class Lookahead:
         if not lost:
             settled = (h for h in view.residents.values() if _is_settled(view.now, h))
             lost |= {h.id: self._lost_seconds(view.now, h) for h in settled}
+        residents = ((view.residents[name], value) for name, value in lost.items())
         rows = [
             Candidate(h.id, h.bytes, h.priority, value)
-            for h, value in ((view.residents[name], value) for name, value in lost.items())
+            for h, value in residents
             if h.priority <= promise.model.priority
         ]
+        if not any(short * row.value < promise.saved_seconds * row.bytes for row in rows):
+            return None  # no set costs less per byte than its cheapest member
         victims = best_victims(rows, short)
         if victims is None:
             return None
@@ -227,6 +239,7 @@ class Lookahead:
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:
             self._let_go(view.now, victim)
+        self.nothing_due_until = -inf
         name = promise.model.id
         if not promise.is_sure:
             self.trust.promise(name, promise.chance)
@@ -252,6 +265,7 @@ class Lookahead:
 
     def _let_go(self, now: float, victim: str) -> None:
         self.gone[victim] = now
+        self.nothing_due_until = -inf
         self.quiet_until = min(self.quiet_until, now + LATCH_SECONDS)
         self.trust.settle(victim, used=False)
 

@@ -57,9 +57,11 @@ class Appointments:
         self.models = models
         self.timers = Timers()
 
-    def requested(self, now: float, model: str) -> None:
-        """Takes note of one request."""
+    def requested(self, now: float, model: str) -> bool:
+        """Takes note of one request; returns whether it may have moved an appointment."""
+        had = self.timers.of(model) is not None
         self.timers.requested(now, model)
+        return had or self.timers.of(model) is not None
 
     def timer(self, model: str) -> Timer | None:
         """Returns the timer of a model that need not be held between its beats."""
