@@ -118,7 +118,8 @@ class GapLaw:
     """The law of one model, learned gap by gap."""
 
     __slots__ = (
-        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival", "_told",
+        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival",
+        "_told",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
