@@ -18,6 +18,7 @@ from warmset.adapters.metrics import FAMILIES
 from warmset.cli.app import VERBS, Verb
 from warmset.cli.app import _load as load_verb
 from warmset.cli.exits import ExitCode
+from warmset.core.host.vantage import SIGHTS, Lever, Vantage
 from warmset.core.twin.demand import PATTERNS
 from warmset.core.twin.hosts import HOSTS
 
@@ -191,3 +192,24 @@ def test_every_exit_code_host_and_pattern_is_told() -> None:
         assert re.search(rf"\| {code.value} \|", codes), code
     for name in (*HOSTS, *PATTERNS):
         assert f"`{name}`" in README
+
+
+def test_every_vantage_point_is_told_with_its_levers() -> None:
+    """The table of what can be seen from where says what the program decides."""
+    start = README.index("## What can be seen from where")
+    rows = [row.split("|")[1:-1] for row in README[start:].split("\n\n")[1].splitlines()[2:]]
+    levers = {cells[0].strip(): cells[-1].strip() for cells in rows}
+    names = {
+        Vantage.LOCAL: "on the server's machine",
+        Vantage.CONTAINER: "in a container with its own PIDs",
+        Vantage.UNCONFIRMED: "own address, no server process (tunnel?)",
+        Vantage.REMOTE: "on another machine",
+        Vantage.WSL2: "WSL2",
+        Vantage.MACOS: "macOS",
+        Vantage.WINDOWS: "Windows",
+        Vantage.TWIN: "twin",
+    }
+    assert set(names) == set(Vantage)
+    for vantage, name in names.items():
+        told = set(levers[name].replace("all", ", ".join(Lever)).split(", "))
+        assert told == {lever.value for lever in SIGHTS[vantage][3]}
