@@ -20,6 +20,7 @@ from warmset.cli.top_frame import COLOURS
 from warmset.core.settings import ServeSettings, Settings
 from warmset.errors import ConfigError
 from warmset.shell.board.values import Board, Gpu, Model, Moment, NextStep, Part, StandingAlarm
+from warmset.shell.page.past import MOST_LANES, lanes_of
 from warmset.shell.page.sections import TITLES, render_sections
 from warmset.shell.page.site import MOST_STREAMS, STYLE, render_page
 from warmset.shell.telemetry.web import Answer, Web, check_listen
@@ -215,6 +216,46 @@ def test_without_javascript_it_loads_itself_again(browser: Browser, daemon: Busy
         assert browser.complaints() == []
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_the_past_is_drawn_and_told(browser: Browser, daemon: BusyDaemon) -> None:
+    """One lane for each model of the list, up to eight, as one picture with a sentence; the list
+    beside it has every change in words."""
+    open_page(browser, daemon.url)
+    counts = browser.run(
+        "(() => { const all = (s) => [...document.querySelectorAll('#timeline-now ' + s)];"
+        " return [all('svg').length, all('svg rect').length, all('svg .axis').length,"
+        " new Set(all('li b').map((e) => e.textContent)).size, all('svg[role=img]').length]; })()"
+    )
+    pictures, bars, lanes, names, told = counts
+    assert pictures == told == 1
+    assert lanes == min(names, MOST_LANES)
+    assert bars >= 1
+    label = browser.run("document.querySelector('.past').getAttribute('aria-label')")
+    assert label.startswith(f"{lanes} models from ")
+
+
+def test_lanes_follow_loads_and_evictions() -> None:
+    """Resident from the load, or from the beginning if none was seen, until the eviction or now;
+    a second load without an eviction changes nothing, nor does an eviction that was told twice."""
+
+    def moment(at: float, kind: str, name: str) -> Moment:
+        return Moment(at=at, kind=kind, name=name, text="")
+
+    told = [
+        moment(10, "eviction", "old"),
+        moment(20, "load", "a"),
+        moment(30, "load", "a"),
+        moment(35, "server", ""),
+        moment(40, "eviction", "a"),
+        moment(45, "eviction", "a"),
+        moment(50, "failure", "b"),
+        moment(60, "load", "a"),
+    ]
+    lanes = lanes_of(told[::-1], 5.0, 100.0)
+    assert [lane.name for lane in lanes] == ["a", "b", "old"]
+    assert [lane.stays for lane in lanes] == [[(20, 40), (60, 100.0)], [], [(5.0, 10)]]
+    assert lanes[1].failures == [50]
 
 
 def test_a_daemon_that_ends_is_missed(browser: Browser) -> None:

@@ -20,6 +20,7 @@ from warmset.shell.board.words import (
     verdict_text,
 )
 from warmset.shell.page.drawings import colour_of, draw_gaps, draw_gpu, text
+from warmset.shell.page.past import draw_past
 
 TITLES: Final = {
     "alarms": "Alarms",
@@ -32,6 +33,9 @@ TITLES: Final = {
 """Section -> its heading, in the order of the page."""
 
 COLUMNS: Final = ("State", "Rank", "Memory", "Keep-alive left", "Last use", "Next")
+NONE: Final = ' class="none"'
+"""Of a cell with nothing to tell: on a phone, where each cell is a line, it is left out."""
+
 _VERDICT_CLASSES: Final = {"converged": "good", "unreachable": "bad"}
 
 
@@ -105,7 +109,7 @@ def _model_row(model: Model) -> str:
     )
     mark = f'<span class="mark {colour_of(model.mark)}">{model.mark}</span>' if model.mark else ""
     row = "".join(
-        f'<td role="cell" data-title="{title}">{text(cell)}</td>'
+        f'<td role="cell"{NONE if cell == "-" else ""} data-title="{title}">{text(cell)}</td>'
         for title, cell in zip(COLUMNS, cells, strict=True)
     )
     return (
@@ -136,7 +140,7 @@ def _next(board: Board) -> str:
 def _timeline(board: Board) -> str:
     if not board.moments:
         return "<p>Nothing was loaded or unloaded yet.</p>"
-    return f"<ol>{''.join(_moment(moment) for moment in board.moments)}</ol>"
+    return f"{draw_past(board)}<ol>{''.join(_moment(moment) for moment in board.moments)}</ol>"
 
 
 def _moment(moment: Moment) -> str:
