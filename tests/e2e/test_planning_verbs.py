@@ -106,6 +106,29 @@ def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(read):
     assert gpu["usable_bytes"] - upper == gpu["sure_margin_bytes"] >= 0
 
 
+def test_a_value_is_told_with_what_its_demand_is_known_from(tmp_path, warmset, read):
+    """Said where the operator says it, else assumed; in text, document and page alike."""
+    (tmp_path / "budgets.toml").write_text(
+        '[model."qwen2.5:14b"]\nrequests_per_day = 7\n[model."llama3.1:8b"]\npriority = 60\n'
+    )
+    asked = ("add", "gemma3:12b", "--dry-run", "--offline", "--priority", "90", "--host", QUIET)
+    document = read(*asked, "--requests-per-day", "12")
+    assert document["demand"] == {"requests_per_day": 12, "basis": "said"}
+    bases = {loss["name"]: loss["demand_basis"] for loss in document["losses"]}
+    assert bases.get("qwen2.5:14b", "said") == "said"
+    text = warmset(*asked, "--html", "page.html").stdout
+    assert "requests a day: 1 (assumed)" in text
+    assert "nobody has described it" in (tmp_path / "page.html").read_text()
+    plan = read("plan", "--host", QUIET)
+    told = {member["name"]: member["demand"] for member in plan["warm_set"]}
+    assert told["qwen2.5:14b"] == {"requests_per_day": 7, "basis": "said"}
+    assert told["llama3.1:8b"]["basis"] == "assumed"
+    wide = warmset("plan", "--host", QUIET, "-o", "wide").stdout
+    assert "7 (said)" in wide
+    refused = warmset("fit", "qwen2.5:32b", "qwen2.5:14b", "--host", QUIET).stdout
+    assert "qwen2.5:14b 7 (said)" in refused
+
+
 def test_the_first_hour_is_what_the_loop_does_on_a_copy(tmp_path, read):
     """A pinned model is loaded by warmset, and the newcomer's first request is answered."""
     (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')

@@ -198,6 +198,7 @@ def test_history_counts_before_the_operators_expectation(tmp_path: Path) -> None
 
     before, after = weighed(observation), weighed(replace(observation, learnt=learnt))
     assert before[key].value == pytest.approx(9.0 * before[key].load_seconds)
+    assert (before[key].demand.basis, after[key].demand.basis) == ("said", "measured")
     assert after[key].load_seconds == START_SECONDS + 4.0
     assert after[key].value == pytest.approx(2.0 * (START_SECONDS + 4.0))
     other = observation.entries[1]

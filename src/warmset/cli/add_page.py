@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from warmset.cli.add_text import VERDICTS, happening_text
+from warmset.cli.demand_text import KNOWN_FROM
 from warmset.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def render_page(report: Report) -> str:
         f"<h1>Adding {name}</h1>",
         f'<p class="verdict"><b>{VERDICTS[fit.verdict.value]}</b>: {escape(fit.reason)}</p>',
         _joins(report),
+        _demand(report),
         "<h2>GPU memory without it and with it</h2>",
         (
             '<p class="key"><span class="model"></span>model, at most<span class="new"></span>new'
@@ -81,6 +83,15 @@ def _joins(report: Report) -> str:
     return f"<p>{words} the warm set{f'; {gone} would leave it' if gone else ''}.</p>"
 
 
+def _demand(report: Report) -> str:
+    newcomer = report.candidate
+    known_from = escape(KNOWN_FROM[newcomer.demand.basis])
+    return (
+        f"<p>{newcomer.demand.requests_per_day:.3g} requests a day ({known_from}): being resident "
+        f"saves {newcomer.value:.0f} s of waiting a day.</p>"
+    )
+
+
 def _gpu(room: GpuRoom, scale: int) -> str:
     sure = room.sure_margin_bytes
     left = "unknown" if sure is None else format_bytes(sure) if sure >= 0 else "too little"
@@ -113,11 +124,12 @@ def _bar(room: GpuRoom, shares: Sequence[Share], scale: int) -> str:
 
 def _losses(losses: Sequence[Loss]) -> str:
     return _rows(
-        ("model", "reloads a day", "seconds each", "seconds a day"),
+        ("model", "reloads a day", "known from", "seconds each", "seconds a day"),
         [
             (
                 loss.name,
                 f"{loss.reloads_per_day:g}",
+                KNOWN_FROM[loss.demand.basis],
                 f"{loss.load_seconds:.1f}",
                 f"{loss.seconds_per_day:.0f}",
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from warmset.cli.commands.fit import describe as describe_fit
+from warmset.cli.demand_text import demand_text, describe_demand
 from warmset.cli.render import Column, table
 from warmset.core.units import format_bytes
 
@@ -78,6 +79,11 @@ def _room_row(room: GpuRoom) -> Mapping[str, object]:
 def _lines(report: Report) -> Iterator[str]:
     outcome = report.outcome
     yield f"facts: {report.entry.basis or 'what the server says'}"
+    newcomer = report.candidate
+    yield (
+        f"requests a day: {demand_text(newcomer.demand)}; being resident saves"
+        f" {newcomer.value:.0f} s of waiting a day"
+    )
     if outcome.forecast is not None:
         total = format_bytes(outcome.forecast.total_bytes)
         yield f"Ollama itself expects {total} for it, batch surcharge included"
@@ -101,7 +107,8 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _loss_text(loss: Loss) -> str:
     return (
-        f"{loss.name}: {loss.reloads_per_day:g} reloads a day x {loss.load_seconds:.1f} s"
+        f"{loss.name}: {loss.reloads_per_day:g} reloads a day ({loss.demand.basis})"
+        f" x {loss.load_seconds:.1f} s"
         f" = {loss.seconds_per_day:.0f} s"
     )
 
@@ -137,6 +144,8 @@ def describe(report: Report) -> Mapping[str, object]:
     return {
         "model": report.entry.name,
         "basis": report.entry.basis,
+        "demand": describe_demand(report.candidate.demand),
+        "value_seconds_per_day": report.candidate.value,
         **describe_fit(outcome.fit),
         "joins_warm_set": outcome.joins,
         "pushed_out": list(outcome.pushed_out),
@@ -175,6 +184,7 @@ def _describe_loss(loss: Loss) -> Mapping[str, object]:
     return {
         "name": loss.name,
         "reloads_per_day": loss.reloads_per_day,
+        "demand_basis": loss.demand.basis,
         "load_seconds": loss.load_seconds,
         "seconds_per_day": loss.seconds_per_day,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from warmset.cli.demand_text import demand_text
 from warmset.cli.render import Column, table
 from warmset.core.units import format_bytes
 
@@ -33,6 +34,9 @@ def print_instead(found: Fitting, *, no_color: bool) -> None:
             print(f"  {names} (up to {need})")
         if not found.has_all_subsets:
             print("  … and more that were not looked at")
+        asked = {part.name: part.demand for subset in found.subsets for part in subset}
+        rates = ", ".join(f"{name} {demand_text(asked[name])}" for name in sorted(asked))
+        print(f"Requests a day that they are ranked by: {rates}")
     print()
     if not found.changes:
         kinds = "context, KV type, slots, quantisation or pins"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from warmset.cli.demand_text import describe_demand
 from warmset.core.control.actions import Wait
 from warmset.core.control.preview import Preview
 from warmset.core.planner.result import Conflict, Member
@@ -77,6 +78,7 @@ def _member(member: Member, seen: Preview) -> Mapping[str, object]:
         "ollama_forecast_bytes": seen.wish.candidate(member.key).forecast_bytes,
         "is_resident": member.is_resident,
         "value_seconds_per_day": member.value,
+        "demand": describe_demand(seen.wish.candidate(member.key).demand),
     }
 
 

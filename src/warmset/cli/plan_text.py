@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from warmset.cli.demand_text import demand_text
 from warmset.cli.render import Column, printable, table
 from warmset.core.control.actions import Wait
 from warmset.core.control.preview import Preview
@@ -21,6 +22,7 @@ SET_COLUMNS = (
     Column(key="forecast", title="OLLAMA EXPECTS", right=True),
     Column(key="state", title="STATE"),
     Column(key="value", title="SAVES S/DAY", right=True, wide=True),
+    Column(key="demand", title="REQUESTS A DAY", right=True, wide=True),
     Column(key="if_lost", title="IF LOST"),
 )
 ACTION_COLUMNS = (
@@ -128,6 +130,7 @@ def _member_row(member: Member, seen: Preview) -> Mapping[str, object]:
         "forecast": format_bytes(wish.candidate(member.key).forecast_bytes),
         "state": _state(member, seen),
         "value": f"{member.value:.0f}",
+        "demand": demand_text(wish.candidate(member.key).demand),
         "if_lost": if_lost,
     }
 

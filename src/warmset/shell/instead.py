@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from warmset.core.model import DeviceId, ModelKey
-from warmset.core.planner.candidates import Candidate
+from warmset.core.planner.candidates import Candidate, Demand
 from warmset.core.planner.subsets import fits_together, maximal_subsets
 from warmset.shell.change_pairs import find_pairs
 from warmset.shell.changes import Change, Scene, find_changes
@@ -15,10 +15,11 @@ from warmset.shell.decide import Decision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One model of a subset, with what it needs at most."""
+    """One model of a subset, with what it needs at most, and the demand that it counts by."""
 
     name: str
     need_bytes: int
+    demand: Demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +74,4 @@ def _part(candidate: Candidate) -> Part:
     need = candidate.on_cpu_bytes or 0
     if candidate.on_one is not None:
         need = candidate.on_one.upper_bytes
-    return Part(name=candidate.name, need_bytes=need)
+    return Part(name=candidate.name, need_bytes=need, demand=candidate.demand)

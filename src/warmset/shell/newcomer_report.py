@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from warmset.core.model import DeviceId, Entry, ModelKey, Observation
+from warmset.core.planner.candidates import Candidate, Demand
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.result import Plan
 from warmset.core.planner.verdict import DryRun, dry_run
@@ -66,6 +67,7 @@ class Loss:
 
     name: str
     reloads_per_day: float
+    demand: Demand
     load_seconds: float
 
     @property
@@ -98,6 +100,11 @@ class Report:
     losses: tuple[Loss, ...]
     hour: tuple[Happening, ...]
     alternatives: tuple[Alternative, ...]
+
+    @property
+    def candidate(self) -> Candidate:
+        """The newcomer as the planner weighs it."""
+        return next(c for c in self.decision.candidates if c.key == self.entry.key)
 
 
 def check_kv_type(kv_type: str) -> str:
@@ -177,6 +184,7 @@ def _losses(decision: Decision, outcome: DryRun) -> tuple[Loss, ...]:
         Loss(
             name=c.name,
             reloads_per_day=c.value / c.load_seconds if c.load_seconds else 0.0,
+            demand=c.demand,
             load_seconds=c.load_seconds,
         )
         for c in decision.candidates

@@ -42,6 +42,7 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell whether models fit together, beside the pinned ones, and where they would be."""
+    from warmset.cli.demand_text import describe_demand
     from warmset.cli.fit_text import describe_instead, print_instead
     from warmset.core.planner.result import Verdict
     from warmset.core.planner.verdict import fit
@@ -64,7 +65,8 @@ def command(
     if outcome.conflict is not None and output is not Output.NAME:
         instead = fit_instead(decision, located, wanted)
     if output is Output.JSON:
-        emit({**describe(outcome), **describe_instead(instead)})
+        asked = {c.name: describe_demand(c.demand) for c in decision.candidates if c.key in wanted}
+        emit({**describe(outcome), **describe_instead(instead), "demand": asked})
     elif output is Output.NAME:
         emit_names([member.name for member in outcome.members])
     else:

@@ -23,10 +23,9 @@ from warmset.core.ollama.context import default_context, effective_context, slot
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.options import load_shape
 from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
-from warmset.core.planner.candidates import Candidate, Need, Spread, expected_saving
+from warmset.core.planner.candidates import Candidate, Demand, Need, Spread, expected_saving
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.locate import Located, is_readable, locate_residents
-from warmset.core.replacing import replace
 from warmset.core.settings import ModelPolicy, Settings, merge_server, normalise_gpu
 from warmset.core.units import MIB
 from warmset.errors import FactsError
@@ -172,8 +171,9 @@ def build_candidates(
     return tuple(
         build_candidate(
             entry,
-            _as_asked_for(settings.policy_for(entry.names), learnt.requests_per_day.get(entry.key)),
+            settings.policy_for(entry.names),
             host,
+            requests_per_day=learnt.requests_per_day.get(entry.key),
             resident=residents.get(entry.key),
             located=where.by_model.get(entry.key),
             footprint=footprint or estimate_footprint,
@@ -184,13 +184,6 @@ def build_candidates(
         )
         for entry in observation.entries
     )
-
-
-def _as_asked_for(policy: ModelPolicy, requests_per_day: float | None) -> ModelPolicy:
-    """History counts before the operator's expectation."""
-    if requests_per_day is None:
-        return policy
-    return replace(policy, requests_per_day=requests_per_day)
 
 
 def build_candidate(
@@ -204,8 +197,13 @@ def build_candidate(
     engine: str = "ollama",
     is_busy: bool = False,
     load_seconds: float | None = None,
+    requests_per_day: float | None = None,
 ) -> Candidate:
-    """Returns one model as the planner weighs it; see `build_candidates`."""
+    """Returns one model as the planner weighs it; see `build_candidates`.
+
+    `requests_per_day` is as measured.
+    """
+    demand = Demand.known_from(requests_per_day, policy.requests_per_day)
     file = WeightsFile.of_entry(entry)
     shape = None if file is None else shape_of(entry, file, policy, host, resident)
     completes = not entry.is_embedding
@@ -214,7 +212,7 @@ def build_candidate(
     value, seconds = expected_saving(
         None if file is None else file.file_bytes,
         load_seconds=load_seconds,
-        requests_per_day=policy.requests_per_day,
+        requests_per_day=demand.requests_per_day,
     )
     measure = _Measure(
         entry=entry, shape=shape, parallel=parallel, host=host, footprint=footprint, engine=engine
@@ -247,6 +245,7 @@ def build_candidate(
         priority=policy.priority,
         pin=policy.pin,
         value=value,
+        demand=demand,
         load_seconds=seconds,
         is_preloadable=policy.preload or policy.pin,
         bound_to=bound_to,

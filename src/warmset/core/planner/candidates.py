@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from warmset.core.footprint.result import Basis
 from warmset.core.model import DeviceId, ModelKey
@@ -75,6 +75,32 @@ class Spread:
         return {device: fixed + part for device, part in zip(free, parts, strict=True)}
 
 
+DemandBasis = Literal["measured", "said", "assumed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """How often a model is asked for, and how that is known.
+
+    Attributes:
+        basis: "measured" in this host's history, "said" by the operator, or "assumed", since
+            nobody has described it.
+    """
+
+    requests_per_day: float = NEUTRAL_REQUESTS_PER_DAY
+    basis: DemandBasis = "assumed"
+
+    @classmethod
+    def known_from(cls, measured: float | None, said: float | None) -> Demand:
+        """Returns what is known best: history counts before the operator's expectation."""
+        if measured is not None:
+            return cls(requests_per_day=measured, basis="measured")
+        return cls() if said is None else cls(requests_per_day=said, basis="said")
+
+
+UNDESCRIBED: Final = Demand()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One model that could be resident.
@@ -85,6 +111,7 @@ class Candidate:
         on_cpu_bytes: RAM where no GPU is used; `None`: not known.
         file, shape: for Ollama's forecast; `None` where the file's size is not known.
         value: expected seconds of waiting that residency saves per day.
+        demand: the requests a day that `value` is made of.
         bound_to: the only GPU on which the operator wants it; `None`: any.
         located: for a resident, device -> bytes it holds there.
         is_preloadable: whether warmset may fetch it; what may not be fetched is only kept.
@@ -108,6 +135,7 @@ class Candidate:
     priority: int = DEFAULT_PRIORITY
     pin: bool = False
     value: float = 0.0
+    demand: Demand = UNDESCRIBED
     load_seconds: float = LOAD_START_SECONDS
     is_preloadable: bool = True
     bound_to: DeviceId | None = None

@@ -115,17 +115,15 @@ class _Search:
             return
         self.best = self.refill.improve(self.best, effort.part(effort.limit // REFILL_SHARE))
         view = self._glance(level, effort.part(GLANCE))
-        for turn, share in enumerate(PRICE_SHARES):
+        for share in PRICE_SHARES:
             if view is None:
                 return
             width = len(view.order)
             self._sharpen(view, level, effort.part(effort.limit * share // 20))
-            view = self._narrow(level)
-            if turn == 0 and view is not None:
-                view = self._look_around(view, level, effort)
+            view = self._look_closer(level, effort)
             if view is not None and len(view.order) > width * 3 // 4:
                 break
-        if view is not None:
+        if view is not None and (view := self._shaken(view, level, effort)) is not None:
             self._explore_ever_deeper(view, level, effort)
 
     def _glance(self, level: int, effort: Effort) -> View | None:
@@ -133,11 +131,17 @@ class _Search:
         view = self._narrow(level)
         return None if view is None or self._explore(view, level, effort) else view
 
-    def _look_around(self, view: View, level: int, effort: Effort) -> View | None:
-        """Searches what is narrow thoroughly, then by chance; returns what is left, if any."""
-        steps = FEW_STEPS if len(view.order) <= FEW else GLANCE
-        if self._explore_ever_deeper(view, level, effort.part(steps)):
+    def _look_closer(self, level: int, effort: Effort) -> View | None:
+        """Searches what is narrow thoroughly; returns what is left, `None` if nothing is."""
+        view = self._narrow(level)
+        if view is None:
             return None
+        steps = FEW_STEPS if len(view.order) <= FEW else GLANCE
+        is_done = self._explore_ever_deeper(view, level, effort.part(steps))
+        return None if is_done else view
+
+    def _shaken(self, view: View, level: int, effort: Effort) -> View | None:
+        """Seeks a better set by chance; returns the view that is then left, `None` if none is."""
         found = self.shake.improve(self.best, level, effort.part(effort.limit // SHAKE_SHARE))
         if not self._is_better(found):
             return view
