@@ -10,6 +10,7 @@ import typer
 
 from warmset.cli.options import OutputOption, options_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
+from warmset.cli.replay_options import BudgetOption, HoursOption, OnOption, SeedOption
 
 if TYPE_CHECKING:
     from warmset.core.policy.advice import Advice
@@ -50,16 +51,10 @@ def command(
         typer.Argument(metavar="[TRACE]", help="A trace or pattern instead of the host's history."),
     ] = "",
     *,
-    on: Annotated[
-        str, typer.Option("--on", metavar="HOST", help="A host: address, twin name, twin file.")
-    ] = "",
-    budget: Annotated[
-        str, typer.Option("--budget", metavar="SIZE", help="Memory instead of the host's.")
-    ] = "",
-    hours: Annotated[
-        float, typer.Option("--hours", min=0.1, max=744, help="Length of a pattern.")
-    ] = 48.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of a pattern.")] = 1,
+    on: OnOption = "",
+    budget: BudgetOption = "",
+    hours: HoursOption = 48.0,
+    seed: SeedOption = 1,
     subject: Annotated[
         Subject | None,
         typer.Option("--for", help="caller: what each kind of client should send."),

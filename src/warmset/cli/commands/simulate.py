@@ -10,6 +10,7 @@ import typer
 
 from warmset.cli.options import OutputOption, options_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
+from warmset.cli.replay_options import BudgetOption, HoursOption, OnOption, SeedOption
 
 if TYPE_CHECKING:
     from warmset.cli.chart import Curves
@@ -41,9 +42,7 @@ def command(
         typer.Argument(metavar="[TRACE]", help="NAME.csv[.gz], or a pattern: quiet, office, busy."),
     ] = "",
     *,
-    on: Annotated[
-        str, typer.Option("--on", metavar="HOST", help="A host: address, twin name, twin file.")
-    ] = "",
+    on: OnOption = "",
     from_history: Annotated[
         bool, typer.Option("--from-history", help="Replay what `serve` has seen on this host.")
     ] = False,
@@ -56,16 +55,12 @@ def command(
             "--mode", help="sidecar: Ollama evicts by our ranks. admission: the policy evicts."
         ),
     ] = "sidecar",
-    budget: Annotated[
-        str, typer.Option("--budget", metavar="SIZE", help="Memory instead of the host's.")
-    ] = "",
+    budget: BudgetOption = "",
     points: Annotated[
         int, typer.Option("--points", min=0, max=100, help="Sizes of memory in the curve.")
     ] = 8,
-    hours: Annotated[
-        float, typer.Option("--hours", min=0.1, max=744, help="Length of a pattern.")
-    ] = 8.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of a pattern.")] = 1,
+    hours: HoursOption = 8.0,
+    seed: SeedOption = 1,
     svg: Annotated[
         str, typer.Option("--svg", metavar="FILE", help="Also write the curve as a picture.")
     ] = "",
