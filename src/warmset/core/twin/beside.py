@@ -22,7 +22,8 @@ from typing import Final
 from warmset.core.demand.trace import Trace
 from warmset.core.policy import Decision, Event, Held, ModelCost, Policy, View
 from warmset.core.policy.ollama import DEFAULT_KEEP_ALIVE_SECONDS
-from warmset.core.twin.pool import TICK, Pool, PoolSpec, Residents, Slot
+from warmset.core.twin.pool import TICK, Pool, PoolSpec
+from warmset.core.twin.slots import Residents, Slot
 from warmset.core.units import MINUTE
 
 TICK_SECONDS: Final = 5.0

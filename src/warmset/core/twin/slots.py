@@ -1,0 +1,76 @@
+"""The residents of a replayed pool, as it keeps them and as a policy sees them.
+
+A resident's requests are not kept one by one: `busy_until` is all that matters of them, so a warm
+hit costs next to nothing and nothing is queued for its end unless the policy wants to hear of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import inf
+
+from warmset.core.policy import Held, ModelCost
+
+
+class Slot:
+    """One resident."""
+
+    __slots__ = (
+        "before", "busy_until", "changed", "cost", "expiry", "keep_alive", "last_keep_alive",
+        "loaded_at", "preloaded", "telling", "uses",
+    )  # fmt: skip
+
+    def __init__(self, cost: ModelCost, now: float, *, preloaded: bool) -> None:
+        self.cost = cost
+        self.loaded_at = now - cost.load_seconds
+        self.busy_until = now
+        self.before = now  # what `busy_until` was before the tick in which it changed last
+        self.changed = now
+        self.uses = 0
+        self.preloaded = preloaded
+        self.keep_alive: float | None = None  # seconds; `None`: never
+        self.last_keep_alive: tuple[float, float] | None = None  # when, what a client sent last
+        self.expiry = inf  # of the timer event that is queued
+        self.telling = False  # whether the end of its use is queued
+
+
+class Residents(Mapping[str, Held]):
+    """The residents as a policy sees them, each made when it is looked at."""
+
+    __slots__ = ("_now", "_slots")
+
+    def __init__(self, slots: dict[str, Slot], now: float) -> None:
+        self._slots = slots
+        self._now = now
+
+    def __getitem__(self, name: str) -> Held:
+        """Returns one resident."""
+        return held(self._slots[name], self._now)
+
+    def __iter__(self) -> Iterator[str]:
+        """Goes through the names in the order of their loads."""
+        return iter(self._slots)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._slots)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a model is resident."""
+        return name in self._slots
+
+
+def held(slot: Slot, now: float) -> Held:
+    """Returns a resident as it is at that moment."""
+    cost = slot.cost
+    return Held(
+        id=cost.id,
+        bytes=cost.bytes,
+        load_seconds=cost.load_seconds,
+        loaded_at=slot.loaded_at,
+        last_used=min(slot.busy_until, now),
+        in_use=slot.busy_until > now,
+        uses=slot.uses,
+        keep_alive_seconds=slot.keep_alive,
+        priority=cost.priority,
+    )
