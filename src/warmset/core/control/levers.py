@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from warmset.core.control.actions import Basis, Preload, Unload, Wait
 from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.leases import lease_seconds
+from warmset.core.control.making_room import who_leaves, who_makes_room, why_keep
 from warmset.core.control.pending import calm_at
-from warmset.core.control.restraint import why_not_preload, why_not_unload
-from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
+from warmset.core.control.restraint import why_not_preload
+from warmset.core.control.room import is_harmless, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
 from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.host.readings import STALE_AFTER_SECONDS
-from warmset.core.model import Quality, find_entry
+from warmset.core.model import ModelKey, Quality, find_entry
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
 from warmset.core.planner.admission import forecast_on
@@ -52,24 +54,13 @@ def list_changes(scene: Scene) -> tuple[Change, ...]:
     changes = []
     for change in scene.wish.plan.changes:
         if change.kind is ActionKind.UNLOAD:
-            reason, until = _why_keep(scene.wish.candidate(change.key), scene)
+            reason, until = why_keep(scene.wish.candidate(change.key), scene)
             if reason and until is None:
                 text = f"{reason}; it is in the way: {change.reason}"
                 changes.append(replace(change, kind=ActionKind.WAIT, reason=text))
                 continue
         changes.append(change)
     return tuple(changes)
-
-
-def _is_kept(candidate: Candidate, scene: Scene) -> bool:
-    """Whether a resident is not to be unloaded now, nor at any moment that can be named."""
-    reason, until = _why_keep(candidate, scene)
-    return bool(reason) and until is None
-
-
-def _why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
-    is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
-    return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 
 
 def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
@@ -91,7 +82,7 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         choice = _choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
     if choice.order is None and not _is_pressed(scene):
-        leaves = list(_who_leaves(choice.blocked, leaves, scene))
+        leaves = list(who_leaves(choice.blocked, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)
@@ -134,43 +125,6 @@ def _why_not_yet(scene: Scene) -> str:
     return ""
 
 
-def _who_leaves(
-    blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
-) -> Sequence[Change]:
-    """Returns who goes now: those who are wanted no more, and others only if that lets one in.
-
-    Who is merely not chosen may stay until its room is of use.
-    """
-    rooms = (_who_makes_room(candidate, leaves, scene) for candidate in blocked)
-    dismissed = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
-    return next((room for room in rooms if room), dismissed)
-
-
-def _who_makes_room(
-    candidate: Candidate, leaves: Sequence[Change], scene: Scene
-) -> Sequence[Change]:
-    """Returns whose leaving lets a blocked model in; empty if that of all who may go does not.
-
-    What keeps it out may be what Ollama remembers of the loading of another; then that one goes
-    too, if it can be spared.
-    """
-    wish, state = scene.wish, scene.state
-    without = leave(wish, [c.key for c in leaves])
-    if leaves and not why_not_admitted(without, candidate, state):
-        return leaves
-    kept = {c.key for c in wish.candidates if c.is_resident and _is_kept(c, scene)}
-    holders = stale_holders(without, candidate, state, kept)
-    return [*leaves, *(_outdated(holder, candidate) for holder in holders)] if holders else ()
-
-
-def _outdated(holder: Candidate, kept_out: Candidate) -> Change:
-    reason = (
-        f"Ollama still counts with what was free when {holder.name} was loaded, and would not let "
-        f"{kept_out.name} in"
-    )
-    return Change(kind=ActionKind.UNLOAD, key=holder.key, name=holder.name, reason=reason)
-
-
 def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:
     """Returns the waits for what is in the way, and of the pins that have no room at all."""
     waits = [
@@ -204,6 +158,11 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
     blocked: list[Candidate] = []
+
+    @cache
+    def is_room_made(key: ModelKey) -> bool:
+        return bool(who_makes_room(wish.candidate(key), leaves, scene))
+
     for change in loads:
         candidate = wish.candidate(change.key)
         reason, until = why_not_use(state, "preload", scene.now)
@@ -220,9 +179,7 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             blocked.append(candidate)
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
-        before = [
-            b for b in blocked if b.rank > candidate.rank or _who_makes_room(b, leaves, scene)
-        ]
+        before = [b for b in blocked if b.rank > candidate.rank or is_room_made(b.key)]
         if before and not is_harmless(wish, candidate, before):
             reason = f"its turn is after {before[0].name}"
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
@@ -272,7 +229,7 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
         candidate = scene.wish.candidate(change.key)
         reason, until = why_not_use(state, "unload", now)
         if not reason:
-            reason, until = _why_keep(candidate, scene)
+            reason, until = why_keep(candidate, scene)
         if not reason:
             reason, until = why_not_idle(change.key, state, scene.loop, now), None
         if reason:

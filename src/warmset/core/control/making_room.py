@@ -1,0 +1,69 @@
+"""Who goes so that another may come, and only if it helps.
+
+The planner counts bytes. Whether Ollama lets a model in once those bytes are free depends on what
+its other runners remember; nobody is sent away for room that is of no use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from warmset.core.control.restraint import why_not_unload
+from warmset.core.control.room import leave, stale_holders, why_not_admitted
+from warmset.core.control.scene import Scene
+from warmset.core.planner import Action as Change
+from warmset.core.planner import ActionKind, Candidate
+
+ROOM_FOR: Final = 4
+"""So many blocked models are asked whether room can be made for them at one look. Our choice: each
+answer costs some simulated loads per resident, and one is acted on at a time."""
+
+
+def why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
+    """Returns why a resident must not be unloaded yet and until when; empty if it may."""
+    is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
+    return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
+
+
+def who_leaves(
+    blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
+) -> Sequence[Change]:
+    """Returns who goes now: those who are wanted no more, and others only if that lets one in.
+
+    Who is merely not chosen may stay until its room is of use.
+    """
+    rooms = (who_makes_room(c, leaves, scene) for c in blocked[:ROOM_FOR])
+    dismissed = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
+    return next((room for room in rooms if room), dismissed)
+
+
+def who_makes_room(
+    candidate: Candidate, leaves: Sequence[Change], scene: Scene
+) -> Sequence[Change]:
+    """Returns whose leaving lets a blocked model in; empty if that of all who may go does not.
+
+    What keeps it out may be what Ollama remembers of the loading of another; then that one goes
+    too, if it can be spared.
+    """
+    wish, state = scene.wish, scene.state
+    without = leave(wish, [c.key for c in leaves])
+    if leaves and not why_not_admitted(without, candidate, state):
+        return leaves
+    kept = {c.key for c in wish.candidates if c.is_resident and _is_kept(c, scene)}
+    holders = stale_holders(without, candidate, state, kept)
+    return [*leaves, *(_outdated(holder, candidate) for holder in holders)] if holders else ()
+
+
+def _outdated(holder: Candidate, kept_out: Candidate) -> Change:
+    reason = (
+        f"Ollama still counts with what was free when {holder.name} was loaded, and would not let "
+        f"{kept_out.name} in"
+    )
+    return Change(kind=ActionKind.UNLOAD, key=holder.key, name=holder.name, reason=reason)
+
+
+def _is_kept(candidate: Candidate, scene: Scene) -> bool:
+    """Whether a resident is not to be unloaded now, nor at any moment that can be named."""
+    reason, until = why_keep(candidate, scene)
+    return bool(reason) and until is None
