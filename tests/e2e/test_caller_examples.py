@@ -22,8 +22,8 @@ from warmset.shell.twin_server import TwinServer
 ROOT = Path(__file__).parents[2]
 CALLERS = ROOT / "src/warmset/share/callers"
 CHAT, EMBED = "llama3.2:3b", "nomic-embed-text:latest"
-BY_HAND = {"langchain_chat.py", "open-webui.txt"}
-"""LangChain is too large to install for one test; Open WebUI has a page, not a program."""
+BY_HAND = {"open-webui.txt"}
+"""Open WebUI has a page, not a program."""
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,38 @@ def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(server: TwinServer, *command: str | Path, cwd: Path | None = None) -> str:
+@pytest.fixture(scope="module")
+def langchain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with langchain-ollama; skips loudly where it cannot be had.
+
+    Not beside the tests' own packages: httpx and uvicorn behave otherwise with what it brings.
+    """
+    folder = tmp_path_factory.mktemp("langchain")
+    quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--retries=1")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *quiet, "--target", folder, "langchain-ollama"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(
+            f"pip cannot install langchain-ollama, its example is NOT checked: {done.stderr}"
+        )
+    return folder
+
+
+def run(
+    server: TwinServer,
+    *command: str | Path,
+    cwd: Path | None = None,
+    packages: Path = ROOT / "src",
+) -> str:
     """Returns what a program prints that ends well."""
     done = subprocess.run(
         list(map(str, command)),
-        env={**os.environ, "OLLAMA_HOST": server.url, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "OLLAMA_HOST": server.url, "PYTHONPATH": str(packages)},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -117,6 +144,13 @@ def test_with_the_npm_package(server: TwinServer, npm_folder: Path) -> None:
     example = npm_folder / "node_ollama.mjs"
     example.write_text((CALLERS / "node_ollama.mjs").read_text())
     assert "768 numbers" in run(server, need("node"), example, cwd=npm_folder)
+    assert kept(server) == {CHAT: 3600.0, EMBED: 86400.0}
+
+
+def test_with_langchain(server: TwinServer, langchain_folder: Path) -> None:
+    """Chat model and embeddings take `keep_alive` themselves."""
+    example = (sys.executable, "-S", CALLERS / "langchain_chat.py")
+    assert "768 numbers" in run(server, *example, packages=langchain_folder)
     assert kept(server) == {CHAT: 3600.0, EMBED: 86400.0}
 
 
