@@ -1,7 +1,11 @@
 """`pack`: what is chosen, where it lies, what is said of the rest, and which input is refused."""
 
+import random
+
 import pytest
 
+from warmset.core.planner import ground
+from warmset.core.planner.ground import Ground
 from warmset.core.planner.packing import pack
 from warmset.errors import Refused
 
@@ -123,6 +127,32 @@ def test_the_smallest_conflict_is_found_behind_a_larger_one():
     with pytest.raises(Refused) as caught:
         pack((*TWO, device("g2", 24)), rows)
     assert set(caught.value.context["models"]) == {"x", "y"}
+
+
+def test_pins_that_fill_every_device_to_the_last_byte_are_placed():
+    """Dozens of pins, and few ways that work: a refusal would be wrong."""
+    chance = random.Random(7)
+    chance.choice((4, 8))
+    devices, pins = [], []
+    for number in range(8):
+        room = chance.choice((24, 48, 80)) * GIB
+        devices.append({"id": f"g{number}", "bytes": room})
+        cuts = sorted(chance.sample(range(GIB, room, 1 << 20), chance.randint(3, 7) - 1))
+        ends = zip([0, *cuts], [*cuts, room], strict=True)
+        pins += [end - start for start, end in ends]
+    rows = [{"id": n, "bytes": size, "pinned": True} for n, size in enumerate(pins)]
+    chance.shuffle(rows)
+    assert len(pack(devices, rows).placement) == len(rows) > 30
+
+
+def test_pins_that_were_not_arranged_in_time_are_not_called_impossible(monkeypatch):
+    """Where the search was too long, the refusal says that it does not know."""
+    monkeypatch.setattr(ground, "LAST_RESORT", 1)
+    monkeypatch.setattr(Ground.hold, "__kwdefaults__", {"steps": 1})
+    rows = [model(f"p{n}", size, pinned=True) for n, size in enumerate((9, 8, 7, 7, 6, 6, 5))]
+    with pytest.raises(Refused, match="nor that there is none") as caught:
+        pack(TWO, rows)
+    assert caught.value.context["is_certain"] is False
 
 
 def test_more_pins_than_max_loaded_are_refused_with_the_limit():

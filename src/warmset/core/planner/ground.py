@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from warmset.core.planner.arrange import Arranger, room_left
+from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
 from warmset.core.planner.problem import Effort, Item, Problem
+
+LAST_RESORT: Final = 3_000_000
+"""Steps for the mandatory items, before it is said that they were not arranged: some seconds."""
 
 MAX_RIVALS: Final = 6
 """Rivals remembered for each item."""
@@ -96,11 +99,17 @@ class Ground:
         return tuple(found)
 
     def mandatory(self) -> Node | None:
-        """Returns the set of all mandatory items, `None` if they do not fit together."""
-        pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
-        return self.hold(pins)
+        """Returns the set of all mandatory items, `None` if they do not fit together.
 
-    def hold(self, items: Iterable[int]) -> Node | None:
+        `arranger.was_cut_short` tells of a `None` that is not certain.
+        """
+        pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
+        held = self.hold(pins)
+        if held is None and self.arranger.was_cut_short:
+            held = self.hold(pins, steps=LAST_RESORT)
+        return held
+
+    def hold(self, items: Iterable[int], *, steps: int = THOROUGH) -> Node | None:
         """Returns exactly these items as a node, `None` if they may not or do not go together.
 
         `arranger.was_cut_short` tells of a `None` that is not certain.
@@ -112,7 +121,7 @@ class Ground:
             return None
         if any(conflict <= together for conflict in self.problem.conflicts):
             return None
-        arranged = self.arranger.arrange(together)
+        arranged = self.arranger.arrange(together, steps=steps)
         return None if arranged is None else self.node(dict(arranged))
 
     def node(self, chosen: dict[int, int]) -> Node:

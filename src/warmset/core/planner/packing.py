@@ -23,7 +23,7 @@ from warmset.core.planner.packing_input import (
     read_models,
 )
 from warmset.core.planner.problem import Item, Problem, Solution, Use
-from warmset.core.planner.search import DEFAULT_WORK, relative_gap, solve
+from warmset.core.planner.search import DEFAULT_WORK, is_impossible, relative_gap, solve
 from warmset.core.units import format_bytes
 from warmset.errors import Refused
 
@@ -212,6 +212,8 @@ def _pins_refused(
     """Returns the refusal that names a smallest set of pins that cannot be placed together."""
     pins = [n for n, m in enumerate(models) if m.pinned]
     pins.sort(key=lambda n: (-models[n].bytes, n))
+    if not is_impossible(problem):
+        return _not_arranged(devices, [models[n] for n in pins])
 
     def is_feasible(subset: frozenset[int]) -> bool:
         chosen = tuple(problem.items[n] for n in sorted(subset))
@@ -221,7 +223,7 @@ def _pins_refused(
             packed=problem.packed,
             max_count=problem.max_count,
         )
-        return solve(part) is not None
+        return not is_impossible(part)
 
     fewest = sorted(smallest_infeasible(pins, is_feasible), key=pins.index)
     named = [models[n] for n in fewest]
@@ -243,5 +245,22 @@ def _pins_refused(
             "bytes": sum(m.bytes for m in named),
             "devices": {str(d.id): d.bytes for d in devices},
             "max_loaded": limit,
+        },
+    )
+
+
+def _not_arranged(devices: Sequence[PackDevice], pins: Sequence[PackModel]) -> Refused:
+    """Returns the refusal of pins of which it is not known whether they fit."""
+    together = sum(m.bytes for m in pins)
+    room = sum(d.bytes for d in devices)
+    return Refused(
+        f"no arrangement of the {len(pins)} pinned models was found in time, nor that there is "
+        f"none: together they take {format_bytes(together)} of {format_bytes(room)}",
+        hint=f"unpin the smallest, {pins[-1].id}, or make one smaller: so full, few orders work",
+        context={
+            "models": tuple(m.id for m in pins),
+            "bytes": together,
+            "devices": {str(d.id): d.bytes for d in devices},
+            "is_certain": False,
         },
     )

@@ -65,6 +65,13 @@ def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
     return search.solution()
 
 
+def is_impossible(problem: Problem) -> bool:
+    """Whether the mandatory items certainly do not fit."""
+    ground = Ground(problem)
+    pins = [n for n, item in enumerate(problem.items) if item.is_mandatory]
+    return ground.hold(pins) is None and not ground.arranger.was_cut_short
+
+
 def relative_gap(values: Sequence[int], bounds: Sequence[int]) -> float:
     """Returns how much better the first level that is not proved could be, as a ratio."""
     for value, bound in zip(values, bounds, strict=True):

@@ -1,0 +1,38 @@
+"""What `pack` has reached on large instances must not be lost again. Work is counted, not timed."""
+
+import pytest
+from planner_instances import make_instance
+
+from warmset.core.planner import pack
+
+REACHED = {
+    ("mixed", 64, 8, 1): (1240, 40, 0),
+    ("mixed", 64, 8, 3): (1068, 199, 0),
+    ("mixed", 200, 16, 2): (2952, 159, 83),
+    ("uneven", 64, 8, 1): (1103, 181, 0),
+    ("uneven", 64, 8, 3): (933, 117, 97),
+    ("uneven", 200, 16, 2): (2760, 63, 34),
+    ("tight", 64, 8, 1): (889, 100, 0),
+    ("tight", 64, 8, 3): (1019, 0, 0),
+    ("tight", 200, 16, 2): (2422, 0, 0),
+    ("alike", 64, 8, 1): (59, 58, 0),
+    ("alike", 64, 8, 3): (73, 32, 6),
+    ("alike", 200, 16, 2): (222, 11, 4),
+    ("subset-sum", 64, 8, 1): (716, 116, 10),
+    ("subset-sum", 64, 8, 3): (1142, 12, 0),
+    ("subset-sum", 200, 16, 2): (3184, 0, 0),
+    ("bound", 64, 8, 1): (793, 325, 0),
+    ("bound", 64, 8, 3): (873, 160, 55),
+    ("bound", 200, 16, 2): (2703, 97, 195),
+}
+"""(kind, models, devices, seed) -> the objective per class, highest first."""
+
+
+@pytest.mark.parametrize(("where", "reached"), REACHED.items(), ids=str)
+def test_no_objective_is_worse_than_it_was(where, reached):
+    """Class by class, highest first, within the same budget."""
+    kind, models, devices, seed = where
+    instance = make_instance(kind, seed, models, devices)
+    packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
+    values = tuple(round(value) for value in packing.objective.values())
+    assert values >= reached
