@@ -274,6 +274,18 @@ def test_rocm_process_is_found_through_kfd(tree: Tree) -> None:
     assert by_id["0000:43:00.0"].processes.value == ()
 
 
+@pytest.mark.parametrize(
+    ("version", "compute"),
+    [("110000", "gfx1100"), ("110501", "gfx1151"), ("90010", "gfx90a"), ("0", ""), ("x", "")],
+)
+def test_rocm_tells_what_kind_a_gpu_is(tree: Tree, version: str, compute: str) -> None:
+    """Ollama decides by it whether an integrated GPU is used."""
+    tree.put("sys/class/kfd/kfd/topology/nodes/1/gpu_id", 4711)
+    rows = f"domain 0\nlocation_id 768\ngfx_target_version {version}"
+    tree.put("sys/class/kfd/kfd/topology/nodes/1/properties", rows)
+    assert only(DrmProbe(tree.root).survey()).device.compute == compute
+
+
 def test_bytes_that_two_lists_tell_are_not_added(tree: Tree) -> None:
     """Newer kernels count ROCm memory in fdinfo and in kfd: one process, the larger number."""
     tree.client(60, 3, fdinfo(**{"drm-resident-vram": f"{9 * 1024} MiB"}))

@@ -69,6 +69,43 @@ def test_an_integrated_gpu_of_the_processor_is_left_alone_unless_ollama_is_told_
     assert visible_devices((box,), {}) == (box,)
 
 
+def test_of_amds_integrated_gpus_ollama_uses_one_kind() -> None:
+    """A desktop's processor has a GPU, too: no place for models beside the card."""
+    inner = replace(card(2, "AMD GPU 164e", library="ROCm"), integrated=True, compute="gfx1036")
+    assert visible_devices((*TWO, inner), {}) == TWO
+    assert visible_devices((*TWO, inner), {"OLLAMA_IGPU_ENABLE": "1"}) == (*TWO, inner)
+    assert visible_devices((*TWO, replace(inner, compute="")), {}) == TWO
+    halo = replace(inner, compute="gfx1151")
+    assert visible_devices((halo,), {}) == (halo,)
+
+
+RADEONS = (card(0, "AMD GPU 744c", "ROCm"), card(1, "AMD GPU 744c", "ROCm"))
+
+
+@pytest.mark.parametrize(
+    ("said", "seen", "is_known"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "1,0"}, [0, 1], True),
+        ({"HIP_VISIBLE_DEVICES": "-1"}, [], True),
+        ({"ROCR_VISIBLE_DEVICES": ""}, [], True),
+        ({"HIP_VISIBLE_DEVICES": "1"}, [0, 1], False),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-9d3a", "HIP_VISIBLE_DEVICES": "0"}, [0, 1], False),
+        ({"GGML_VK_VISIBLE_DEVICES": "1"}, [0, 1], True),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, [0, 1], True),
+    ],
+)
+def test_other_makers_variables_hide_all_none_or_nobody_knows_which(
+    said: dict[str, str], seen: list[int], is_known: bool
+) -> None:
+    """Their numbers follow no order that can be read here: memory is then unknown, not guessed."""
+    found = visible_devices(RADEONS, said)
+    assert [device.index for device in found] == seen
+    for device in found:
+        assert (device.free_bytes.value is not None) == is_known
+        if not is_known:
+            assert "VISIBLE_DEVICES=" in device.free_bytes.reason
+
+
 def test_an_order_that_cannot_be_told_makes_unknown_and_no_guess() -> None:
     """Of unlike cards the fastest is the first, and which that is the driver does not say."""
     mixed = (card(0, "NVIDIA RTX 3060"), card(1))

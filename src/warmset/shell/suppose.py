@@ -76,7 +76,8 @@ def on_gpus(supposed: Supposed, text: str) -> Supposed:
     """
     sizes = parse_gpus(text)
     seen = supposed.observation
-    compute = next((d.compute for d in seen.devices if d.compute), "")
+    cards = [d for d in seen.devices if d.library == "CUDA" and d.compute]
+    compute = cards[0].compute if cards else ""
     devices = tuple(
         Device(
             id=DeviceId(f"supposed-{n}"),

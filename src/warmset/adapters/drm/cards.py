@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from warmset.adapters.drm.clients import ClientUse, KfdUse
+from warmset.adapters.drm.clients import ClientUse
+from warmset.adapters.drm.kfd import KfdUse, read_nodes
 from warmset.core.host.readings import (
     GpuProcess,
     GpuReading,
@@ -21,6 +22,7 @@ from warmset.core.model import Device, DeviceId, Quality, Reading, unknown
 from warmset.core.units import GIB
 
 SOURCE: Final = "drm"
+KFD: Final = "sys/class/kfd/kfd"
 Vendor = Literal["amd", "intel"]
 VENDORS: Final[dict[str, Vendor]] = {"0x1002": "amd", "0x8086": "intel"}
 
@@ -39,6 +41,7 @@ class Card:
     vendor: Vendor
     name: str
     driver: str = ""  # of the kernel: amdgpu, i915, xe
+    compute: str = ""  # what ROCm calls its kind: gfx1100
 
     @property
     def is_root_device(self) -> bool:
@@ -63,6 +66,7 @@ class Use:
 def find_cards(root: Path) -> Iterator[Card]:
     """Yields every AMD and Intel card once, connectors and render nodes left out."""
     folder = root / "sys/class/drm"
+    kinds = {node.pci_id: node.compute for node in read_nodes(root / KFD).values()}
     seen: set[str] = set()
     for entry in sorted(folder.glob("card*"), key=lambda path: (len(path.name), path.name)):
         if not re.fullmatch(r"card\d+", entry.name):
@@ -82,6 +86,7 @@ def find_cards(root: Path) -> Iterator[Card]:
             vendor=vendor,
             name=_product_name(device, vendor),
             driver=(device / "driver").resolve().name if (device / "driver").is_symlink() else "",
+            compute=kinds.get(pci_id, ""),
         )
 
 
@@ -152,6 +157,7 @@ def make_reading(
             free_bytes=free,
             index=card.index,
             pci_id=card.pci_id,
+            compute=card.compute,
             integrated=kind is MemoryKind.UNIFIED
             or (card.vendor == "intel" and card.is_root_device),
         ),

@@ -1,7 +1,7 @@
-"""Which process holds how much of which GPU, from /proc/PID/fdinfo and kfd.
+"""Which process holds how much of which GPU, from /proc/PID/fdinfo.
 
 Source: kernel documentation "DRM client usage stats": keys, units, and that a client counts once
-however many descriptors of it there are; devices.md section 4 for kfd.
+however many descriptors of it there are.
 """
 
 from __future__ import annotations
@@ -27,15 +27,6 @@ class ClientUse:
     used_bytes: int | None
     busy_seconds: float | None
     is_compute: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KfdUse:
-    """What one ROCm process holds on one GPU; `pci_id` is `None` if the GPU is not told."""
-
-    pid: int
-    pci_id: str | None
-    used_bytes: int
 
 
 def read_clients(proc: Path) -> tuple[tuple[ClientUse, ...], bool]:
@@ -124,50 +115,3 @@ def _count_busy(clients: Iterable[Mapping[str, str]]) -> float | None:
         if key.startswith("drm-engine-") and value.endswith(" ns") and value.split()[0].isdecimal()
     ]
     return sum(counts) / NS_PER_SECOND if counts else None
-
-
-def read_kfd(folder: Path) -> tuple[KfdUse, ...]:
-    """Returns what ROCm processes hold, by process and GPU.
-
-    Args:
-        folder: /sys/class/kfd/kfd.
-
-    Source: devices.md section 4, `proc/PID/vram_GPUID` in bytes; the kernel's kfd topology, where
-    a GPU's `location_id` is bus << 8 | device << 3 | function.
-    """
-    addresses = _kfd_addresses(folder / "topology/nodes")
-    found: list[KfdUse] = []
-    for file in sorted(folder.glob("proc/[0-9]*/vram_*")):
-        text = _read_text(file)
-        pid = file.parent.name
-        if pid.isdecimal() and text.isdecimal():
-            gpu_id = file.name.removeprefix("vram_")
-            found.append(KfdUse(pid=int(pid), pci_id=addresses.get(gpu_id), used_bytes=int(text)))
-    return tuple(found)
-
-
-def _kfd_addresses(nodes: Path) -> dict[str, str]:
-    """Returns the PCI address of each kfd GPU id; the CPU's nodes have the id 0."""
-    found: dict[str, str] = {}
-    for node in nodes.glob("*"):
-        gpu_id = _read_text(node / "gpu_id")
-        rows = dict(
-            line.split(" ", 1)
-            for line in _read_text(node / "properties").splitlines()
-            if " " in line
-        )
-        place = rows.get("location_id", "")
-        if gpu_id in {"", "0"} or not place.isdecimal():
-            continue
-        number, domain = int(place), rows.get("domain", "0")
-        bus, slot, function = number >> 8 & 0xFF, number >> 3 & 0x1F, number & 0x7
-        prefix = int(domain) if domain.isdecimal() else 0
-        found[gpu_id] = f"{prefix:04x}:{bus:02x}:{slot:02x}.{function}"
-    return found
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text("ascii", "replace").strip()
-    except OSError:
-        return ""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from warmset.adapters.drm.cards import (
+    KFD,
     SOURCE,
     Card,
     Use,
@@ -29,8 +30,9 @@ from warmset.adapters.drm.cards import (
     read_text,
     report_nonsense,
 )
-from warmset.adapters.drm.clients import read_clients, read_kfd
+from warmset.adapters.drm.clients import read_clients
 from warmset.adapters.drm.intel import CardMemory, Ioctl, read_memory
+from warmset.adapters.drm.kfd import read_uses
 from warmset.core.host.readings import (
     DeviceState,
     GpuProcess,
@@ -96,7 +98,7 @@ class DrmProbe:
         clients, is_complete = read_clients(self._proc)
         use = Use(
             clients=clients,
-            kfd=read_kfd(self._root / "sys/class/kfd/kfd"),
+            kfd=read_uses(self._root / KFD),
             is_complete=is_complete,
         )
         troubles: list[Trouble] = []

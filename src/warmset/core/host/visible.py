@@ -2,8 +2,10 @@
 
 Source: CUDA C++ Programming Guide, "CUDA Environment Variables": CUDA_VISIBLE_DEVICES takes
 indices and beginnings of UUIDs, and whatever follows an invalid entry is not seen; indices count
-the fastest first unless CUDA_DEVICE_ORDER=PCI_BUS_ID. Ollama hands both on to what asks the driver
-(ollama-behaviour section 5).
+the fastest first unless CUDA_DEVICE_ORDER=PCI_BUS_ID. AMD ROCm documentation, "GPU isolation
+techniques": ROCR_VISIBLE_DEVICES and, among what that leaves, HIP_VISIBLE_DEVICES take the driver's
+own numbers; GGML_VK_VISIBLE_DEVICES those of Vulkan. Ollama hands all of them on to what asks the
+driver (ollama-behaviour section 5).
 """
 
 from __future__ import annotations
@@ -16,9 +18,14 @@ from warmset.core.replacing import replace
 
 VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 IGPU_VARIABLE: Final = "OLLAMA_IGPU_ENABLE"
-"""Without it Ollama leaves a GPU alone that shares RAM, CUDA's and one of ROCm's excepted. Every
-Intel processor has one, whose memory nobody tells. Source: devices.md section 7."""
+"""Without it Ollama leaves a GPU alone that shares RAM, CUDA's and one of ROCm's excepted. Most
+processors have one. Source: devices.md section 7."""
 
+_USED_SHARING: Final = {"CUDA": None, "Metal": None, "ROCm": "gfx1151"}
+_OTHER_VARIABLES: Final = {
+    "ROCm": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+    "Vulkan": ("GGML_VK_VISIBLE_DEVICES",),
+}
 _YES: Final = {"1", "t", "true"}
 """Source: Go `strconv.ParseBool`, in any case."""
 
@@ -38,16 +45,20 @@ def visible_devices(
         environment: the server's.
     """
     if environment.get(IGPU_VARIABLE, "").strip("\"' ").lower() not in _YES:
-        devices = [d for d in devices if not (d.integrated and d.library == "Vulkan")]
+        devices = [device for device in devices if _is_used_unasked(device)]
+    for library, names in _OTHER_VARIABLES.items():
+        for name in names:
+            if name in environment:
+                devices = _restricted(devices, library, name, _words(environment[name]))
     text = environment.get(VARIABLE)
     ours = [device for device in devices if device.library == "CUDA"]
     others = [device for device in devices if device.library != "CUDA"]
     if text is None or not ours:
         return tuple(devices)
-    words = [word.strip() for word in text.strip("\"' ").split(",")]
+    words = _words(text)
     counts = any(word.isdecimal() for word in words)
     if counts and not _is_order_known(ours, environment):
-        return (*(_in_doubt(device) for device in ours), *others)
+        return (*(_in_doubt(device, _REASON) for device in ours), *others)
     seen: list[Device] = []
     for word in words:
         found = _find(word, ours)
@@ -55,6 +66,37 @@ def visible_devices(
             break
         seen.append(found)
     return (*seen, *others)
+
+
+def _is_used_unasked(device: Device) -> bool:
+    """Returns whether Ollama uses a GPU without being told to."""
+    if not device.integrated:
+        return True
+    kind = _USED_SHARING.get(device.library, "")
+    return kind is None or (kind != "" and device.compute == kind)
+
+
+def _restricted(
+    devices: Sequence[Device], library: str, name: str, words: Sequence[str]
+) -> list[Device]:
+    """Returns what a list of numbers leaves of one library's GPUs.
+
+    Their numbers need not follow the addresses: unless it is all or none of them, it cannot be
+    told which are meant.
+    """
+    ours = [device for device in devices if device.library == library]
+    others = [device for device in devices if device.library != library]
+    numbers = {int(word) for word in words if word.isdecimal()}
+    if numbers >= set(range(len(ours))):
+        return list(devices)
+    if not numbers and all(word in ("", "-1") for word in words):
+        return others
+    reason = f"{name}={','.join(words)} names GPUs in an order that cannot be told here"
+    return [*others, *(_in_doubt(device, reason) for device in ours)]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.strip("\"' ").split(",")]
 
 
 def _is_order_known(devices: Sequence[Device], environment: Mapping[str, str]) -> bool:
@@ -74,8 +116,6 @@ def _find(word: str, devices: Sequence[Device]) -> Device | None:
     return named[0] if len(named) == 1 else None
 
 
-def _in_doubt(device: Device) -> Device:
+def _in_doubt(device: Device, reason: str) -> Device:
     source = device.free_bytes.source
-    return replace(
-        device, total_bytes=unknown(source, _REASON), free_bytes=unknown(source, _REASON)
-    )
+    return replace(device, total_bytes=unknown(source, reason), free_bytes=unknown(source, reason))
