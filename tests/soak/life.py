@@ -66,6 +66,7 @@ class Watched(Frail):
         super()._decide(observation)
         decision = self.loop.decision
         assert decision is not None
+        self.life.manners.decided(before, decision)
         if self.recorder is not None:
             after = self.loop.state
             self.recorder.decision(observation, self.loop.config, before, decision, after=after)
@@ -202,8 +203,11 @@ class Life:
         if self.warmset is None:
             return
         warmset = self.warmset
+        late = warmset.observe()
         self.manners.stops()
         warmset.stop()
+        for command in warmset.loop.look(late, warmset.now):  # a look that was under way
+            self.manners.carries_out(command)
         self.witness.stopped(warmset)
         if warmset.recorder is not None:
             warmset.recorder.state(warmset.loop.state, self.timeline.now, is_last=True)

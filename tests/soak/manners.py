@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soak.story import TROUBLE_SECONDS
+from warmset.core.control.actions import Decision
+from warmset.core.control.departures import UNLOAD_SECONDS
 from warmset.core.control.orders import (
     Cancel,
     Command,
@@ -23,7 +25,11 @@ from warmset.core.control.orders import (
     Started,
 )
 from warmset.core.control.pinging import PING_MARGIN_SECONDS
+from warmset.core.control.renewing import LAST_MOMENT_SECONDS
+from warmset.core.control.restarts import GAP_TICKS, STEP_SECONDS
+from warmset.core.control.state import State
 from warmset.core.control.vanished import early_leavers, row_id
+from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, Resident, normalise_name
 from warmset.core.twin.events import LoadEnded, Unloaded
 
@@ -56,11 +62,14 @@ class Manners:
         self._open: Command | None = None
         self._is_over = False
         self._seen: Observation | None = None
+        self._story: tuple[int, float] | None = None  # which server, and how the clock was set
         self._list: Done | None = None
         self._spoilt = ""
         self._known_pids: dict[str, int] = {}
         self._dead: frozenset[str] = frozenset()
         self._gpus_known = False
+        self._unloaded: tuple[float, int] | None = None  # when, and which process
+        self._is_leaving = False
         self._is_cut = True
         self._broke_off_at = 0.0  # the last look with nothing to compare with
         self._client_loads: dict[str, float] = {}
@@ -82,7 +91,7 @@ class Manners:
 
     def breaks_off(self, *, forgets_gpus: bool = False) -> None:
         """What was before is not comparable any more: another process, server or clock."""
-        self._is_cut = True
+        self._is_cut, self._unloaded = True, None
         self._known_pids.clear()
         if forgets_gpus:
             self._gpus_known = False
@@ -90,6 +99,7 @@ class Manners:
     def boots(self) -> None:
         self._open = self._preload = self._list = self._seen = None
         self._is_over = self._is_overtaken = False
+        self._story = None
         self.breaks_off()
 
     def stops(self) -> None:
@@ -104,6 +114,12 @@ class Manners:
         )
         known = [at for key, at in self._client_loads.items() if key in loaded]
         self._came_at = max(known, default=-math.inf)
+        cards = self.life.host.cards
+        is_draining = any(cards.draining(gpu.device) for gpu in self.life.host.spec.gpus)
+        self._is_leaving = self._unloaded is not None and (
+            self._unloaded[1] in {runner.pid for runner in loaded.values()}
+            or (is_draining and self.now - self._unloaded[0] < PATIENCE_SECONDS)
+        )
 
     def looked(self, observation: Observation) -> None:
         self._seen, self._spoilt = observation, ""
@@ -116,6 +132,31 @@ class Manners:
             self._gpus_known = True
         if observation.residents is not None:
             self._judge_overtaken()
+
+    def decided(self, before: State, decision: Decision) -> None:
+        """Whatever makes the look before worthless is told: another server, clock, or a long gap.
+
+        Args:
+            before: what was remembered.
+            decision: what the look led to.
+        """
+        seen, warmset = self._seen, self.life.warmset
+        if seen is None or warmset is None or seen.residents is None or seen.trouble:
+            return
+        story = (self.life.host.starts, seen.at - decision.at)
+        last, self._story = self._story, story
+        told = {finding.kind for finding in decision.findings}
+        if before.at and decision.at < before.at:
+            expected = {"state_from_future"}
+        else:
+            is_late = before.at and decision.at - before.at > GAP_TICKS * self.life.said.loop.tick
+            is_other = last is not None and last[0] != story[0] and seen.server is not None
+            is_set = last is not None and abs(last[1] - story[1]) > STEP_SECONDS
+            expected = {"look_gap"} if is_late else set()
+            expected |= {"server_restarted"} if is_other else set()
+            expected |= {"clock_stepped"} if is_set else set()
+        for kind in expected - told:
+            self.tell(f"{kind} is not told")
 
     def used(self, name: str) -> None:
         """A client uses a model: its keep-alive counts from now on."""
@@ -168,6 +209,8 @@ class Manners:
         elif isinstance(command, SendPreload | SendUnload):
             self._judge_change(command, what)
         if isinstance(command, SendUnload):
+            runner = self.life.host.scheduler.loaded.get(command.key)
+            self._unloaded = None if runner is None else (self.now, runner.pid)
             self._leased.discard(normalise_name(command.name))
 
     # -- the rules --------------------------------------------------------------------------------
@@ -200,6 +243,8 @@ class Manners:
         if command.key in self._dead and self.life.story.sees_processes:
             self.tell(f"ping of {command.name}, whose process was gone at the look")
         loop = self.life.said.loop
+        if row.expires_at - read.wall_at < LAST_MOMENT_SECONDS:
+            return  # it would be lost: no bound holds then
         count = self._count(self._pings, command.key, loop.fight_window)
         renewals = 2 * loop.fight_window / loop.lease_base
         allowed = loop.reasserts_per_window + renewals + NEEDLESS_PINGS
@@ -210,6 +255,9 @@ class Manners:
         seen = self._seen
         if seen is None:
             return  # judged by `laws`
+        since = math.inf if self._unloaded is None else self.now - self._unloaded[0]
+        if self._is_leaving and since < UNLOAD_SECONDS:
+            self.tell(f"{what} before what was unloaded has left")
         if self._spoilt:
             self.tell(f"{what}, though {self._spoilt} since the look")
         is_ours = self.life.story.sees_processes and self._gpus_known

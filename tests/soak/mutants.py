@@ -125,9 +125,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
     Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged, CLOCK),
-    Mutant("restarts: another server", ("restarts:_notice_server",), _unchanged),
+    Mutant("restarts: another server", ("restarts:_notice_server",), _unchanged, ("restart",)),
     Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
-    Mutant("departures: gone is believed at once", ("step:confirm_departures",), _unconfirmed),
+    Mutant(
+        "departures: gone is believed at once",
+        ("step:confirm_departures",),
+        _unconfirmed,
+        ("late_release", "foreign"),
+    ),
     # -- loads of others
     Mutant("pending: loads of others are not seen", ("step:find_foreign_load",), _nothing),
     Mutant("pending: nothing is waited for", ("step:why_silent",), _nothing, in_ci=True),
@@ -149,9 +154,21 @@ MUTANTS: tuple[Mutant, ...] = (
         ("broken_lever",),
     ),
     # -- pings
-    Mutant("pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing),
-    Mutant("pinging: whatever the model does", ("executor:why_not_ping",), _nothing),
-    Mutant("pinging: a ping that moved nothing", ("outcomes:_unmoved",), lambda *_: None),
+    Mutant(
+        "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
+    ),
+    Mutant(
+        "pinging: whatever the model does",
+        ("executor:why_not_ping",),
+        _nothing,
+        ("slow_look", "nag"),
+    ),
+    Mutant(
+        "pinging: a ping that moved nothing",
+        ("outcomes:_unmoved",),
+        lambda *_: None,
+        ("edit", "outsider"),
+    ),
     Mutant("outcomes: a ping that loaded something", ("executor:after_ping",), _no_race),
     Mutant(
         "renewing: dead runners are pinged",
@@ -168,12 +185,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("executor: two commands at a time", ("step:why_silent", "loop:begin"), _at_once),
     Mutant("executor: any end is the end", ("loop:hear",), _any_end, WIRES, in_ci=True),
     Mutant("executor: goes on after its end", ("loop:begin",), _after_the_end, ("stop",)),
-    Mutant("executor: a round goes on after a sign", ("executor:_drop_queue",), _as_before, WIRES),
+    Mutant(
+        "executor: a round goes on after a sign",
+        ("executor:_drop_queue",),
+        _as_before,
+        ("slow_look", "outsider"),
+    ),
     Mutant(
         "executor: a load outlives its process",
         ("loop:stop",),
         lambda state: executor.Turn(state=state),
-        ("stop", "slow_loads"),
+        ("stop", "slow_loads", "runtime_oom"),
     ),
 )
 """Not here is what no law of the soak can tell from its absence: see the README."""
