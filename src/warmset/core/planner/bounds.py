@@ -140,7 +140,7 @@ def _in_grains(problem: Problem, shapes: Shapes, grain: int) -> Surrogate:
     """Returns the knapsack in whole grains over the packed resources."""
     return Surrogate(
         weights=tuple(
-            min((sum(n // grain for n in amounts) for amounts in found), default=0)
+            min([sum([n // grain for n in amounts]) for amounts in found], default=0)
             for found in shapes
         ),
         limit=sum(problem.capacities[r] // grain for r in range(problem.packed)),

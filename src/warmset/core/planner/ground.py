@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import le
 from typing import Final
 
 from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
@@ -65,6 +66,7 @@ class Ground:
             for member in conflict:
                 self._conflicts.setdefault(member, []).append(conflict)
         self.order = self._sorted_items()
+        self._forms = [_form(item) for item in problem.items]
         self.rivals = {n: self._rivals(at, n) for at, n in enumerate(self.order)}
 
     def _sorted_items(self) -> tuple[int, ...]:
@@ -90,9 +92,17 @@ class Ground:
 
         A best set never needs the item without them. The latest count: they are left out first.
         """
-        item, found = self.problem.items[number], []
+        items, found = self.problem.items, []
+        level, value = items[number].level, items[number].value
+        where, amounts = self._forms[number]
         for other in reversed(self.order[:place]):
-            if other not in self._conflicts and _stands_in(self.problem.items[other], item):
+            least = value if items[other].level == level else 1
+            if (
+                items[other].value >= least
+                and self._forms[other][0] == where
+                and all(map(le, self._forms[other][1], amounts))
+                and other not in self._conflicts
+            ):
                 found.append(other)
                 if len(found) == MAX_RIVALS:
                     break
@@ -230,15 +240,9 @@ class Ground:
         return node
 
 
-def _stands_in(one: Item, other: Item) -> bool:
-    """Whether `one` takes no more than `other` anywhere and counts for no less."""
-    least = other.value if one.level == other.level else 1
-    if one.level > other.level or one.value < least:
-        return False
-    if len(one.options) != len(other.options) or one.options[0][0][1] > other.options[0][0][1]:
-        return False
-    return all(
-        len(ours) == len(theirs)
-        and all(a[0] == b[0] and a[1] <= b[1] for a, b in zip(ours, theirs, strict=True))
-        for ours, theirs in zip(one.options, other.options, strict=True)
+def _form(item: Item) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Returns the resources that each option takes, and all amounts in that order."""
+    return (
+        tuple(tuple(r for r, _ in use) for use in item.options),
+        tuple(amount for use in item.options for _, amount in use),
     )

@@ -106,7 +106,7 @@ class _Search:
         if is_open and not self.is_lost and not self.effort.is_spent:
             left = self.effort.limit - self.effort.used
             is_last = level == self.ground.levels - 1
-            self._prove(level, self.effort.part(left if is_last else left * 2 // 3))
+            self._prove(whole, level, self.effort.part(left if is_last else left * 2 // 3))
         elif is_open:
             bound = self._bound(whole, whole.root, 0, level)
             self.open_bound = max(self.best.values[level], bound or 0)
@@ -115,9 +115,9 @@ class _Search:
         self.upper.append(max(self.open_bound, self.best.values[level]))
         self.is_lost |= self.upper[-1] > self.best.values[level]
 
-    def _prove(self, level: int, effort: Effort) -> None:
+    def _prove(self, whole: View, level: int, effort: Effort) -> None:
         """Searches until nothing better is left on a level, or the effort is spent."""
-        view = self._glance(level, effort.part(PEEP))
+        view = self._glance(level, effort.part(PEEP), whole)
         if view is None:
             return
         self.best = self.refill.improve(self.best, effort.part(effort.limit // REFILL_SHARE))
@@ -133,9 +133,9 @@ class _Search:
         if view is not None and (view := self._shaken(view, level, effort)) is not None:
             self._explore_ever_deeper(view, level, effort)
 
-    def _glance(self, level: int, effort: Effort) -> View | None:
+    def _glance(self, level: int, effort: Effort, whole: View | None = None) -> View | None:
         """Searches in brief; returns where a better set must lie, `None` if there is none."""
-        view = self._narrow(level)
+        view = self._narrow(level, whole)
         return None if view is None or self._explore(view, level, effort) else view
 
     def _look_closer(self, level: int, effort: Effort) -> View | None:
@@ -192,7 +192,7 @@ class _Search:
     def _is_better(self, node: Node | None) -> bool:
         return node is not None and node.values > self.best.values
 
-    def _narrow(self, level: int) -> View | None:
+    def _narrow(self, level: int, whole: View | None = None) -> View | None:
         """Returns the view in which a better set must lie, `None` if there is no such set.
 
         An item without which no bound beats the incumbent is in every better set; one with which
@@ -202,10 +202,8 @@ class _Search:
         inside: list[int] = []
         closed: list[int] = []
         root = self.base
-        while True:
-            view = ground.view(root, closed, level)
-            if not self._promises_more(view, level):
-                break
+        view = whole or ground.view(root, closed, level)
+        while self._promises_more(view, level):
             forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
             barred = [n for at, n in enumerate(view.order) if not self._can_take(view, at, level)]
             if set(forced) & set(barred):
@@ -221,6 +219,7 @@ class _Search:
                 if held is None:
                     break
                 root = held
+            view = ground.view(root, closed, level)
         self.open_bound = self.best.values[level]
         return None
 
