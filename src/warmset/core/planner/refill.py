@@ -9,7 +9,7 @@ from warmset.core.planner.filling import Row, fill_best
 from warmset.core.planner.ground import Ground, Node
 from warmset.core.planner.problem import Effort, Use
 
-FILL_STEPS: Final = 150
+FILL_STEPS: Final = 60
 """Steps of one filling; beyond, the best found counts."""
 
 STEPS_PER_UNIT: Final = 16

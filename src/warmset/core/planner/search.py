@@ -23,7 +23,7 @@ DEFAULT_WORK: Final = 6_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
 PEEP: Final = 100
-GLANCE: Final = 300
+GLANCE: Final = 800
 """Steps of the first plain searches of a level, before the sharper and dearer means."""
 
 FEW: Final = 16
