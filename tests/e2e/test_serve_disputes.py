@@ -86,7 +86,8 @@ def test_leases_come_back_after_whatever_took_them(rig: Living) -> None:
 
 
 FRONTEND = """
-import http.client, json, sys, time
+import http.client, json, socket, sys, time
+kept = socket.create_connection(("127.0.0.1", int(sys.argv[1])))  # as a pool of connections has
 server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
 def ask(method, path, body=None):
     server.request(method, path, None if body is None else json.dumps(body))

@@ -292,6 +292,16 @@ def test_a_load_may_have_found_no_more_than_was_free_before_it() -> None:
     assert scene.sidecar.loop.state.of(scene.key(MEDIUM)).free_high[CARD] > found
 
 
+def test_what_was_free_is_known_without_the_drivers_word_on_processes() -> None:
+    """On one card Ollama's own count of a model stands in for the driver's; to take it for nothing
+    would keep other pins out."""
+    scene = world(config(**TWO_PINS), sees_processes=False).run(60)
+    assert scene.resident() == BOTH
+    for name in BOTH:
+        lowest, found = remembered(scene, name)
+        assert found - gib(0.5) < lowest <= found + MIB
+
+
 def test_old_weights_keep_their_say_in_who_is_let_in() -> None:
     """A pin was loaded while little was free, and pulled anew: its old runner goes on counting
     with that. The new weights wait for its end; nobody is evicted for them."""

@@ -144,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # -- whom it may touch, and how often
     Mutant("idle: models in use are let go", ("levers:why_not_idle",), _nothing, in_ci=True),
-    Mutant("restraint: pins and others' models are let go", ("levers:why_not_unload",), _may),
+    Mutant("restraint: pins and others' models are let go", ("making_room:why_not_unload",), _may),
     Mutant("restraint: reloads without bound", ("levers:why_not_preload",), _may),
     Mutant("restraint: no stepping back", ("step:step_back",), _as_before, ("outsider", "nag")),
     Mutant(

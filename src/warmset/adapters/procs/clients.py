@@ -30,15 +30,24 @@ def read_clients(port: int) -> tuple[str, ...] | None:
     import psutil
 
     try:
-        found = psutil.net_connections(kind="tcp")
+        found = set(_clients(_ends(), port))
+        if UNSEEN in found:  # or opened between the look at the files and that at the sockets
+            again = set(_clients(_ends(), port))
+            found = again | (found - {UNSEEN})
     except (psutil.Error, OSError):
         return None
-    ends = [
+    return tuple(sorted(found))
+
+
+def _ends() -> list[tuple[End, End, int | None]]:
+    """Returns near end, far end and process of each open connection."""
+    import psutil
+
+    return [
         (_end(row.laddr), _end(row.raddr), row.pid)
-        for row in found
+        for row in psutil.net_connections(kind="tcp")
         if row.status == psutil.CONN_ESTABLISHED and row.laddr and row.raddr
     ]
-    return tuple(sorted(set(_clients(ends, port))))
 
 
 def _clients(ends: list[tuple[End, End, int | None]], port: int) -> Iterator[str]:

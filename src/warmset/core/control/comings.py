@@ -10,6 +10,7 @@ from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
+from warmset.core.control.strangers import held_by
 from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
 from warmset.core.host.budget import if_fresh
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
@@ -157,7 +158,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             row.name,
             resident_since=since,
             free_high=free,
-            free_low=_at_least(free, observation, state, is_ours=is_ours),
+            free_low=_at_least(row.key, free, observation, state, is_ours=is_ours),
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
@@ -171,18 +172,26 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
 
 
 def _at_least(
-    free: Mapping[DeviceId, int], observation: Observation, state: State, *, is_ours: bool
+    key: ModelKey,
+    free: Mapping[DeviceId, int],
+    observation: Observation,
+    state: State,
+    *,
+    is_ours: bool,
 ) -> Mapping[DeviceId, int]:
     """Returns the least that may have been free: what left just before may not have shown yet.
 
-    0 where the driver did not say; nothing at all of a model that was not seen to come.
+    0 where the driver did not say; nothing at all of a model that was not seen to come. Whose
+    process is hidden may have been loading while all seemed at rest.
     """
     if state.looked is None:
         return free
     freed = {} if is_ours else state.freed
+    is_seen = any(runner.key == key for runner in observation.runners or ())
+    at_rest = state.at_rest if is_seen else {}
     lowest = {device.id: 0 for device in observation.devices}
     for device, count in free.items():
-        lowest[device] = min(count - freed.get(device, 0), state.at_rest.get(device, count))
+        lowest[device] = min(count - freed.get(device, 0), at_rest.get(device, count))
     return lowest
 
 
@@ -244,11 +253,11 @@ def _free_before(
     started = {runner.key: runner.started_at for runner in observation.runners or ()}
     own_start = started.get(row.key, 0.0)
     later = [
-        other.key
+        other
         for other in observation.residents or ()
         if row_id(other) not in known and started.get(other.key, 0.0) >= own_start
     ]
-    parts = [observation.located.get(key, {}) for key in {row.key, *later} if key is not None]
+    parts = [held_by(other, observation) for other in {row, *later}]
     held = _sum_up(*parts)
     free = {device.id: if_fresh(device.free_bytes).value for device in observation.devices}
     return {

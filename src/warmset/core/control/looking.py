@@ -57,8 +57,12 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
 def _note_rest(observation: Observation, state: State) -> State:
     """Keeps what is free while nothing is being loaded, as far as that can be seen.
 
-    0 where the driver does not say: whoever comes next may have found nothing.
+    0 where the driver does not say: whoever comes next may have found nothing. A load of our own is
+    under way however early it is looked at; its process may not be there yet.
     """
+    running = state.orders.running
+    if running is not None and running.stage == "preload":
+        return state
     if observation.runners is None:
         return replace(state, at_rest={})
     if any(runner.phase == "loading" for runner in observation.runners):

@@ -21,13 +21,13 @@ def note_names(observation: Observation, state: State) -> State:
         if row.key is None:
             continue
         known = state.of(row.key, row.name)
-        held = _held(row, observation) or known.held
+        held = held_by(row, observation) or known.held
         if (known.digest, known.held) != (row.manifest_digest, held):
             state = state.note(row.key, row.name, digest=row.manifest_digest, held=held)
     return state
 
 
-def _held(row: Resident, observation: Observation) -> dict[DeviceId, int]:
+def held_by(row: Resident, observation: Observation) -> dict[DeviceId, int]:
     """Returns device -> bytes; on one GPU Ollama's own word will do where the driver has none."""
     told = None if row.key is None else observation.located.get(row.key)
     if not told and len(observation.devices) == 1 and row.size_vram_bytes:
