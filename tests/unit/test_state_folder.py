@@ -227,3 +227,20 @@ def test_what_root_leaves_in_the_services_folder_is_the_services(tmp_path: Path)
     (folder / "lock").hardlink_to(tmp_path / "secret")
     take_lock(folder, ME).release()
     assert (tmp_path / "secret").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT checked: only root can become another user")
+def test_a_state_folder_that_may_not_be_searched_holds_nothing(tmp_path: Path) -> None:
+    """Whoever looks at a service's host without `sudo` gets a plan, and no internal error."""
+    tmp_path.chmod(0o700)
+    program = (
+        "import os, sys; from pathlib import Path; from warmset.shell.lessons import learn_demand;"
+        "os.setuid(54321); learn_demand(Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "host")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -151,8 +151,8 @@ def learn_demand(folder: Path, *, counts_gaps: bool = False) -> Learnt:
         folder: the host's state folder.
         counts_gaps: also the gaps between its uses, from the newest `GAP_USES`.
     """
-    if not (folder / "demand.sqlite3").exists():
-        return Learnt()
+    if not os.access(folder / "demand.sqlite3", os.R_OK):
+        return Learnt()  # none yet, or of a service whose folder this user may not search
     from warmset.adapters.journal import read_demand
     from warmset.core.demand.measured import count_gaps
     from warmset.shell.load_history import load_times
