@@ -147,12 +147,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("restraint: pins and others' models are let go", ("making_room:why_not_unload",), _may),
     Mutant("restraint: reloads without bound", ("levers:why_not_preload",), _may),
     Mutant("restraint: no stepping back", ("step:step_back",), _as_before, ("outsider", "nag")),
-    Mutant(
-        "drift: levers that have no effect",
-        ("levers:why_not_use", "renewing:why_not_use", "stuck:why_not_use"),
-        _may,
-        ("broken_lever",),
-    ),
     # -- pings
     Mutant(
         "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
@@ -186,16 +180,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("executor: any end is the end", ("loop:hear",), _any_end, WIRES, in_ci=True),
     Mutant("executor: goes on after its end", ("loop:begin",), _after_the_end, ("stop",)),
     Mutant(
-        "executor: a round goes on after a sign",
-        ("executor:_drop_queue",),
-        _as_before,
-        ("slow_look", "outsider"),
-    ),
-    Mutant(
         "executor: a load outlives its process",
         ("loop:stop",),
         lambda state: executor.Turn(state=state),
         ("stop", "slow_loads", "runtime_oom"),
     ),
 )
-"""Not here is what no law of the soak can tell from its absence: see the README."""
+"""Not here, since no law has told them from their absence yet: `drift.why_not_use`, beside which
+the pauses of each model bound the uses; `executor._drop_queue`, behind which each further ping
+reads the list again; and what only words an alarm or a reason."""
