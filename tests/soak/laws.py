@@ -89,8 +89,9 @@ class Witness:
         """Warmset has heard how its open order ended, or has hung up."""
         self._own_load = None
 
-    def server_restarts(self) -> None:
-        self._restarted_at.append(self.now)
+    def server_restarts(self, seconds: float) -> None:
+        """The server goes, and is back after a while: from then on all is loaded again."""
+        self._restarted_at.append(self.now + seconds)
 
     def process_ends(self) -> None:
         self._killed_at.append(self.now)

@@ -266,7 +266,7 @@ class Life:
 
     def _restart(self, seconds: float) -> None:
         if self.host.is_up:
-            self.witness.server_restarts()
+            self.witness.server_restarts(seconds)
             self.manners.breaks_off(forgets_gpus=True)
             self.host.restart(seconds)
 

@@ -172,7 +172,6 @@ class Manners:
                 self._client_loads[key] = self.now
             else:
                 self._client_loads.pop(key, None)
-                self._judge_loads(key, event.order.model.name)
         elif isinstance(event, Unloaded):
             self._client_loads.pop(event.key, None)
             if not event.is_evicted:
@@ -186,6 +185,8 @@ class Manners:
         self._open = None
         if isinstance(opened, SendPreload):
             self._preload, self._is_overtaken = None, False
+            if isinstance(event, Done):
+                self._judge_loads(opened.key, opened.name)
         if isinstance(event, Done) and event.wall_at is not None:
             self._list = event
             self._spoilt = self._why_spoilt(event.residents, event.wall_at)

@@ -12,7 +12,7 @@ from warmset.core.twin.events import Event
 def narrate(life: Life, say: Callable[[str], None] = print) -> None:
     """Makes a life tell what happens in it."""
     hears, sends, found, happen = (
-        life.witness.hears,
+        life._hear,
         life.witness.sends,
         life.witness.found,
         life.happen,
@@ -43,7 +43,7 @@ def narrate(life: Life, say: Callable[[str], None] = print) -> None:
         tell(f"{happening.kind} {happening.details}")  # type: ignore[attr-defined]
         happen(happening)  # type: ignore[arg-type]
 
-    life.witness.hears, life.witness.sends = on_event, on_send  # type: ignore[method-assign]
+    life.witness.sends = on_send  # type: ignore[method-assign]
     life.witness.found, life.happen = on_found, on_happening  # type: ignore[method-assign,assignment]
     life.host._on_event = on_event
     decide = Watched._decide
