@@ -23,7 +23,13 @@ from warmset.core.settings import Budget, GpuBudget, ModelPolicy, Settings
 from warmset.core.units import GIB
 from warmset.errors import UnknownModel
 from warmset.shell.checkup import Finding, Result, check_host
-from warmset.shell.newcomer import find_newcomer, require_entry, with_entry, with_policy
+from warmset.shell.newcomer import (
+    find_newcomer,
+    require_entry,
+    with_demand_as_said,
+    with_entry,
+    with_policy,
+)
 
 CHAT, GIANT = "llama3.1:8b", "llama3.3:70b"
 
@@ -226,3 +232,11 @@ def test_words_of_the_moment_are_added_to_a_models_policy() -> None:
     added = with_policy(said, "New", pin=True)
     assert added.models["new:latest"] == ModelPolicy(name="New", pin=True)
     assert added.models[CHAT] == said.models[CHAT]
+
+
+def test_what_is_said_for_a_trial_goes_before_what_was_measured() -> None:
+    """`add --requests-per-day` asks about that demand, whatever the history of the model."""
+    known, other = HOST.entries[0], "sha256:other"
+    learnt = replace(HOST.learnt, requests_per_day={known.key: 3.0, other: 4.0})
+    told = with_demand_as_said(replace(HOST, learnt=learnt), known)
+    assert dict(told.learnt.requests_per_day) == {other: 4.0}

@@ -88,3 +88,10 @@ def with_entry(observation: Observation, entry: Entry) -> Observation:
     names = set(entry.names)
     others = [e for e in observation.entries if e.key != entry.key and not names & set(e.names)]
     return replace(observation, entries=(*others, entry))
+
+
+def with_demand_as_said(observation: Observation, entry: Entry) -> Observation:
+    """Returns the host as if nothing were measured of a model's demand: what is said now counts."""
+    learnt = observation.learnt
+    rates = {key: rate for key, rate in learnt.requests_per_day.items() if key != entry.key}
+    return replace(observation, learnt=replace(learnt, requests_per_day=rates))

@@ -43,7 +43,12 @@ def command(
     from warmset.core.planner.result import Verdict
     from warmset.errors import Refused
     from warmset.shell.decide import locate
-    from warmset.shell.newcomer import find_newcomer, with_entry, with_policy
+    from warmset.shell.newcomer import (
+        find_newcomer,
+        with_demand_as_said,
+        with_entry,
+        with_policy,
+    )
     from warmset.shell.newcomer_report import check_kv_type, report_on
     from warmset.shell.observe import look_closely
 
@@ -65,6 +70,8 @@ def command(
         requests_per_day=requests_per_day,
     )
     seen = with_entry(seen, entry)
+    if requests_per_day is not None:
+        seen = with_demand_as_said(seen, entry)
     if kv_type:
         seen = replace(seen, settings=replace(seen.settings, kv_cache_type=check_kv_type(kv_type)))
     report = report_on(seen, settings, locate(close), entry)
