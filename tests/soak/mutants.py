@@ -146,7 +146,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("idle: models in use are let go", ("levers:why_not_idle",), _nothing, in_ci=True),
     Mutant("restraint: pins and others' models are let go", ("making_room:why_not_unload",), _may),
     Mutant("restraint: reloads without bound", ("levers:why_not_preload",), _may),
-    Mutant("restraint: no stepping back", ("step:step_back",), _as_before, ("outsider", "nag")),
     # -- pings
     Mutant(
         "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
@@ -186,6 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("stop", "slow_loads", "runtime_oom"),
     ),
 )
-"""Not here, since no law has told them from their absence yet: `drift.why_not_use`, beside which
-the pauses of each model bound the uses; `executor._drop_queue`, behind which each further ping
-reads the list again; and what only words an alarm or a reason."""
+"""Not here, since no law has told them from their absence yet: `restraint.step_back`, which no story
+tries often enough; `drift.why_not_use`, beside which the pauses of each model bound the uses;
+`executor._drop_queue`, behind which each further ping reads the list again; and what only words an
+alarm or a reason."""
