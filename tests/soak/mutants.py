@@ -185,7 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("stop", "slow_loads", "runtime_oom"),
     ),
 )
-"""Not here, since no law has told them from their absence yet: `restraint.step_back`, which no story
-tries often enough; `drift.why_not_use`, beside which the pauses of each model bound the uses;
+"""Not here, since no law has told them from their absence yet: `restraint.step_back`, which no
+story tries often enough; `drift.why_not_use`, beside which the pauses of each model bound the uses;
 `executor._drop_queue`, behind which each further ping reads the list again; and what only words an
 alarm or a reason."""
