@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -149,7 +151,10 @@ class Machine:
         return self.run("journalctl -u warmset -o cat --no-pager")
 
     def end(self) -> None:
-        """Ends it with all that runs in it."""
+        """Ends it with all that runs in it, which the end of nspawn alone does not."""
+        if self._first:
+            with suppress(ProcessLookupError):
+                os.kill(self._first, signal.SIGKILL)
         self._nspawn.kill()
         self._nspawn.wait()
         self._log.close()
@@ -157,8 +162,11 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A machine of a test's own."""
-    made = Machine(tmp_path)
+    """A machine of a test's own; there is none where systemd itself does not come up."""
+    try:
+        made = Machine(tmp_path)
+    except (AssertionError, subprocess.SubprocessError) as error:
+        pytest.skip(f"NOT checked under a real systemd: none comes up here: {error}")
     yield made
     made.end()
 
