@@ -183,6 +183,8 @@ class Manners:
         if opened is None or isinstance(event, Started) or event.number != opened.number:
             return
         self._open = None
+        if isinstance(opened, SendUnload) and not isinstance(event, Done):
+            self._unloaded = None  # refused, or nobody knows
         if isinstance(opened, SendPreload):
             self._preload, self._is_overtaken = None, False
             if isinstance(event, Done):
