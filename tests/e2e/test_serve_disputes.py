@@ -108,6 +108,7 @@ def test_a_client_that_unloads_a_pin_again_and_again_wins_for_a_while(rig: Livin
     program.symlink_to(Path(sys.executable).resolve())
     command = [str(program), "-IS", "-c", FRONTEND, str(rig.port), CODER]
     frontend = subprocess.Popen(command)
+    rig.actors.show(frontend.pid)
     try:
         alarm = daemon.wait_for("alarm", seconds=60.0)
         while not alarm["code"].startswith("paused"):

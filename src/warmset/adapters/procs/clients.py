@@ -30,10 +30,11 @@ def read_clients(port: int) -> tuple[str, ...] | None:
     import psutil
 
     try:
-        found = set(_clients(_ends(), port))
-        if UNSEEN in found:  # or opened between the look at the files and that at the sockets
-            again = set(_clients(_ends(), port))
-            found = again | (found - {UNSEEN})
+        ends = _ends()
+        if UNSEEN in _clients(ends, port):  # or opened between the files and the sockets
+            nameless = {end[:2] for end in ends if end[2] is None}
+            ends = [end for end in _ends() if end[2] is not None or end[:2] in nameless]
+        found = set(_clients(ends, port))
     except (psutil.Error, OSError):
         return None
     return tuple(sorted(found))
