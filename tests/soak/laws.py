@@ -137,6 +137,9 @@ class Witness:
             self._judge_start(event)
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
+            told = ("SendUnload", event.name)
+            if not event.is_evicted and told not in [write[1:] for write in self._writes[-2:]]:
+                self._client_at = self.now  # a client's keep-alive was over: room for others
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
