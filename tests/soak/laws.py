@@ -92,6 +92,11 @@ class Witness:
     def server_restarts(self, seconds: float) -> None:
         """The server goes, and is back after a while: from then on all is loaded again."""
         self._restarted_at.append(self.now + seconds)
+        self._resident_before.clear()  # all is loaded anew then, and that is no fight
+
+    def is_deleted(self, key: str) -> None:
+        """A name goes: should its weights come back, that is a new model to everybody."""
+        self._resident_before.discard(key)
 
     def process_ends(self) -> None:
         self._killed_at.append(self.now)
@@ -218,8 +223,6 @@ class Witness:
         fresh = sum(at > since for at in self._forgot_at)
         allowed = loop.reloads_per_window * (1 + fresh)
         allowed += sum(at > since for at in self._killed_at)  # one may not have been written down
-        # after a restart of the server everything is loaded again, and that is no fight
-        allowed += len(self.life.story.named) * sum(at > since for at in self._restarted_at)
         if len(self._reloads) > allowed:
             self.breaks(f"{len(self._reloads)} reloads in ten minutes, {allowed} allowed")
 
@@ -327,7 +330,6 @@ class Witness:
         is_calm = self._client_at < still_from - QUIET_SECONDS
         if late and is_calm and "loads_stuck" not in standing:  # then it tries again and again
             self.breaks(f"still moving after a long peace: {late[:3]}")
-        warmset = self.life.warmset
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
             return
         resident = {row.model.name for row in self.life.host.residents()}
@@ -338,7 +340,8 @@ class Witness:
         names = {row.name for row in warmset.host.library.models() if row.key in keys}
         for_all = ("pins_conflict", "loads_stuck", "load_slow")  # then nothing else is weighed
         is_told = any(code.startswith(for_all) for code in decision.standing)
-        if missing - names and not is_told:
+        has_settled = self._client_at < self.now - QUIET_SECONDS  # queues may clear late
+        if missing - names and not is_told and has_settled:
             self.breaks(
                 f"pins missing after a long peace: {missing}; {decision.trouble} "
                 f"{[a.reason for a in decision.actions][:4]} {decision.standing}"

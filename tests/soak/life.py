@@ -303,7 +303,10 @@ class Life:
         self._later(seconds, lambda: setattr(self.physics, "slowness", 1.0))
 
     def _delete(self, name: str) -> None:
-        self.host.library.delete(name)
+        model = self.host.library.find(name)
+        if model is not None:
+            self.witness.is_deleted(model.key)
+            self.host.library.delete(name)
 
     def _repull(self, name: str) -> None:
         model = self.host.library.find(name)
