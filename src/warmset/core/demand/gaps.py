@@ -152,7 +152,8 @@ class GapLaw:
 
     def restore(self, reached: Sequence[float], ended: Sequence[float]) -> None:
         """Takes the counts of an earlier law, in place of any that it has."""
-        self._reached[:], self._ended[:] = reached, ended
+        for mine, earlier in ((self._reached, reached), (self._ended, ended)):
+            mine[:] = [*earlier, *([0.0] * (len(mine) - len(earlier)))]
         self._survival = []
         self._pool.learned(self, self._pool.grid.count - 1)
 
