@@ -112,6 +112,19 @@ def test_a_queue_that_stands_still_is_an_alarm_and_left_alone() -> None:
     assert len(scene.preloads(since=200)) <= 4
 
 
+def test_a_clock_that_is_set_wakes_no_queue() -> None:
+    """There is nothing to compare that look with, which is no sign of life."""
+    scene = freeze(world(config(CODER={"pin": True}, SMALL={"priority": 10}))).run(600)
+    assert "loads_stuck" in scene.sidecar.loop.state.raised
+    asked = len(scene.preloads())
+    scene.sidecar.clock_ahead += 30.0
+    scene.run(620)
+    assert scene.findings("clock_stepped")
+    assert not scene.findings("loads_resumed")
+    assert len(scene.preloads()) == asked
+    assert "loads_stuck" in scene.sidecar.loop.state.raised
+
+
 def test_a_rescue_wakes_the_queue_and_costs_one_idle_model() -> None:
     """Where it is allowed, the idle model of the lowest rank goes; then loads happen again, and the
     pins are resident in the end."""

@@ -44,6 +44,8 @@ def notice_moves(
     is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
     if before == present and not is_loading and state.moved_at is not None:
         return state, ()
+    if before is None and not is_loading and state.stuck_since is not None:
+        return state, ()  # a clock that is set leaves nothing to compare with
     if state.stuck_since is None or (before == present and not is_loading):
         return replace(state, moved_at=now), ()
     text = f"loads happen again after {format_seconds(now - state.stuck_since)}"
