@@ -67,6 +67,19 @@ int main(int argc, char **argv)
 """
 
 
+def make_process_table(folder: Path, *pids: int) -> Path:
+    """Makes a process table of these processes alone, for `HOST_PROC`: tests beside this one have
+    runners too, whose loads would hold it up."""
+    proc = folder / "proc"
+    proc.mkdir(parents=True)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or entry.name == "1":  # it tells whose PIDs these are
+            (proc / entry.name).symlink_to(entry)
+    for pid in pids:
+        (proc / str(pid)).symlink_to(f"/proc/{pid}")
+    return proc
+
+
 class Actors:
     """An Ollama server's process, and whatever a scene starts.
 
@@ -92,11 +105,7 @@ class Actors:
         subprocess.run(["cc", "-o", folder / "actor", source], check=True)
         for name in ROLES:
             (folder / name).symlink_to("actor")
-        self.proc = folder / "proc"
-        self.proc.mkdir()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal() or entry.name == "1":  # it tells whose PIDs these are
-                (self.proc / entry.name).symlink_to(entry)
+        self.proc = make_process_table(folder)
         self.started: list[subprocess.Popen[str]] = []
         self.alive: list[int] = []
         self.server = self.start("ollama serve")

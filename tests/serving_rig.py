@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+from actors import make_process_table
 
 ROOT = Path(__file__).parents[1]
 HOST = """
@@ -114,6 +115,7 @@ class Rig:
         self.budgets = folder / "config.toml"
         self.budgets.write_text(BUDGETS)
         (folder / "host.toml").write_text(HOST)
+        self._proc = make_process_table(folder / "seen") if sys.platform == "linux" else None
         self.url = ""
         self.port = 0
         self._started: list[Process] = []
@@ -124,9 +126,15 @@ class Rig:
         twin = self._start("twin", self.host, *options)
         assert twin.popen.stdout is not None
         self._twin = twin
+        self.show(twin.popen.pid)
         self.url = twin.popen.stdout.readline().removeprefix("OLLAMA_HOST=").strip()
         self.port = int(self.url.rpartition(":")[2])
         return twin
+
+    def show(self, pid: int) -> None:
+        """Lets warmset see a process; no others are there, of tests beside this one for example."""
+        if self._proc:
+            (self._proc / str(pid)).symlink_to(f"/proc/{pid}")
 
     def kill_twin(self) -> None:
         """Lets the pretended Ollama die with all that it had loaded."""
@@ -156,6 +164,7 @@ class Rig:
         """The environment of every process: a state folder of this test's own."""
         return {
             **os.environ,
+            **({"HOST_PROC": str(self._proc)} if self._proc else {}),
             "PYTHONPATH": str(ROOT / "src"),
             "WARMSET_STATE": str(self.folder / "state"),
             "HOME": str(self.folder),

@@ -132,6 +132,8 @@ def test_serve_yields_to_a_real_process(game: Game, tmp_path: Path) -> None:
         daemon.wait_for("decision", seconds=60, is_converged=True)
         rig.wait_until(lambda: bool(rig.residents()), 60)
         game.start()
+        assert game.popen is not None
+        rig.show(game.popen.pid)
         sent = daemon.wait_for("unload_sent", seconds=60)
         assert f"it makes way for {GAME}" in sent["text"]
         rig.wait_until(lambda: not rig.residents(), 60)

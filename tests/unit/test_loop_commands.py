@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
+import psutil
 import pytest
+from actors import make_process_table
 from serving_rig import HOST
 
 from warmset.adapters.journal import EventRow, Journal, OrdersFile, state_folder
@@ -51,8 +55,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[TwinServer]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwinServer]:
     """A pretended Ollama on loopback; one model idle, another in use."""
+    if sys.platform == "linux":
+        monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)  # which HOST_PROC changes
+        monkeypatch.setenv("HOST_PROC", str(make_process_table(tmp_path, os.getpid())))
     (tmp_path / "host.toml").write_text(HOST)
     spec = find_host(str(tmp_path / "host.toml"))
     host = TwinHost(spec, physics_of(spec), Timeline(time.time() - 60))
