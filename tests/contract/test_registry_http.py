@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import gguf_bytes as raw
@@ -192,14 +193,14 @@ def test_reading_past_the_end_gives_nothing(server: RangeServer) -> None:
     """The end is learnt from the answer, also the one that says: not satisfiable."""
     server.files["/x"] = b"0123456789"
     with Web() as web:
-        with RangedFile(web, f"{server.url}/x") as file:
+        with closing(RangedFile(web, f"{server.url}/x")) as file:
             assert file.read(10, 5) == b""
             assert file.size_bytes == 10
-        with RangedFile(web, f"{server.url}/x") as file:
+        with closing(RangedFile(web, f"{server.url}/x")) as file:
             assert file.read(2, 3) == b"234"
             assert file.read(8, 50) == b"89"
         server.habit = "ignores"
-        with RangedFile(web, f"{server.url}/x") as file:
+        with closing(RangedFile(web, f"{server.url}/x")) as file:
             assert (file.read(2, 3), file.read(7, 1), file.read(9, 9)) == (b"234", b"7", b"9")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -80,7 +80,7 @@ class RemoteModel:
 
     def opened(self, web: Web, name: str = "") -> AbstractContextManager[RangedFile]:
         """Gives the weights file to read from, or a sister part of it by URL."""
-        return RangedFile(web, name or self.url)
+        return closing(RangedFile(web, name or self.url))
 
 
 def find_link(text: str) -> RemoteModel:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from warmset.adapters.registry.web import Web, bad_payload, raise_for_status
 from warmset.errors import BadPayload
@@ -45,16 +44,7 @@ class RangedFile:
         """The whole size, once a reply has told it."""
         return self._size
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Ends a reply that is still open."""
         if self._reply is not None:
             self._reply.close()
