@@ -10,7 +10,6 @@ import os
 import stat
 from pathlib import Path
 from struct import Struct
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 from warmset.core.units import MIB
@@ -96,12 +95,7 @@ class FileSource:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the file."""
         self._file.close()
 
