@@ -144,6 +144,10 @@ def test_a_manifest_is_asked_about_once(tmp_path: Path) -> None:
     }  # fmt: skip
     first, seen = server_with(replies, cache_folder=tmp_path)
     entries = first.entries()
+    assert first.entries() is entries  # nothing is made anew of what has not changed
+    replies["/api/tags"] = {"models": [tag("a:1")]}
+    assert [entry.names for entry in first.entries()] == [("a:1",)]
+    replies["/api/tags"] = {"models": [tag("a:1"), tag("b:1")]}
     assert first.entries() == entries
     assert [path for path, _ in seen].count("/api/show") == 1
     second, seen = server_with(replies, cache_folder=tmp_path)

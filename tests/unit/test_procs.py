@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -445,6 +446,29 @@ def test_what_a_process_keeps_is_the_same_at_every_look(
     first, second = table.read().processes[pid], table.read().processes[pid]
     assert second.environment == first.environment == {"OLLAMA_NUM_PARALLEL": "3"}
     assert (second.command, second.identity) == (first.command, first.identity)
+
+
+def test_a_runner_whose_parent_ended_has_another_at_the_next_look(
+    start: Callable[[list[str]], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """What is kept of a process does not outlive the parent's end: it is an orphan then."""
+    server = start(["ollama", "serve"]).pid  # while one is seen, strangers are asked in turns only
+    table = ProcessTable()
+    script = f"(exec -a llama-server {sleeper(tmp_path)} --model {BLOB}) & echo $!; wait"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        runner = int(parent.stdout.readline())
+        wait_for(lambda: {server, runner} <= table.read().processes.keys())
+        for _ in range(2):
+            assert table.read().processes[runner].parent_pid == parent.pid
+        parent.kill()
+        parent.wait()
+    try:
+        found = table.read().processes[runner]
+        assert found.parent_pid != parent.pid
+        assert found.parent_pid == psutil.Process(runner).ppid()
+    finally:
+        os.kill(runner, signal.SIGKILL)
 
 
 def test_foreign_processes_are_named_only_when_asked_for(

@@ -236,6 +236,10 @@ class Observation:
     trouble: str = ""
     learnt: Learnt = field(default_factory=Learnt)
 
+    def name_of(self, key: ModelKey | None) -> str:
+        """Returns the name of an installed model; empty if it is not one."""
+        return next((entry.name for entry in self.entries if entry.key == key), "")
+
 
 @lru_cache(maxsize=4096)
 def normalise_name(name: str) -> str:

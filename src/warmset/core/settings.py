@@ -206,11 +206,14 @@ class Settings:
         One set of weights can carry several names. If the file speaks of more than one, a pin
         counts before a higher priority: what is wanted under any name is wanted.
         """
-        said = [self.models.get(normalise_name(name)) for name in names]
-        found = [policy for policy in said if policy is not None]
-        if not found:
-            return ModelPolicy(name=names[0])
-        return max(found, key=lambda policy: (policy.pin, policy.priority))
+        best: ModelPolicy | None = None
+        for name in names:
+            said = self.models.get(normalise_name(name))
+            if said is None:
+                continue
+            if best is None or (said.pin, said.priority) > (best.pin, best.priority):
+                best = said
+        return best or ModelPolicy(name=names[0])
 
 
 def merge_server(said: ServerSettings, seen: ServerSettings) -> ServerSettings:

@@ -54,13 +54,24 @@ class Catalogue:
         self._blob_bytes = blob_bytes
         self._known: dict[str, Shown] = {}
         self._version = ""
+        self._last: tuple[list[TagRow], str, tuple[Entry, ...]] | None = None
+        self._owners: tuple[Sequence[Entry], dict[str, ModelKey]] = ((), {})
 
     def entries(self, rows: Sequence[TagRow], version: str) -> tuple[Entry, ...]:
-        """Returns the installed models, ordered by name.
+        """Returns the installed models, ordered by name; the same value while nothing changes.
 
         Raises:
             Unreachable: if the server went away in between.
         """
+        asked = list(rows)
+        if self._last is not None and self._last[:2] == (asked, version):
+            return self._last[2]
+        found, is_whole = self._group(asked, version)
+        self._last = (asked, version, found) if is_whole else None
+        return found
+
+    def _group(self, rows: Sequence[TagRow], version: str) -> tuple[tuple[Entry, ...], bool]:
+        """Returns the models, and whether all that could be asked about them is known."""
         local = _one_row_per_name(row for row in rows if not _is_remote(row))
         shows = self._show_missing(local, version)
         groups: dict[ModelKey, list[_Member]] = {}
@@ -75,7 +86,9 @@ class Catalogue:
                 member = _Member(row=row, digest=digest, shown=None, problem=outcome)
             groups.setdefault(_key(member), []).append(member)
         found = (_entry(key, members, self._blob_bytes) for key, members in groups.items())
-        return tuple(sorted(found, key=lambda entry: entry.names))
+        is_whole = all(isinstance(outcome, Shown) for outcome in shows.values())
+        is_whole = is_whole and all(bare_digest(row.digest) for row in local)  # else: ask again
+        return tuple(sorted(found, key=lambda entry: entry.names)), is_whole
 
     def match(self, entries: Sequence[Entry], digest: str, name: str) -> ModelKey | None:
         """Returns whose weights a row of `/api/ps` runs; `None` if they are not installed any more.
@@ -86,9 +99,11 @@ class Catalogue:
         if not digest:
             named = find_entry(tuple(entries), name)
             return None if named is None else named.key
-        for entry in entries:
-            if digest in entry.manifest_digests.values():
-                return entry.key
+        if self._owners[0] is not entries:
+            owners = {d: e.key for e in reversed(entries) for d in e.manifest_digests.values()}
+            self._owners = (entries, owners)
+        if digest in self._owners[1]:
+            return self._owners[1][digest]
         shown = self._recall(digest, self._version)
         former = None if shown is None else _weights_key(shown.layers)
         return next((entry.key for entry in entries if entry.key == former), None)

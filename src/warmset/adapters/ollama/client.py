@@ -64,6 +64,7 @@ class OllamaServer:
         self._now = now
         self._cache_folder = cache_folder
         self._version: str | None = None
+        self._entries: tuple[Entry, ...] | None = None  # the last answer
         self._http = Http(address, transport=transport, monotonic=monotonic)
         self._catalogue = Catalogue(
             show=self._show,
@@ -114,8 +115,10 @@ class OllamaServer:
             wire.TagsReply, "GET", "/api/tags", seconds=TAGS_SECONDS, limit_bytes=LIST_BYTES
         )
         entries = self._catalogue.entries(reply.models or (), version)
-        names = (name for entry in entries for name in entry.names)
-        remember_names(self._cache_folder, self._address.url, names)
+        if entries is not self._entries:
+            self._entries = entries
+            names = (name for entry in entries for name in entry.names)
+            remember_names(self._cache_folder, self._address.url, names)
         return entries
 
     def residents(self, entries: tuple[Entry, ...]) -> tuple[Resident, ...]:

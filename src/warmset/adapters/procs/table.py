@@ -43,6 +43,8 @@ class _Fixed:
 
     started_at: float
     command: Command
+    name: str
+    parent_pid: int | None  # until that one ends
     environment: dict[str, str] | None
     listen_ports: frozenset[int] | None
     net_space: str | None = None
@@ -65,6 +67,7 @@ class ProcessTable:
         self._proc = proc_root or OWN_PROC
         self._strangers: dict[int, int] = {}  # PID -> looks at which it was one
         self._fixed: dict[int, _Fixed] = {}  # Ollama's processes at the last look
+        self._there: Collection[int] = ()
         self._turn = 0
 
     def read(self, also: Collection[int] = ()) -> ProcessView:
@@ -111,6 +114,7 @@ class ProcessTable:
     ) -> list[psutil.Process]:
         """Returns who is asked at this look: everybody, if one of Ollama's processes has gone."""
         there = {process.pid: process for process in processes}
+        self._there = there.keys()
         if not self._fixed or not self._fixed.keys() <= there.keys():
             self._strangers.clear()
         self._strangers = {pid: n for pid, n in self._strangers.items() if pid in there}
@@ -152,19 +156,18 @@ class ProcessTable:
 
         try:
             with process.oneshot():  # several facts from one reading
-                name, parent_pid, started_at = process.name(), process.ppid(), process.create_time()
+                fixed = self._read_fixed(process, command, process.create_time())
                 status = process.status()
                 times, memory = ask(process, "cpu_times"), ask(process, "memory_info")
         except (psutil.Error, OSError):
             return None  # it ended while we looked
         shared = getattr(memory, "shared", None)
-        fixed = self._read_fixed(process, command, started_at)
         return ProcessFacts(
             pid=process.pid,
-            parent_pid=parent_pid,
-            name=name,
+            parent_pid=fixed.parent_pid,
+            name=fixed.name,
             command=command,
-            started_at=started_at,
+            started_at=fixed.started_at,
             is_zombie=status == psutil.STATUS_ZOMBIE,
             cpu_seconds=None if times is None else times.user + times.system,
             resident_bytes=None if memory is None else memory.rss,
@@ -176,13 +179,20 @@ class ProcessTable:
         )
 
     def _read_fixed(self, process: psutil.Process, command: Command, started_at: float) -> _Fixed:
-        """Returns what was read at an earlier look, if it is of the same program."""
-        if command.role in {Role.FOREIGN, Role.FORWARD}:
-            return _Fixed(started_at, command, None, None)
+        """Returns what was read at an earlier look, if it is of the same program.
+
+        A process gets another parent only when its own ends.
+        """
         known = self._fixed.get(process.pid)
-        is_same = known is not None and (known.started_at, known.command) == (started_at, command)
-        if known is None or not is_same:
-            known = _Fixed(started_at, command, read_environment(process), None)
+        if known is None or (known.started_at, known.command) != (started_at, command):
+            is_ollamas = command.role not in {Role.FOREIGN, Role.FORWARD}
+            environment = read_environment(process) if is_ollamas else None
+            name, parent_pid = process.name(), process.ppid()
+            known = _Fixed(started_at, command, name, parent_pid, environment, None)
+            if not is_ollamas:
+                return known
+        elif known.parent_pid not in self._there:
+            known = replace(known, parent_pid=process.ppid())
         if command.role is Role.SERVER and known.listen_ports is None:  # it may not listen yet
             folder = self._proc / str(process.pid)
             space = read_net_space(folder)

@@ -64,7 +64,8 @@ def find_alarms(scene: Scene, *, is_silent: bool = False) -> tuple[Alarm, ...]:
 def note_missing_pins(state: State, wish: Wish, now: float) -> State:
     """Keeps since when each pin has been away."""
     for candidate in wish.candidates:
-        since = state.of(candidate.key).missing_since
+        known = state.models.get(candidate.key)
+        since = None if known is None else known.missing_since
         is_missing = candidate.pin and not candidate.is_resident
         if is_missing == (since is None):
             since = now if is_missing else None
@@ -80,8 +81,10 @@ def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
     if scene.wish.conflict is not None:
         return
     for candidate in scene.wish.candidates:
+        if not candidate.pin:
+            continue
         since = scene.state.of(candidate.key).missing_since
-        if not candidate.pin or since is None or scene.now - since < MISSING_SECONDS:
+        if since is None or scene.now - since < MISSING_SECONDS:
             continue
         reasons = [w.reason for w in choice.waits if w.key in (candidate.key, None)]
         why = reasons[0] if reasons else "it is to be loaded"

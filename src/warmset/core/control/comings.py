@@ -126,11 +126,10 @@ def _open_preload(state: State) -> Preload | None:
 
 def _rival(observation: Observation, state: State) -> str:
     """Returns the name of what was loaded or is being loaded since the last look, if anything."""
-    names = {entry.key: entry.name for entry in observation.entries}
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
     new = [row.name for row in observation.residents or () if row_id(row) not in before]
     loading = [
-        names.get(runner.key, runner.key)
+        observation.name_of(runner.key) or runner.key
         for runner in observation.runners or ()
         if runner.phase == "loading" and runner.key is not None
     ]

@@ -45,7 +45,8 @@ class Config:
 
     def is_held(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether a model is held under any of its names."""
-        return any(self.holds.get(normalise_name(name), now) > now for name in names)
+        holds = self.holds
+        return bool(holds) and any(holds.get(normalise_name(name), now) > now for name in names)
 
     def is_pinned(self, names: tuple[str, ...], now: float) -> bool:
         """Returns whether a model is to be resident at this moment, whatever its rank."""
@@ -61,5 +62,8 @@ class Config:
         """Returns whether anybody configured the model: all others are only watched."""
         if self.loop.manages_all:
             return True
-        named = any(normalise_name(name) in self.settings.models for name in names)
-        return named or self.is_held(names, now)
+        models = self.settings.models
+        for name in names:  # asked for every model at every look
+            if normalise_name(name) in models:
+                return True
+        return self.is_held(names, now)

@@ -18,12 +18,12 @@ def find_foreign_load(observation: Observation, state: State) -> str:
     running = state.orders.running
     own = running.order.key if running and isinstance(running.order, Preload) else None
     leaving = {one.key for one in state.leaving}
-    names = {entry.key: entry.name for entry in observation.entries}
     for runner in observation.runners or ():
-        name = names.get(runner.key, "a model") if runner.key is not None else "a model"
         if runner.phase == "loading" and (own is None or runner.key not in (own, None)):
+            name = observation.name_of(runner.key) or "a model"
             return f"{name} is being loaded (PID {runner.pid})"
         if runner.phase == "stopping" and runner.key not in leaving:
+            name = observation.name_of(runner.key) or "a model"
             return f"{name} is being unloaded (PID {runner.pid}): somebody may wait for its room"
     return ""
 

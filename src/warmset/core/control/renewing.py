@@ -61,13 +61,13 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
         return ()
     going = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
     dead = find_dead(observation, state)
+    pins = {c.key for c in wish.candidates if c.pin}
     due = []
     for row in observation.residents or ():
         if row.key is None or row.key not in wish.managed or row.key in going | dead:
             continue
         left = None if row.expires_at is None else row.expires_at - observation.at
-        is_pin = wish.candidate(row.key).pin
-        renew = _renewal(row, left, scene, is_pin=is_pin)
+        renew = _renewal(row, left, scene, is_pin=row.key in pins)
         if renew is not None and left is not None:
             due.append((left, renew))
     due.sort(key=lambda pair: pair[0])

@@ -52,16 +52,18 @@ def find_unwanted(
     for entry in observation.entries:
         if config.is_held(entry.names, now):
             continue
-        if config.yielding and config.is_managed(entry.names, now):
+        is_managed = config.is_managed(entry.names, now)
+        if config.yielding and is_managed:
             closed.add(entry.key)
             dismissed[entry.key] = f"it makes way for {config.yielding}"
             continue
         policy = config.settings.policy_for(entry.names)
-        is_managed = config.is_managed(entry.names, now)
         is_leased = entry.key in state.models and state.of(entry.key).lease is not None
         is_left_over = is_leased and not is_managed
         pays = prices.worth_seconds(entry) if prices is not None and is_managed else None
-        kept = min((s for s in (policy.keep_alive, pays) if s is not None), default=None)
+        kept = policy.keep_alive
+        if pays is not None:
+            kept = pays if kept is None else min(kept, pays)
         if not policy.windows and kept is None and not is_left_over:
             continue
         known = state.of(entry.key, entry.name)

@@ -89,7 +89,8 @@ def attribute(
     taken = _taken(reading)
     rows = reading.processes.value or ()
     is_host = view.pid_space is PidSpace.HOST
-    shares = [_share(row, view, runners, reading.processes.quality) for row in rows if is_host]
+    by_pid = {runner.process.pid: runner for runner in reversed(runners)}
+    shares = [_share(row, view, by_pid, reading.processes.quality) for row in rows if is_host]
     notes = [] if is_host or not rows else [_host_pids(rows)]
     shares = _fill_models(shares, reported_bytes or {}, runners)
     reserved = reading.reserved_bytes
@@ -178,10 +179,10 @@ def _taken(reading: GpuReading) -> Reading[int]:
 
 
 def _share(
-    row: GpuProcess, view: ProcessView, runners: tuple[Runner, ...], quality: Quality
+    row: GpuProcess, view: ProcessView, runners: Mapping[int, Runner], quality: Quality
 ) -> Share:
     process = view.processes.get(row.pid)
-    runner = next((r for r in runners if r.process.pid == row.pid), None)
+    runner = runners.get(row.pid)
     if runner is not None:
         name = runner.resident.name if runner.resident else _runner_name(runner)
         return Share(

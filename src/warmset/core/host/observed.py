@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from warmset.core.host.attribution import Attribution, Owner, Share
-from warmset.core.host.picture import Picture
+from warmset.core.host.picture import Held, Picture
 from warmset.core.host.runners import Runner
 from warmset.core.model import DeviceId, Quality, Reading, Resident, unknown
 
@@ -19,19 +18,15 @@ _ORDER: Final = (Quality.EXACT, Quality.ESTIMATE, Quality.STALE)
 
 def runner_of(picture: Picture, resident: Resident) -> Runner | None:
     """Returns the process that serves a row of `/api/ps`, `None` if it is not visible."""
-    same = next((r for r in picture.runners if r.resident is resident), None)
-    return same or next((r for r in picture.runners if r.resident == resident), None)
+    return picture.runner_of.get((resident.name, resident.manifest_digest))
 
 
 def observe_by_device(picture: Picture, resident: Resident) -> Mapping[DeviceId, int | None]:
     """Returns device -> bytes of a resident model; `None` where it is there and not counted."""
     found: dict[DeviceId, int | None] = {}
-    pid = _pid_of(picture, resident)
-    for device, attribution in picture.attributions.items():
-        counts = [share.used_bytes for share in _shares(attribution, resident, pid)]
-        if counts:
-            known = [count for count in counts if count is not None]
-            found[device] = sum(known) if len(known) == len(counts) else None
+    for device, share in _held(picture, resident):
+        before, count = found.get(device, 0), share.used_bytes
+        found[device] = None if before is None or count is None else before + count
     return found
 
 
@@ -39,46 +34,33 @@ def observe_model(picture: Picture, resident: Resident) -> Reading[int]:
     """Returns the bytes of GPU memory that a resident model holds on all devices."""
     if not picture.attributions:
         return unknown("driver", "no GPU is read here")
-    pid = _pid_of(picture, resident)
-    found = [
-        (share, attribution)
-        for attribution in picture.attributions.values()
-        for share in _shares(attribution, resident, pid)
-    ]
+    found = _held(picture, resident)
     if not found:
         return _absent(picture, resident)
-    if any(share.used_bytes is None for share, _ in found):
+    if any(share.used_bytes is None for _, share in found):
         return unknown("driver", "the driver counts no bytes for its process")
-    qualities = [share.quality for share, _ in found]
-    ages = [attribution.taken.age_seconds for _, attribution in found]
+    qualities = [share.quality for _, share in found]
+    taken = [picture.attributions[device].taken for device, _ in found]
     is_reported = Quality.ESTIMATE in qualities
     return Reading(
-        value=sum(share.used_bytes or 0 for share, _ in found),
-        source="/api/ps" if is_reported else found[0][1].taken.source,
+        value=sum(share.used_bytes or 0 for _, share in found),
+        source="/api/ps" if is_reported else taken[0].source,
         quality=max(qualities, key=_ORDER.index),
-        age_seconds=max(ages),
+        age_seconds=max(reading.age_seconds for reading in taken),
         reason="the driver counts no bytes by process; this is Ollama's word"
         if is_reported
         else "",
     )
 
 
-def _pid_of(picture: Picture, resident: Resident) -> int | None:
-    runner = runner_of(picture, resident)
-    return runner.process.pid if runner else None
-
-
-def _shares(attribution: Attribution, resident: Resident, pid: int | None) -> tuple[Share, ...]:
-    return tuple(share for share in attribution.shares if _is_of(share, resident, pid))
-
-
-def _is_of(share: Share, resident: Resident, pid: int | None) -> bool:
+def _held(picture: Picture, resident: Resident) -> Held:
     """By process where both are known: a model that is being reloaded has two of one key."""
-    if share.owner is not Owner.MODEL:
-        return False
-    if share.pid is not None and pid is not None:
-        return share.pid == pid
-    return share.key is not None and share.key == resident.key
+    runner = runner_of(picture, resident)
+    named = () if resident.key is None else picture.held_by_key.get(resident.key, ())
+    if runner is None:
+        return named
+    own = picture.held_by_pid.get(runner.process.pid, ())
+    return (*own, *(held for held in named if held[1].pid is None))
 
 
 def _absent(picture: Picture, resident: Resident) -> Reading[int]:

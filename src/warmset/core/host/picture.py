@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from warmset.core.host.attribution import Attribution, Owner, attribute, find_departures
+from warmset.core.host.attribution import Attribution, Owner, Share, attribute, find_departures
 from warmset.core.host.draining import (
     OS_MANAGED_PATIENCE_SECONDS,
     PATIENCE_SECONDS,
@@ -28,6 +28,8 @@ from warmset.core.host.runners import (
 )
 from warmset.core.model import DeviceId, ModelKey, Resident
 
+Held = tuple[tuple[DeviceId, Share], ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
@@ -37,6 +39,9 @@ class Picture:
         unseen: Residents for which no process is visible.
         leaving: Runners whose bytes are still waited for.
         seen_resident: Living runners that were resident at some look.
+        runner_of: Name and manifest of a row of `/api/ps` -> the process that serves it.
+        held_by_pid: Process -> what it holds of a model, and on which device.
+        held_by_key: Model -> the same; all of them, whether their process is known or not.
     """
 
     look: Look
@@ -47,6 +52,30 @@ class Picture:
     troubles: tuple[Trouble, ...]
     leaving: tuple[Leaving, ...] = ()
     seen_resident: frozenset[RunnerIdentity] = field(default_factory=frozenset)
+    runner_of: Mapping[tuple[str, str], Runner] = field(init=False, repr=False, compare=False)
+    held_by_pid: Mapping[int, Held] = field(init=False, repr=False, compare=False)
+    held_by_key: Mapping[ModelKey, Held] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Makes the indexes, once: each look asks them for every model, several times."""
+        runners: dict[tuple[str, str], Runner] = {}
+        for runner in self.runners:
+            if runner.resident is not None:
+                row = runner.resident
+                runners.setdefault((row.name, row.manifest_digest), runner)
+        by_pid: dict[int, Held] = {}
+        by_key: dict[ModelKey, Held] = {}
+        for device, attribution in self.attributions.items():
+            for share in attribution.shares:
+                if share.owner is not Owner.MODEL:
+                    continue
+                if share.pid is not None:
+                    by_pid[share.pid] = (*by_pid.get(share.pid, ()), (device, share))
+                if share.key is not None:
+                    by_key[share.key] = (*by_key.get(share.key, ()), (device, share))
+        object.__setattr__(self, "runner_of", runners)
+        object.__setattr__(self, "held_by_pid", by_pid)
+        object.__setattr__(self, "held_by_key", by_key)
 
     def model_bytes(self, key: ModelKey) -> Mapping[DeviceId, int | None]:
         """Returns what a model holds on each device, `None` where that is not counted."""

@@ -36,10 +36,17 @@ class Labels:
         self.names = tuple(known)[:MOST_NAMES]
         self._known = frozenset(self.names)
         self._entries = {entry.key: entry for entry in observation.entries}
+        self._told: dict[ModelKey, str] = {}
         self._short = Counter(_short_id(device) for device in observation.devices)
 
     def of_entry(self, entry: Entry) -> str:
         """Returns the configured name of an installed model, or `other`."""
+        label = self._told.get(entry.key)
+        if label is None:
+            label = self._told[entry.key] = self._find(entry)
+        return label
+
+    def _find(self, entry: Entry) -> str:
         listed = {normalise_name(name) for name in entry.names}
         if not listed & self._known:
             return OTHER

@@ -61,7 +61,8 @@ class Tally:
         self._expected: set[str] = set()
         self._errors: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._values: Values = {}
+        self._step: tuple[Step, Labels] | None = None
+        self._values: Values | None = None  # of that step, once somebody has asked
         self._fresh_until = 0.0
         self._last_success: float | None = None
         self.metrics = Metrics(self.current)
@@ -73,11 +74,23 @@ class Tally:
     def current(self) -> GaugeValues:
         """Returns the gauges that are still true."""
         with self._lock:
+            if self._values is None:
+                self._values = self._read_step()
             values: Values = dict(self._values) if self._now() <= self._fresh_until else {}
             if "build_info" in self._values:
                 values["build_info"] = self._values["build_info"]
             if self._last_success is not None:
                 values["last_success_timestamp_seconds"] = {(): self._last_success}
+        return values
+
+    def _read_step(self) -> Values:
+        """Returns what the last step tells: most steps are never asked for it."""
+        if self._step is None:
+            return {}
+        step, labels = self._step
+        values = self._gauges.of_look(step.observation, step.picture, labels, now=step.decision.at)
+        add_plan(values, labels, step.state, step.decision, step.planned)
+        values["model_load_error_ratio"] = {(k,): v for k, v in self._errors.items()}
         return values
 
     # -- the loop's steps -------------------------------------------------------------------------
@@ -95,12 +108,9 @@ class Tally:
             if isinstance(order, Preload) and isinstance(seconds, int | float):
                 self._past.predicted[order.key] = float(seconds)
         self._count_step(step)
-        values = self._gauges.of_look(step.observation, step.picture, labels, now=step.decision.at)
-        add_plan(values, labels, step.state, step.decision, step.planned)
-        values["model_load_error_ratio"] = {(k,): v for k, v in self._errors.items()}
         fresh = max(FRESH_SECONDS, FRESH_TICKS * step.config.loop.tick)
         with self._lock:
-            self._values = values
+            self._step, self._values = (step, labels), None
             self._fresh_until = self._now() + fresh
             if not step.decision.trouble:
                 self._last_success = step.observation.at
@@ -190,7 +200,7 @@ class Tally:
             self._count_load(key, name, "warmset", float(took))
             expected = self._past.predicted.get(key)
             if expected is not None and took > 0 and name != OTHER:
-                self._errors[name] = expected / took - 1.0
+                self._errors = {**self._errors, name: expected / took - 1.0}  # read elsewhere too
 
     def _count_load(self, key: ModelKey, name: str, by: str, seconds: float | None) -> None:
         self.metrics.count("loads_total", name, by)
