@@ -23,6 +23,7 @@ from loop_hosts import (
 
 from warmset.core.control.actions import Unload
 from warmset.core.control.loop import Loop
+from warmset.core.control.orders import SendPing
 from warmset.core.control.step import step
 from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.loop_settings import LoopSettings
@@ -416,3 +417,61 @@ def test_what_came_while_the_driver_was_silent_may_have_found_nothing() -> None:
     scene.run(800)
     assert scene.resident() == BOTH
     assert scene.unloads() == []
+
+
+# -- who comes first, and who goes for nothing ----------------------------------------------------
+
+FULL = {**TWO_PINS, "MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+
+
+def test_the_drivers_context_is_not_charged_twice_where_processes_are_hidden() -> None:
+    """What fitted by the plan still fits once it is loaded: nobody is loaded and sent away again
+    because Ollama's word of a model leaves out what its process holds beside it."""
+    scene = world(config(**FULL), sees_processes=False).run(600)
+    assert scene.unloads() == []
+    assert scene.resident() == BOTH | {MEDIUM}
+
+
+@pytest.mark.parametrize("busy", [1.0, 200.0])
+def test_no_lower_rank_comes_before_a_pin_while_somebody_is_to_leave(busy: float) -> None:
+    """The large model would find so little free beside the one that leaves that it would keep the
+    pin out, and have to go again."""
+    scene = world(config(**FULL, SMALL={"priority": 20, "preload": False}), starts=False)
+    scene.host.use(CHAT, 1.0)
+    scene.host.use(SMALL, busy, keep_alive=7200.0)
+    scene.run(30)
+    scene.sidecar.start()
+    scene.run(900)
+    assert MEDIUM not in scene.unloads()
+    assert [name for _, _, name in scene.loads()].count(MEDIUM) <= 1
+    assert scene.resident() >= BOTH
+
+
+def test_nobody_goes_for_a_pin_that_is_not_placed_anew() -> None:
+    """Three pins fit in another order only. Those that are there stay, so a fourth model gives way
+    to nobody."""
+    small = {"priority": 20, "preload": False}
+    scene = world(config(**TWO_PINS, SMALL=small))
+    scene.at(60, lambda host: host.use(SMALL, 1.0, keep_alive=7200.0))
+    more = config(**TWO_PINS, MEDIUM={"pin": True, "priority": 90}, SMALL=small)
+    scene.at(100, lambda _: scene.sidecar.loop.configure(more))
+    scene.run(900)
+    assert scene.unloads() == []
+    assert scene.resident() == BOTH | {SMALL}
+    assert "pin_missing" in scene.alarms()
+
+
+def test_a_ping_that_loaded_a_small_model_is_found_out_where_processes_are_hidden() -> None:
+    """The model leaves between the list and the ping, and is back in little more than a second."""
+    scene = world(config(LoopSettings(lease_base=120.0), EMBED={"pin": True}), sees_processes=False)
+    sends = scene.sidecar._load
+
+    def snatch_and_send(command) -> None:
+        if isinstance(command, SendPing) and not scene.findings("ping_raced"):
+            scene.host.unload(scene.host.library.find(EMBED))
+        sends(command)
+
+    scene.sidecar._load = snatch_and_send
+    scene.run(3000)
+    assert [name for _, _, name in scene.loads()] == [EMBED, EMBED]
+    assert scene.findings("ping_raced") == [EMBED]

@@ -47,7 +47,7 @@ def live(story: Story, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The journal of one seed, not to be written to."""
-    return live(tell(3), tmp_path_factory.mktemp("kept") / "host")
+    return live(replace(tell(3), is_read_only=False), tmp_path_factory.mktemp("kept") / "host")
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def run(*arguments: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_story_is_decided_otherwise_the_second_time(tmp_path: Path, seed: int) -> None:
     """Whatever mishaps a seed holds, each journaled decision follows from what stands beside it."""
-    report = decide_again(open_span(live(tell(seed), tmp_path / "host")))
+    story = replace(tell(seed), is_read_only=False)
+    report = decide_again(open_span(live(story, tmp_path / "host")))
     assert sum(report.counts.values()) > 10
     assert report.unreadable == ()
     odd = [v for v in report.verdicts if v.sameness is not Sameness.REMEMBERED]

@@ -61,7 +61,7 @@ class Witness:
         self._asked: Truth | None = None
         self._truth: Truth | None = None
         self._seen: Observation | None = None
-        self._disturbed_at = 0.0
+        self.disturbed_at = 0.0
         self._reloads: list[float] = []
         self._resident_before: set[str] = set()
         self._own_load: tuple[float, str] | None = None
@@ -108,7 +108,7 @@ class Witness:
 
     def disturbed(self) -> None:
         """Something happened that no look so far can have shown."""
-        self._disturbed_at = self.now
+        self.disturbed_at = self.now
 
     def new_beginnings(self, since: float) -> int:
         """Returns how many processes of warmset and of the server began after a moment."""
@@ -259,7 +259,7 @@ class Witness:
         key = event.order.model.key
         if self._pinged is None or self._pinged[1] != key or self._own_load is not None:
             return
-        if self.now - self._pinged[0] > 0.0 or self._disturbed_at == self.now:
+        if self.now - self._pinged[0] > 0.0 or self.disturbed_at == self.now:
             return
         self.counts["ping_loads"] = self.counts.get("ping_loads", 0) + 1
         self._races.append(self.now)
@@ -278,7 +278,7 @@ class Witness:
             return
         if any(at > self._loaded_at.get(event.key, 0.0) for at in self._forgot_at):
             return  # what was free when it came is known to nobody any more
-        if self._disturbed_at > own[0]:
+        if self.disturbed_at > own[0]:
             return
         if any(at >= own[0] and name == event.name for at, _, name in self._writes):
             return
@@ -301,7 +301,7 @@ class Witness:
         if own is None or event.order.model.key != own[1]:
             return
         runner = self.life.host.scheduler.loaded.get(own[1])
-        if runner is None or self._disturbed_at > own[0]:
+        if runner is None or self.disturbed_at > own[0]:
             return
         if runner.vram_bytes < runner.total_bytes and self.life.story.sees_processes:
             self.breaks(f"our preload of {event.order.model.name} does not fit on the card")
@@ -328,7 +328,11 @@ class Witness:
         warmset = self.life.warmset
         standing = warmset.loop.decision.standing if warmset and warmset.loop.decision else ()
         is_calm = self._client_at < still_from - QUIET_SECONDS
-        if late and is_calm and "loads_stuck" not in standing:  # then it tries again and again
+        # Then it tries again, ever more rarely; without sight of processes nobody can tell.
+        is_stuck = "loads_stuck" in standing or (
+            not self.life.story.sees_processes and self._is_somebody_waiting()
+        )
+        if late and is_calm and not is_stuck:
             self.breaks(f"still moving after a long peace: {late[:3]}")
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
             return
@@ -346,6 +350,12 @@ class Witness:
                 f"pins missing after a long peace: {missing}; {decision.trouble} "
                 f"{[a.reason for a in decision.actions][:4]} {decision.standing}"
             )
+
+    def _is_somebody_waiting(self) -> bool:
+        """Whether a request of somebody else is at the head of Ollama's queue."""
+        head, warmset = self.life.host.scheduler._head, self.life.warmset
+        opened = None if warmset is None else warmset._open
+        return head is not None and (opened is None or head.id != opened[1])
 
     @property
     def now(self) -> float:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from loop_hosts import CARD, EMBED, GIANT, MEDIUM, START, gib, words
 
+from soak.judge import Judge
 from soak.laws import Witness
 from soak.manners import Manners
+from soak.motives import Motives
+from soak.restraints import Restraints
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
 from warmset.adapters.journal import Journal
 from warmset.core.control.config import Config
@@ -56,17 +59,20 @@ class Watched(Frail):
 
     def observe(self) -> Observation:
         self.life.witness.look_begins()
-        self.life.manners.look_begins()
-        return super().observe()
+        self.life.tell_judges("look_begins")
+        seen = super().observe()
+        pressure = self.life.ram_pressure
+        return replace(seen, memory=replace(seen.memory, pressure=pressure)) if pressure else seen
 
     def _decide(self, observation: Observation) -> None:
         before = self.loop.state
         self.life.witness.looked(observation)
-        self.life.manners.looked(observation)
+        self.life.tell_judges("looked", observation)
         super()._decide(observation)
         decision = self.loop.decision
         assert decision is not None
-        self.life.manners.decided(before, decision)
+        self.life.witness.found(decision.findings)
+        self.life.tell_judges("decided", before, decision)
         if self.recorder is not None:
             after = self.loop.state
             self.recorder.decision(observation, self.loop.config, before, decision, after=after)
@@ -78,8 +84,10 @@ class Watched(Frail):
             if not self._is_running:
                 return
             if isinstance(command, SendPing | SendPreload | SendUnload):
+                if isinstance(command, SendPing) and self.life.snatches:
+                    self.life.snatch(command)
                 self.life.witness.sends(command, self.loop)
-            self.life.manners.carries_out(command)
+            self.life.tell_judges("carries_out", command)
             super()._carry_out((command,))
 
     def _report(self, event: Event) -> None:
@@ -95,10 +103,11 @@ class Watched(Frail):
         known = len(self.log.findings)
         if isinstance(event, Done) and event.asked_at is not None and event.residents is not None:
             self.life.witness.reads(event.asked_at - self.began_ahead - START)
-        self.life.manners.ends(event)
+        self.life.tell_judges("ends", event)
         super()._report(event)
         found = [finding for _, finding in self.log.findings[known:]]
         self.life.witness.found(found)
+        self.life.tell_judges("found", found)
         if found and self.recorder is not None:
             self.recorder.findings(found, self.host.timeline.now)
 
@@ -124,13 +133,20 @@ class Life:
     faults: Faults = field(default_factory=Faults)
     restart_after: float = 5.0
     is_disk_full: bool = False
+    ram_pressure: str = ""
+    snatches: int = 0
 
     def __post_init__(self) -> None:
         spec = named_host("workstation")
         self.timeline = Timeline(START)
         self.physics = FrailPhysics(inner=physics_of(spec), error=OUT_OF_MEMORY)
         self.witness = Witness(self)
-        self.manners = Manners(self, self.witness.breaks)
+        self.motives = Motives(self, self.witness.breaks)
+        self.judges: tuple[Judge, ...] = (
+            Manners(self, self.witness.breaks),
+            Restraints(self, self.witness.breaks),
+            self.motives,
+        )
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)
         self.ever_named: set[str] = set()
         self.said = self._words(self.story.pins)
@@ -150,8 +166,13 @@ class Life:
     def at(self, when: float, action: Callable[[], object]) -> None:
         self.timeline.at(START + when, lambda: action() and None)
 
+    def tell_judges(self, what: str, *told: object, **how: object) -> None:
+        """Calls the method of that name of each judge."""
+        for judge in self.judges:
+            getattr(judge, what)(*told, **how)
+
     def _hear(self, event: HostEvent) -> None:
-        self.manners.hears(event)
+        self.tell_judges("hears", event)
         self.witness.hears(event)
 
     def _words(self, pins: tuple[str, ...], *more: str) -> Config:
@@ -166,6 +187,8 @@ class Life:
             may_evict_unconfigured=story.may_unload_unmanaged,
             may_rescue=story.may_rescue,
             lease_base=story.lease_base,
+            load_limit=story.load_limit,
+            pings_per_tick=story.pings_per_tick,
         )
         return words(models, loop)
 
@@ -188,7 +211,7 @@ class Life:
         self.warmset = Watched(self, loop, recorder)
         self.warmset.clock_ahead = self.warmset.began_ahead = self.clock_ahead
         self.witness.boots(state)
-        self.manners.boots()
+        self.tell_judges("boots")
         self.warmset.start()
 
     def crash(self, seconds: float) -> None:
@@ -204,10 +227,10 @@ class Life:
             return
         warmset = self.warmset
         late = warmset.observe()
-        self.manners.stops()
+        self.tell_judges("stops")
         warmset.stop()
         for command in warmset.loop.look(late, warmset.now):  # a look that was under way
-            self.manners.carries_out(command)
+            self.tell_judges("carries_out", command)
         self.witness.stopped(warmset)
         if warmset.recorder is not None:
             warmset.recorder.state(warmset.loop.state, self.timeline.now, is_last=True)
@@ -241,6 +264,7 @@ class Life:
         self.witness.disturbed()
         self.faults.heal()
         self.physics.failing, self.physics.slowness = 0, 1.0
+        self.ram_pressure, self.snatches = "", 0
         self.host.cards.release_lag_seconds = self.host.spec.release_lag_seconds
         for device, count in self.host.spec.foreign_bytes.items():
             self.host.cards.set_foreign(device, count)
@@ -260,15 +284,20 @@ class Life:
 
     def _use(self, name: str, busy: float, keep: float | None, context: int | None) -> None:
         if self.host.is_up and self.host.library.find(name) is not None:
-            self.manners.used(name)
+            self.tell_judges("used", name, keep)
             options = {} if context is None else {"num_ctx": context}
             self.host.use(name, busy, keep_alive=keep, options=options)
 
     def _restart(self, seconds: float) -> None:
         if self.host.is_up:
             self.witness.server_restarts(seconds)
-            self.manners.breaks_off(forgets_gpus=True)
+            self.tell_judges("breaks_off", is_server=True)
             self.host.restart(seconds)
+
+    def _upgrade(self, seconds: float) -> None:
+        """The server ends, and another version of it begins."""
+        self.host.spec = replace(self.host.spec, version=f"0.33.{self.host.starts}")
+        self._restart(seconds)
 
     def _wedge(self, busy: float) -> None:
         """A client's keep-alive reaches a busy victim: all loading stops (issue #17408)."""
@@ -318,9 +347,73 @@ class Life:
 
     def _foreign(self, size: float, seconds: float) -> None:
         was = self.host.cards.foreign(CARD)
-        taken = min(gib(size), self.host.cards.free(CARD))
-        self.host.cards.set_foreign(CARD, was + taken)
+        self._take(size)
         self._later(seconds, lambda: self.host.cards.set_foreign(CARD, was))
+
+    def _take(self, size: float) -> None:
+        """Another program takes so many GiB of the card, or what there is."""
+        taken = min(gib(size), self.host.cards.free(CARD))
+        self.motives.takes()
+        self.host.cards.set_foreign(CARD, self.host.cards.foreign(CARD) + taken)
+
+    def _tide(self, size: float, seconds: float) -> None:
+        """Another program takes memory and gives it back, again and again."""
+        was = self.host.cards.foreign(CARD)
+
+        def rise() -> None:
+            self.witness.disturbed()
+            if self.now < TROUBLE_SECONDS:
+                self._take(size)
+                self._later(seconds, fall)
+
+        def fall() -> None:
+            self.host.cards.set_foreign(CARD, was)
+            self.timeline.after(seconds, rise)
+
+        rise()
+
+    def _fight(self, name: str) -> None:
+        """A client unloads a model whenever it sees it."""
+
+        def look() -> None:
+            model = self.host.library.find(name)
+            if self.now > TROUBLE_SECONDS:
+                return
+            if model is not None and self.host.is_up and model.key in self.host.scheduler.loaded:
+                self.witness.disturbed()
+                self.host.unload(model)
+            self.timeline.after(20.0, look)
+
+        look()
+
+    def _snatch(self, count: int) -> None:
+        """A model is unloaded between the list that a ping goes by and the ping."""
+        self.snatches = count
+
+    def snatch(self, ping: SendPing) -> None:
+        """Unloads what is about to be pinged."""
+        model = self.host.library.find(ping.name)
+        if model is not None and self.host.is_up:
+            self.snatches -= 1
+            self.host.unload(model)
+
+    def _hang_up(self, name: str, seconds: float) -> None:
+        """A client asks for a model and goes away, perhaps in the middle of its load."""
+        if self.host.is_up and self.host.library.find(name) is not None:
+            self.tell_judges("used", name, None)
+            number = self.host.use(name, 60.0)
+            self._later(seconds, lambda: self.host.cancel(number))
+
+    def _contexts(self, name: str, count: int) -> None:
+        """A client asks for one context and then for another, again and again."""
+        for number in range(count):
+            context = (2048, 16384)[number % 2]
+            self.timeline.after(15.0 * number, lambda c=context: self._use(name, 1.0, None, c))
+
+    def _thrash(self, seconds: float) -> None:
+        """Programs wait for RAM."""
+        self.ram_pressure = "programs wait for memory"
+        self._later(seconds, lambda: setattr(self, "ram_pressure", ""))
 
     def _late_release(self, lag: float, seconds: float) -> None:
         cards = self.host.cards
@@ -333,7 +426,12 @@ class Life:
     def _ram(self, size: float, seconds: float) -> None:
         spec = self.host.spec
         self.host.spec = replace(spec, system_used_bytes=spec.system_total_bytes - gib(size))
-        self._later(seconds, lambda: setattr(self.host, "spec", spec))
+        used = spec.system_used_bytes
+
+        def give_back() -> None:
+            self.host.spec = replace(self.host.spec, system_used_bytes=used)
+
+        self._later(seconds, give_back)
 
     def _driver(self, fault: str, seconds: float) -> None:
         self.faults.driver = fault
@@ -370,7 +468,7 @@ class Life:
 
     def _clock(self, seconds: float) -> None:
         self.clock_ahead += seconds
-        self.manners.breaks_off()
+        self.tell_judges("breaks_off")
         if self.warmset is not None:
             self.warmset.clock_ahead = self.clock_ahead
 
@@ -384,6 +482,8 @@ class Life:
             pins = pins[:1]
         elif what == "pin_medium":
             pins = (*(p for p in pins if p not in (MEDIUM, EMBED)), MEDIUM)
+        elif what == "pin_too_much":
+            pins = (*pins, GIANT)
         self.said = self._words(pins, *more)
         if self.warmset is not None:
             self.warmset.loop.configure(self.said)
@@ -434,8 +534,12 @@ class Life:
 
     def _broken_lever(self, lever: str, seconds: float) -> None:
         """A new version of the server takes a command and does nothing."""
-        self.faults.broken = frozenset({lever})
-        self._later(seconds, lambda: setattr(self.faults, "broken", frozenset()))
+        self.faults.broken |= {lever}  # type: ignore[operator]
+
+        def mend() -> None:
+            self.faults.broken -= {lever}
+
+        self._later(seconds, mend)
 
     def _nag(self, name: str, keep: float, count: int) -> None:
         """A client writes its own keep-alive again and again."""

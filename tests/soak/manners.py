@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soak.judge import Judge
 from soak.story import TROUBLE_SECONDS
 from warmset.core.control.actions import Decision
 from warmset.core.control.departures import UNLOAD_SECONDS
@@ -46,19 +46,11 @@ LEVER_USES = 8
 way or of other models."""
 
 
-@dataclass
-class Manners:
-    """Judges the commands of one life.
+class Manners(Judge):
+    """Judges the commands of one life."""
 
-    Args:
-        life: whose.
-        tell: called with each fault.
-    """
-
-    life: Life
-    tell: Callable[[str], None]
-
-    def __post_init__(self) -> None:
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
         self._open: Command | None = None
         self._is_over = False
         self._seen: Observation | None = None
@@ -83,17 +75,12 @@ class Manners:
         self._idle_uses: dict[str, list[float]] = {}
         self._leased: set[str] = set()  # names whose keep-alive is ours
 
-    @property
-    def now(self) -> float:
-        return self.life.now
-
     # -- what it is told --------------------------------------------------------------------------
 
-    def breaks_off(self, *, forgets_gpus: bool = False) -> None:
-        """What was before is not comparable any more: another process, server or clock."""
+    def breaks_off(self, *, is_server: bool = False) -> None:
         self._is_cut, self._unloaded = True, None
         self._known_pids.clear()
-        if forgets_gpus:
+        if is_server:
             self._gpus_known = False
 
     def boots(self) -> None:
@@ -134,12 +121,7 @@ class Manners:
             self._judge_overtaken()
 
     def decided(self, before: State, decision: Decision) -> None:
-        """Whatever makes the look before worthless is told: another server, clock, or a long gap.
-
-        Args:
-            before: what was remembered.
-            decision: what the look led to.
-        """
+        """What makes the look before worthless is told: another server, clock, or a long gap."""
         seen, warmset = self._seen, self.life.warmset
         if seen is None or warmset is None or seen.residents is None or seen.trouble:
             return
@@ -158,12 +140,12 @@ class Manners:
         for kind in expected - told:
             self.tell(f"{kind} is not told")
 
-    def used(self, name: str) -> None:
-        """A client uses a model: its keep-alive counts from now on."""
+    def used(self, name: str, keep: float | None) -> None:
+        """Its keep-alive counts from now on."""
+        del keep
         self._leased.discard(normalise_name(name))
 
     def hears(self, event: object) -> None:
-        """An event of Ollama's scheduler."""
         self._moved_at = self.now
         ours = None if self._preload is None else self._preload[1]
         if isinstance(event, LoadEnded) and not event.error:
@@ -178,7 +160,6 @@ class Manners:
                 self._judge_end(event)
 
     def ends(self, event: Event) -> None:
-        """The server, or the wire, has answered a command."""
         opened = self._open
         if opened is None or isinstance(event, Started) or event.number != opened.number:
             return
@@ -194,7 +175,6 @@ class Manners:
             self._spoilt = self._why_spoilt(event.residents, event.wall_at)
 
     def carries_out(self, command: Command) -> None:
-        """Warmset does something."""
         if isinstance(command, Cancel):
             if isinstance(self._open, SendPreload) and self.now - self._moved_at > 60.0:
                 self._gave_up_at = self.now
@@ -280,7 +260,9 @@ class Manners:
         came_ago = self.now - self._came_at
         if self._came_at > self._broke_off_at and came_ago < loop.calm:
             self.tell(f"{what}, {came_ago:.0f} s after a client's load")
+        # Without sight of processes a load that is never begun looks like one that is slow.
         is_stuck = self._gave_up_at > max(self._moved_at, self._broke_off_at)
+        is_stuck = is_stuck and self.life.story.sees_processes
         if is_stuck and self.now - self._gave_up_at < loop.back_off:
             self.tell(f"{what}, while nothing is loaded any more")
         self._preload, self._is_overtaken = (self.now, command.key), False

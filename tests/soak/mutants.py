@@ -121,7 +121,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("question:if_fresh", "..planner.build:if_fresh"),
         lambda reading: reading,
         DRIVER,
-        in_ci=True,
     ),
     Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
     Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged, CLOCK),

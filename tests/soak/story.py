@@ -44,6 +44,7 @@ def _lag(rng: Random) -> tuple:
 
 DETAILS: dict[str, Callable[[Random], tuple]] = {
     "restart": _span,
+    "upgrade": _span,
     "crash": _span,
     "stop": _span,
     "suspend": _span,
@@ -57,11 +58,17 @@ DETAILS: dict[str, Callable[[Random], tuple]] = {
     "no_effect": _count,
     "refused": _count,
     "doubled": _count,
+    "snatch": _count,
+    "fight": _model,
+    "hang_up": lambda rng: (rng.choice((*USUAL, GIANT)), rng.choice((0.5, 3.0, 20.0))),
+    "contexts": lambda rng: (rng.choice(USUAL), 10),
+    "thrash": _long_span,
     "runtime_oom": lambda _: (),
     "rot": lambda _: (),
     "old_state": lambda _: (),
     "slow_loads": lambda rng: (rng.choice((5.0, 60.0, 200.0)), rng.choice(SPANS)),
     "foreign": lambda rng: (rng.choice((0.5, 3.0, 8.0, 14.0)), rng.choice((20.0, 120.0, 400.0))),
+    "tide": lambda rng: (rng.choice((3.0, 8.0, 14.0)), rng.choice((4.0, 75.0, 130.0))),
     "ram": _lag,
     "late_release": _lag,
     "slow_look": _lag,
@@ -81,7 +88,7 @@ DETAILS: dict[str, Callable[[Random], tuple]] = {
     "nag": lambda rng: (rng.choice(USUAL), rng.choice((30.0, 7200.0, FOREVER)), 30),
     "second": lambda _: (),
     "outsider": lambda rng: (rng.choice(("unload", "preload")), rng.choice(USUAL)),
-    "edit": lambda rng: (rng.choice(("unpin", "pin_medium", "back")),),
+    "edit": lambda rng: (rng.choice(("unpin", "pin_medium", "pin_too_much", "back")),),
 }
 """Each mishap with what is drawn for it; `Life` has a method of each name."""
 MISHAPS = tuple(DETAILS)
@@ -105,7 +112,8 @@ class Story:
         sees_processes: whether driver and process table can be read.
         is_read_only: `serve --observe`.
         may_unload_unmanaged, may_rescue: what the operator allows.
-        lease_base: the shortest lease; a short one is renewed many times in a story.
+        lease_base, load_limit, pings_per_tick: as of `LoopSettings`; with a short lease there are
+            many renewals in a story.
     """
 
     seed: int
@@ -117,6 +125,8 @@ class Story:
     may_unload_unmanaged: bool
     may_rescue: bool
     lease_base: float
+    load_limit: float
+    pings_per_tick: int
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -146,6 +156,8 @@ def tell(seed: int, focus: Sequence[str] = ()) -> Story:
         may_unload_unmanaged=rng.random() < 0.3,
         may_rescue=rng.random() < 0.5,
         lease_base=rng.choice((1800.0, 1800.0, 300.0)),
+        load_limit=rng.choice((1800.0, 1800.0, 200.0)),
+        pings_per_tick=rng.choice((4, 4, 2, 1)),
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 

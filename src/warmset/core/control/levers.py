@@ -39,13 +39,15 @@ class Choice:
     """What is done with the differences: at most one order, and what is waited for.
 
     Attributes:
-        blocked: wanted models that have no room yet.
+        blocked: wanted models that are not resident and have no room yet.
+        queued: others for which there is room, and whose turn comes once somebody has left.
         is_room_coming: whether somebody in the way is to leave, only not at this moment.
     """
 
     order: Preload | Unload | None = None
     waits: tuple[Wait, ...] = ()
     blocked: tuple[Candidate, ...] = ()
+    queued: tuple[Candidate, ...] = ()
     is_room_coming: bool = False
 
 
@@ -82,7 +84,7 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         choice = _choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
     if choice.order is None and not _is_pressed(scene):
-        leaves = list(who_leaves(choice.blocked, leaves, scene))
+        leaves = list(who_leaves((*choice.blocked, *choice.queued), leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)
@@ -153,17 +155,19 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
     Larger models come first in a plan, since later ones find less room. One that is blocked keeps
     others from taking its room: lower ranks as long as it is blocked, higher ones only while
-    somebody is making room for it.
+    somebody is making room for it. And while somebody is still to leave, no lower rank comes that
+    would keep out a higher one for having found so little free.
     """
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
     blocked: list[Candidate] = []
+    queued: list[Candidate] = []
 
     @cache
     def is_room_made(key: ModelKey) -> bool:
         return bool(who_makes_room(wish.candidate(key), leaves, scene))
 
-    for change in loads:
+    for index, change in enumerate(loads):
         candidate = wish.candidate(change.key)
         reason, until = why_not_use(state, "preload", scene.now)
         if not reason:
@@ -180,13 +184,36 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
         before = [b for b in blocked if b.rank > candidate.rank or is_room_made(b.key)]
-        if before and not is_harmless(wish, candidate, before):
-            reason = f"its turn is after {before[0].name}"
+        after = _higher(candidate, loads[index + 1 :], scene)
+        if (before or after) and not is_harmless(wish, candidate, (*before, *after)):
+            first = (*before, *after)[0]
+            reason = f"its turn is after {first.name}"
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
+            if first.is_resident or not before:
+                queued.append(candidate)
             continue
         order = _preload(change, candidate, scene)
         return Choice(order=order, waits=tuple(waits))
-    return Choice(waits=tuple(waits), blocked=tuple(blocked))
+    absent = tuple(c for c in blocked if not c.is_resident)
+    return Choice(waits=tuple(waits), blocked=absent, queued=tuple(queued))
+
+
+def _higher(candidate: Candidate, later: Sequence[Change], scene: Scene) -> list[Candidate]:
+    """Returns who ranks higher and is loaded later, if somebody is there who is to leave.
+
+    Beside those who stay the plan has tried its order.
+    """
+    wish = scene.wish
+    if not any(wish.candidate(change.key).is_resident for change in wish.plan.changes):
+        return []
+    others = (wish.candidate(change.key) for change in later)
+    return [
+        c
+        for c in others
+        if c.rank > candidate.rank
+        and not c.is_resident
+        and not why_not_preload(c, scene.state, scene.loop, scene.now)[0]
+    ]
 
 
 def _preload(change: Change, candidate: Candidate, scene: Scene) -> Preload:

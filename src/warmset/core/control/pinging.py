@@ -25,9 +25,10 @@ PING_MARGIN_SECONDS: Final = 10.0
 Source: ollama-behaviour 2.4; the window is milliseconds, seconds while another unload blocks.
 """
 
-SLOW_PING_SECONDS: Final = 2.0
+SLOW_PING_SECONDS: Final = 1.0
 """A ping that takes longer found no runner and loaded one. Source: ollama-behaviour 3.6, pings of
 resident models return at once, and the shortest loads in the transcripts take more than a second.
+Where processes are hidden nothing else tells of it.
 """
 
 

@@ -137,13 +137,16 @@ def _is_outdated(candidate: Candidate, wish: Wish, state: State) -> bool:
 
 
 def is_harmless(wish: Wish, candidate: Candidate, others: Sequence[Candidate]) -> bool:
-    """Returns whether the others can still be loaded once this one is, after all have left."""
-    leaving = {change.key for change in wish.plan.changes}
-    staying = [c for c in wish.candidates if c.is_resident and c.key not in leaving]
-    world = standing_world(wish.host, staying)
+    """Returns whether the others can still be loaded once this one is, after all have left.
+
+    It comes beside all who are still there, and goes on counting with what it found free.
+    """
+    leaving = {change.key for change in wish.plan.changes} - {candidate.key}
+    world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
     if world is None:
         return False
     outcome = try_load(wish.host, world, candidate)
     if isinstance(outcome, Denied):
         return False
-    return all(find_order(wish.host, after, others) is not None for after in outcome)
+    stays = (tuple(x for x in after if x.candidate.key not in leaving) for after in outcome)
+    return all(find_order(wish.host, after, others) is not None for after in stays)

@@ -18,7 +18,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.others import leave_room_to_grow
 from warmset.core.control.pins import absent_pins, full_budgets, plan_pins, without_impossible
 from warmset.core.control.question import EVERYTHING, Question, Unwanted, ask
-from warmset.core.model import DeviceId, ModelKey, Observation
+from warmset.core.model import ModelKey, Observation
 from warmset.core.planner import (
     ActionKind,
     Candidate,
@@ -135,7 +135,7 @@ def _answer(question: Question) -> Wish:
         load_seconds=question.load_seconds,
     )
     words = tuple(_in_the_operators_words(c, question) for c in raw)
-    measured = _as_measured(words, observation.located)
+    measured = _as_measured(words, observation)
     candidates, impossible = without_impossible(host, _favour_residents(measured))
     may_evict = settings.loop.may_evict_unconfigured
     fixed = frozenset(
@@ -204,12 +204,19 @@ def without_claim(candidate: Candidate, unwanted: Unwanted) -> Candidate:
 
 
 def _as_measured(
-    candidates: Sequence[Candidate], told: Mapping[ModelKey, Mapping[DeviceId, int]]
+    candidates: Sequence[Candidate], observation: Observation
 ) -> tuple[Candidate, ...]:
-    """Residents count with the bytes that the driver shows, not with an estimate's upper bound."""
+    """Residents count with the bytes that the driver shows, not with an estimate's upper bound.
+
+    Where it does not say whose bytes are whose, Ollama's own word will do on a single GPU. What
+    that leaves out, the driver's context of the process, is among what other programs hold; an
+    upper bound would charge it a second time.
+    """
     measured = []
     for candidate in candidates:
-        place = told.get(candidate.key, {})
+        place = observation.located.get(candidate.key, {})
+        if not place and len(observation.devices) == 1:
+            place = candidate.located or {}
         need = candidate.on_one
         if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
             held = sum(place.values())

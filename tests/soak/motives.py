@@ -1,0 +1,179 @@
+"""Why something is moved: nobody goes for nothing, for a moment's need, or against its own load.
+
+And the other way round: where more is held than may be, somebody goes or the operator hears of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loop_hosts import CARD
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision
+from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
+from warmset.core.control.state import State
+from warmset.core.model import Observation
+from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+USED_SECONDS = 120.0
+"""Room that was made is used by then: who goes takes some seconds, and memory some more."""
+OVER_SECONDS = 150.0
+"""By then somebody has gone, or an alarm stands: the pause before anybody goes, a model's shortest
+stay, and an unload."""
+SLACK_SHARE = 0.02
+"""Of a card: less is not seen. A plan is kept while no amount moves by more than a grain."""
+
+
+class Motives(Judge):
+    """Judges unloads by what becomes of the room, and room that is not there."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self._moved_at = -math.inf  # somebody else did something
+        self._asked_at = -math.inf  # when the look began that is decided on
+        self._begun_at = -math.inf
+        self._room: tuple[float, str] | None = None  # made by whom, and not used yet
+        self._unloading = ""
+        self._over_since: float | None = None
+        self._was_over = False
+        self._is_stuck = False
+        self._settled_at = -math.inf
+        self._took_at = -math.inf
+        self._came_at: dict[str, float] = {}
+        self._busy_at: dict[str, float] = {}
+        self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
+        self._open: Command | None = None
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def boots(self) -> None:
+        self._room = self._open = None
+        self._loads.clear()
+        self._busy_at.clear()
+        self._over_since = None
+        self._moved_at = self.now
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        self._moved_at = self.now
+        self._busy_at.clear()
+
+    def look_begins(self) -> None:
+        self._begun_at = self.now
+        self._was_over = self._is_over()
+        for key, runner in self.life.host.scheduler.loaded.items():
+            if runner.refs > 0:
+                self._busy_at[key] = self.now
+
+    def looked(self, observation: Observation) -> None:
+        del observation
+        self._asked_at = self._begun_at
+        room = self._room
+        if room is not None and self._disturbed_since(room[0]):
+            self._room = None
+        elif room is not None and self.now - room[0] > USED_SECONDS:
+            self.tell(f"{room[1]} was sent away, and nothing was made of its room")
+            self._room = None
+
+    def decided(self, before: State, decision: Decision) -> None:
+        del before
+        self._is_stuck = "loads_stuck" in decision.standing
+        if decision.is_converged:
+            self._settled_at = self.now
+        self._judge_budget(decision)
+
+    def takes(self) -> None:
+        """Another program takes memory on the card."""
+        self._took_at = self.now
+
+    def hears(self, event: object) -> None:
+        is_own = isinstance(event, Unloaded) and event.key == self._unloading
+        is_own |= isinstance(event, LoadStarted | LoadEnded) and self._is_ours(event)
+        if isinstance(event, Granted):
+            opened = None if self.life.warmset is None else self.life.warmset._open
+            is_own = opened is not None and opened[1] == event.request_id
+        if not is_own:
+            self._moved_at = self.now
+        if isinstance(event, LoadEnded) and not event.error:
+            self._came_at[event.order.model.key] = self.now
+        elif isinstance(event, Unloaded):
+            self._loads.pop(event.key, None)
+            self._busy_at.pop(event.key, None)
+
+    def ends(self, event: Event) -> None:
+        opened = self._open
+        if opened is None or isinstance(event, Started) or event.number != opened.number:  # type: ignore[union-attr]
+            return
+        self._open = None
+        if not isinstance(event, Done):
+            self._moved_at = self.now
+
+    def carries_out(self, command: Command) -> None:
+        if isinstance(command, SendPreload | SendUnload):
+            self._open = command
+        if isinstance(command, SendPreload):
+            self._room = None
+            self._loads[command.key] = self._asked_at
+        elif isinstance(command, SendUnload):
+            self._unloading = command.key
+            if not self._is_stuck:
+                self._judge_unload(command)
+            if not self._was_over and not self._is_stuck:
+                self._room = (self.now, command.name)
+
+    # -- the rules --------------------------------------------------------------------------------
+
+    def _judge_unload(self, command: SendUnload) -> None:
+        key, name = command.key, command.name
+        stayed = self.now - self._came_at.get(key, -math.inf)
+        if stayed < self.loop.min_residency:
+            self.tell(f"{name} was unloaded {stayed:.0f} s after it came")
+        idle = self.now - self._busy_at.get(key, -math.inf)
+        if idle < self.loop.idle_after and self.life.story.sees_processes:
+            self.tell(f"{name} was unloaded {idle:.0f} s after it was seen in use")
+        sent = self._loads.get(key)
+        if sent is not None and not self._disturbed_since(sent):
+            self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
+        held = self.now - self._took_at
+        is_settled = self._settled_at >= self._took_at - self.loop.tick
+        if held < self.loop.pressure and is_settled and self._moved_at < self._took_at:
+            self.tell(f"{name} had to go {held:.0f} s after another program took memory")
+
+    def _judge_budget(self, decision: Decision) -> None:
+        """What is held is within the budget, or somebody is about to go, or an alarm says so."""
+        if not self._was_over:
+            self._over_since = None
+            return
+        if self._over_since is None or decision.trouble or decision.is_provisional:
+            since = self.now if self._over_since is None else self._over_since
+            self._over_since = since
+            return
+        is_told = bool(decision.standing) or self._open is not None
+        over = self.now - self._over_since
+        if over > OVER_SECONDS and not is_told and self.life.story.sees_processes:
+            self.tell(f"more is held than may be, for {over:.0f} s, and no alarm stands")
+
+    def _is_over(self) -> bool:
+        """Whether models hold more of the card than the budget and other programs leave them."""
+        host, said = self.life.host, self.life.said.settings
+        gpu = host.spec.gpus[0]
+        total, others = gpu.total_bytes, host.cards.foreign(CARD)
+        budget = said.budget.budget_bytes(CARD, 0, total)
+        reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
+        room = total - others - min(reserve, max(0, others - reserve))
+        held = sum(
+            host.cards.held_by(runner.pid).get(CARD, 0) for runner in host.scheduler.loaded.values()
+        )
+        return held > min(budget, room) + SLACK_SHARE * total
+
+    def _disturbed_since(self, moment: float) -> bool:
+        return max(self._moved_at, self.life.witness.disturbed_at) > moment
+
+    def _is_ours(self, event: LoadStarted | LoadEnded) -> bool:
+        opened = self._open
+        return isinstance(opened, SendPreload) and opened.key == event.order.model.key

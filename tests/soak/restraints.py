@@ -1,0 +1,210 @@
+"""Holding back: what failed, left, fluttered or was refused is not tried again at once.
+
+A process that was killed may have forgotten what it had not written down, so each begins afresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision, Finding
+from warmset.core.control.drift import FAILURES
+from warmset.core.control.orders import (
+    Aborted,
+    Cancel,
+    Command,
+    Done,
+    Event,
+    Failed,
+    ReadResidents,
+    SendPing,
+    SendPreload,
+    SendUnload,
+    Started,
+    TimedOut,
+)
+from warmset.core.control.restraint import CYCLES
+from warmset.core.control.state import State
+from warmset.core.control.stuck import RESCUES
+from warmset.core.model import Observation
+from warmset.core.twin.events import LoadEnded, Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+RACE_KINDS = {"ping_raced", "ping_reloaded"}
+LATE_SECONDS = 30.0
+"""A load is hung up on so long after its limit: the slowest look of a story takes 15 s."""
+
+
+class Restraints(Judge):
+    """Judges pauses: of models, of levers, of pings, of everything."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self.boots()
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def boots(self) -> None:
+        self._open: tuple[Command, float] | None = None
+        self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
+        self._refused_at = -math.inf
+        self._is_spent = False  # a command failed since the last look
+        self._pings = 0  # since the last look
+        self._looked_at = -math.inf
+        self._known: set[str] = set()
+        self._left: dict[str, float] = {}
+        self._ours: set[str] = set()  # residents that warmset loaded
+        self._unloading = ("", -math.inf)
+        self._cycles: dict[str, list[float]] = {}
+        self._races: list[float] = []
+        self._quiet_until = -math.inf
+        self._vain: dict[str, list[float]] = {}
+        self._is_stuck = False
+        self._rescues: list[float] = []
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        self._known.clear()
+        self._left = {key: at for key, at in self._left.items() if at <= self._looked_at}
+        self._vain.clear()
+        if is_server:
+            self._left.clear()
+            self._ours.clear()
+            self._races.clear()
+
+    def looked(self, observation: Observation) -> None:
+        self._is_spent, self._pings = False, 0
+        if observation.residents is not None and not observation.trouble:
+            self._looked_at = self.now
+            self._known = {row.key for row in observation.residents if row.key is not None}
+
+    def decided(self, before: State, decision: Decision) -> None:
+        del before
+        self._is_stuck = "loads_stuck" in decision.standing
+        if any(finding.kind == "look_gap" for finding in decision.findings):
+            self._left.clear()
+        self.found(decision.findings)
+        opened = self._open
+        if opened is not None and isinstance(opened[0], SendPreload):
+            open_for = self.now - opened[1]
+            if open_for > self.loop.load_limit + LATE_SECONDS and not decision.trouble:
+                self.tell(f"the preload of {opened[0].name} is open for {open_for:.0f} s")
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        races = [self.now for finding in findings if finding.kind in RACE_KINDS]
+        window = self.loop.fight_window
+        self._races = [*(at for at in self._races if self.now - at < window), *races]
+        if races and len(self._races) > 1:
+            self._quiet_until = self.now + self.loop.back_off
+
+    def hears(self, event: object) -> None:
+        if isinstance(event, LoadEnded) and not event.error:
+            key = event.order.model.key
+            opened = None if self._open is None else self._open[0]
+            is_ours = isinstance(opened, SendPreload) and opened.key == key
+            self._ours = self._ours | {key} if is_ours else self._ours - {key}
+            self._left.pop(key, None)
+            self._failed.pop(key, None)
+        elif isinstance(event, Unloaded):
+            is_unloaded = event.key == self._unloading[0]
+            if event.key in self._known:
+                self._left[event.key] = self._unloading[1] if is_unloaded else self.now
+            if is_unloaded and event.key in self._ours:
+                self._cycles.setdefault(event.key, []).append(self.now)
+            self._ours.discard(event.key)
+
+    def ends(self, event: Event) -> None:
+        if self._open is None or isinstance(event, Started):
+            return
+        command = self._open[0]
+        if event.number != getattr(command, "number", None):
+            return
+        self._open = None
+        if not isinstance(event, Done):
+            self._is_spent = True
+        is_busy = isinstance(event, Failed) and event.status == 503
+        if isinstance(event, Aborted | Done) or isinstance(command, ReadResidents):
+            return
+        if is_busy or isinstance(event, TimedOut):
+            self._refused_at = self.now
+        if isinstance(event, TimedOut) or (event.status is not None and not is_busy):
+            key = command.key  # type: ignore[union-attr]
+            _, times = self._failed.get(key, (0.0, 0))
+            self._failed[key] = (self.now, times + 1)
+
+    def carries_out(self, command: Command) -> None:
+        if isinstance(command, Cancel):
+            return
+        self._open = (command, self.now)
+        if self._is_spent:
+            self.tell(f"{type(command).__name__} on a look after which a command failed")
+        if isinstance(command, ReadResidents):
+            return
+        what = f"{type(command).__name__} of {command.name}"
+        if self.now - self._refused_at < self.loop.settle:
+            self.tell(f"{what}, {self.now - self._refused_at:.0f} s after the server had no answer")
+        if isinstance(command, SendPing):
+            self._judge_ping(what)
+        if isinstance(command, SendPing | SendPreload):
+            self._judge_pause(command, what)
+        if isinstance(command, SendPreload):
+            self._judge_return(command, what)
+        if isinstance(command, SendUnload):
+            self._judge_unload(command, what)
+        self._judge_lever(command, what)
+
+    # -- the rules --------------------------------------------------------------------------------
+
+    def _judge_ping(self, what: str) -> None:
+        self._pings += 1
+        if self._pings > self.loop.pings_per_tick:
+            self.tell(f"{what}: the {self._pings}th of one look")
+        if self.now < self._quiet_until:
+            self.tell(f"{what}, although pings met loads a moment ago")
+
+    def _judge_pause(self, command: SendPing | SendPreload, what: str) -> None:
+        """What failed is left alone for a while, twice as long each time."""
+        at, times = self._failed.get(command.key, (-math.inf, 1))
+        pause = min(self.loop.cool_down * 2 ** (times - 1), self.loop.back_off_limit)
+        if self.now - at < pause:
+            self.tell(f"{what}, {self.now - at:.0f} s after the {times}th failure")
+
+    def _judge_return(self, command: SendPreload, what: str) -> None:
+        """Who left gives way for a while, unless it is pinned."""
+        left = self.now - self._left.get(command.key, -math.inf)
+        if left < self.loop.cool_down and not self.is_pin(command.name):
+            self.tell(f"{what}, {left:.0f} s after it left")
+        if self._count_cycles(command.key) >= CYCLES:
+            self.tell(f"{what}, which was loaded and unloaded {CYCLES} times")
+
+    def _judge_unload(self, command: SendUnload, what: str) -> None:
+        self._unloading = (command.key, self.now)
+        if not self._is_stuck:
+            if self._count_cycles(command.key) >= CYCLES:
+                self.tell(f"{what}, which was loaded and unloaded {CYCLES} times")
+            return
+        window = self.loop.fight_window
+        self._rescues = [*(at for at in self._rescues if self.now - at < window), self.now]
+        if len(self._rescues) > RESCUES:
+            self.tell(f"{what}: the {len(self._rescues)}th rescue in ten minutes")
+
+    def _count_cycles(self, key: str) -> int:
+        window = self.loop.fight_window
+        return sum(self.now - at < window for at in self._cycles.get(key, ()))
+
+    def _judge_lever(self, command: SendPreload | SendUnload | SendPing, what: str) -> None:
+        """After four uses in a row without effect a lever rests."""
+        if isinstance(command, SendPing):
+            return  # its effect shows when the deadline comes: `manners` counts them
+        lever = "preload" if isinstance(command, SendPreload) else "unload"
+        if lever not in self.life.faults.broken:
+            self._vain.pop(lever, None)
+            return
+        uses = self._vain.setdefault(lever, [])
+        if len(uses) >= FAILURES and self.now - uses[-1] < self.loop.back_off:
+            self.tell(f"{what}: the {len(uses) + 1}th time that nothing comes of it")
+        uses.append(self.now)
