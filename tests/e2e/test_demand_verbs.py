@@ -104,6 +104,17 @@ def test_more_memory_ends_the_waiting(shell: Shell, trace: Path) -> None:
     assert any(part.tag.endswith("polyline") for part in drawn)
 
 
+def test_pins_of_budgets_toml_are_pins(shell: Shell, trace: Path) -> None:
+    """A pin that nobody asks for takes room that LRU has without it; stock Ollama knows none."""
+    words = ("simulate", trace.name, "--on", "laptop", "--policy", "lru,ollama", "--budget", "20GB")
+    before = shell.json(*words)["policies"]
+    (shell.folder / "budgets.toml").write_text('[model."llama3.2:3b"]\npin = true\n')
+    after = shell.json(*words)["policies"]
+    assert (before[0]["cold_starts"], before[0]["preloads"]) == (3, 0)
+    assert (after[0]["cold_starts"], after[0]["preloads"]) == (60, 1)
+    assert after[1] == before[1]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "named"),
     [

@@ -1,5 +1,6 @@
 """The quick replay: by hand on small traces, and by its laws on seeded ones."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -26,6 +27,12 @@ def spec(budget=20, fit_share=1.0, max_loaded=None, **sizes):
     )
 
 
+def pinned(host, *names):
+    """The same host with pins."""
+    models = {k: replace(m, pinned=k in names) for k, m in host.models.items()}
+    return replace(host, models=models)
+
+
 def trace(*rows, keep=None):
     made = Trace.of(Request(float(t), m, float(s)) for t, m, s in rows)
     if keep is None:
@@ -47,6 +54,44 @@ def test_the_least_recently_used_goes_and_a_busy_one_stays() -> None:
     assert Pool(trace(*rows), spec(), POLICIES["lru"]()).run().cold_starts == 3
     rows[0] = (0, "a", 99)
     assert Pool(trace(*rows), spec(), POLICIES["lru"]()).run().cold_starts > 3
+
+
+BOTH_WAYS = pytest.mark.parametrize("way", [Pool, Server])
+
+
+@BOTH_WAYS
+def test_a_pin_is_there_before_anybody_asks_and_stays(way) -> None:
+    """`a` is asked for once, at the end, after the others have turned about in the other half."""
+    rows = [(20 + t * 20, "bc"[t % 2], 1) for t in range(6)] + [(300, "a", 1)]
+    free = way(trace(*rows), spec(), POLICIES["lru"]()).run()
+    held = way(trace(*rows), pinned(spec(), "a"), POLICIES["lru"]()).run()
+    assert "a" in free.cold_by_model
+    assert "a" not in held.cold_by_model
+    assert (free.cold_starts, held.cold_starts, held.preloads) == (3, 6, 1)
+
+
+@BOTH_WAYS
+def test_a_load_that_only_fits_without_the_pin_takes_it_for_a_while(way) -> None:
+    """As Ollama would; once the large model has been idle for a minute, the pin is back."""
+    host = pinned(spec(a=8, large=18), "a")
+    back = way(trace((20, "large", 1), (200, "a", 1)), host, POLICIES["lru"]()).run()
+    assert (back.cold_by_model, back.preloads) == ({"large": 1}, 2)
+    away = way(trace((20, "large", 1), (60, "a", 1)), host, POLICIES["lru"]()).run()
+    assert set(away.cold_by_model) == {"a", "large"}
+
+
+def test_a_load_waits_for_the_others_before_it_takes_a_pin() -> None:
+    """`b` is in use until 100 and would be enough: the idle pin is left alone."""
+    host = pinned(spec(), "a")
+    pool = Pool(trace((20, "b", 72), (40, "c", 1), (200, "a", 1)), host, POLICIES["lru"]())
+    assert set(pool.run().cold_by_model) == {"b", "c"}
+    assert max(pool.tally.waits) == pytest.approx(100 - 40 + 8)
+
+
+def test_a_server_alone_knows_no_pins() -> None:
+    """Stock Ollama with and without them costs the same."""
+    rows = [(t * 20, "abc"[t % 3], 1) for t in range(9)]
+    assert Server(trace(*rows), pinned(spec(), "a")).run() == Server(trace(*rows), spec()).run()
 
 
 def test_a_load_waits_until_a_busy_model_ends() -> None:
@@ -160,6 +205,25 @@ def test_replays_obey_the_hosts_rules(name, rows, budget, share) -> None:
         assert score.cold_starts <= score.loads <= score.requests + score.preloads
         assert score.cold_seconds >= sum(replay.models[m].load_seconds for m in score.cold_by_model)
         assert make().run() == score
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@settings(max_examples=25, deadline=None)
+@given(rows=REQUESTS, budget=st.integers(21, 40))
+def test_no_policy_takes_a_pin_for_what_fits_beside_it(name, rows, budget) -> None:
+    """Whatever is asked for: pins of 6 GB stay, since all others fit into the rest."""
+    sizes = SIZES | {"f": 15}
+    pool = Pool(trace(*rows), pinned(spec(budget=budget, **sizes), "a", "c"), POLICIES[name]())
+    evict = pool.evict
+
+    def checked_evict(slot):
+        assert not slot.cost.pinned
+        evict(slot)
+
+    pool.evict = checked_evict
+    score = pool.run()
+    assert not pool.waiting
+    assert score.requests == len(rows)
 
 
 def _watched(replay):

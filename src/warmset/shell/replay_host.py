@@ -1,14 +1,13 @@
 """A host as a replay takes it: one pool of memory, and what each model costs to hold and to load.
 
 Several GPUs count as one pool of their sum, which flatters a host whose models are large against
-one card. Pins count as the highest priority.
+one card. Pins hold their room whether anybody asks for them or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from warmset.core.model import ModelKey, normalise_name
 from warmset.core.planner import Candidate, HostCapacity, build_candidates, build_host
@@ -18,9 +17,6 @@ from warmset.core.twin.hosts import HOSTS
 from warmset.core.twin.pool import PoolSpec
 from warmset.errors import CapacityError, TraceError
 from warmset.shell.wiring import TWIN_SCHEME
-
-PIN_PRIORITY: Final = 1_000_000
-"""Above every priority that budgets.toml allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +65,7 @@ class ReplayHost:
                 f"the memory of {self.label} cannot be read from here", hint="--budget 24GB"
             )
         models: dict[str, ModelCost] = {}
-        for name in asked:
-            if name in models:
-                continue
+        for name in dict.fromkeys(asked):
             here = self.costs.get(normalise_name(name))
             cost = (given or {}).get(name) or here
             if cost is None:
@@ -81,8 +75,17 @@ class ReplayHost:
                 )
             mine = here or cost
             models[name] = replace(
-                cost, id=name, priority=mine.priority, may_preload=mine.may_preload
+                cost,
+                id=name,
+                priority=mine.priority,
+                may_preload=mine.may_preload,
+                pinned=mine.pinned,
             )
+        there = {self.keys.get(normalise_name(name)) for name in models}
+        for name in self.names:
+            pin = self.costs.get(normalise_name(name))
+            if pin is not None and pin.pinned and self.keys[normalise_name(name)] not in there:
+                models[name] = pin
         return PoolSpec(models=models, budget_bytes=budget, max_loaded=self.max_loaded)
 
 
@@ -147,6 +150,7 @@ def _cost(candidate: Candidate, host: HostCapacity) -> ModelCost | None:
         id=candidate.name,
         bytes=count,
         load_seconds=candidate.load_seconds,
-        priority=PIN_PRIORITY if candidate.pin else candidate.priority,
+        priority=candidate.priority,
         may_preload=candidate.is_preloadable,
+        pinned=candidate.pin,
     )

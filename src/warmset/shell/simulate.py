@@ -169,7 +169,7 @@ def curve_sizes(trace: Trace, spec: PoolSpec, points: int) -> tuple[int, ...]:
     if points < 1:
         return ()
     asked = frozenset(trace.models)
-    sizes = [model.bytes for name, model in spec.models.items() if name in asked]
+    sizes = [m.bytes for name, m in spec.models.items() if name in asked or m.pinned]
     if not sizes:
         return ()
     # The last load finds what the others leave, and may take a share of it.

@@ -34,6 +34,7 @@ class ModelCost:
     load_seconds: float
     priority: int = 0  # a preload never displaces a higher one
     may_preload: bool = True  # the operator's `preload = false` clears it
+    pinned: bool = False  # the operator wants it resident always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ hears from warmset only at ticks, and warmset sees of it only what polling shows
 - a rank holds as it was at the last tick at which the loader was idle: while a load may be
   pending no keep-alive is sent. A model loaded since has the keep-alive of its client;
 - a client that sends its own keep-alive replaces the rank until the next such tick;
-- unloads and preloads happen at ticks.
+- unloads, preloads and the return of a pin happen at ticks. A server alone knows no pins.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ class Server(Pool):
         super().__init__(trace, spec, policy or _Silent())
         self.rule = rule or Rule()
         self.is_alone = policy is None
+        if self.is_alone:
+            self.pins = []
         self.unheard: list[tuple[float, str]] = []  # the tick that shows it, and whom
         self.shown: dict[str, float] = {}  # the last tick that showed a use
         self.unasked: list[tuple[Event, str]] = []
@@ -166,6 +168,14 @@ class Server(Pool):
         super().ask(Event.WAKE)
         self._keep_reserve()
 
+    def fetch_pin(self) -> bool:
+        """Puts it off until the next tick."""
+        if self.moment_of(self.now) == self.now:
+            return super().fetch_pin()
+        if any(cost.id not in self.slots for cost in self.pins):
+            self._want_tick()
+        return False
+
     def _keep_reserve(self) -> None:
         reserve = self.rule.free_reserve_bytes
         if not reserve or self.queue or self.loading is not None:
@@ -200,7 +210,9 @@ class Server(Pool):
     def _learn(self, before: Mapping[str, Held], gone: Sequence[str]) -> None:
         """Tells the policy whom the server took, as a choice that it had no other answer to."""
         only = {k: h if k in gone else replace(h, pinned=True) for k, h in before.items()}
-        short = sum(only[name].bytes for name in gone)
+        short = sum(only[name].bytes for name in gone if only[name].may_go)
+        if not short:
+            return  # a pin, which the policy had no say in
         self.policy.decide(
             View(
                 now=self.now,
@@ -251,7 +263,9 @@ class Server(Pool):
             residents=shown,
             lacking={k: self.short_bytes(m) for k, m in self.models.items() if k not in shown},
         )
-        self.ranks = {h.id: place for place, h in enumerate(self.policy.in_order(view))}
+        order = [h.id for h in self.policy.in_order(view)]
+        order += [name for name, h in shown.items() if h.pinned]
+        self.ranks = {name: place for place, name in enumerate(order)}
 
 
 def _as_shown(slot: Slot, tick: float) -> Held:
@@ -266,4 +280,5 @@ def _as_shown(slot: Slot, tick: float) -> Held:
         uses=slot.uses,
         keep_alive_seconds=slot.keep_alive,
         priority=cost.priority,
+        pinned=cost.pinned,
     )

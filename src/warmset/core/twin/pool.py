@@ -7,6 +7,8 @@ The rules of the host, whatever the policy says:
 - Requests for a model that is queued or loading share that load.
 - A model in use is not evicted; an idle one is, at once. A preload never evicts by itself.
 - A load beside others must fit into a share of what is free: Ollama's rule of 80 %.
+- Pins are loaded before anybody asks. Only a load that would not fit with all others gone takes
+  one, as Ollama would; it is fetched back once who displaced it has been idle for a while.
 """
 
 from __future__ import annotations
@@ -20,11 +22,19 @@ from typing import Final
 
 from warmset.core.demand.trace import Trace
 from warmset.core.policy import Decision, Event, ModelCost, Policy, View
+from warmset.core.policy.base import take
 from warmset.core.twin.score import Score, Tally
 from warmset.core.twin.slots import Residents, Slot
+from warmset.core.units import MINUTE
 
 FIT_SHARE: Final = 0.8
 """Of the free memory a load may take beside others. Source: ollama-behaviour 4.2, v0.33."""
+
+PIN_WAITS_SECONDS: Final = MINUTE
+"""So long nobody must have used a model before a pin takes its room back.
+
+Source: `Config`'s default of `min_residency`.
+"""
 
 _LOADED, _IDLE, _EXPIRE, _WAKE, _ROOM, TICK = range(6)
 
@@ -72,6 +82,10 @@ class Pool:
         self.slots: dict[str, Slot] = {}
         self.queue: deque[str] = deque()
         self.preloads: list[str] = []
+        self.pins = sorted(
+            (m for m in self.models.values() if m.pinned), key=lambda m: (-m.priority, m.id)
+        )
+        self.pin_tried_at = inf
         self.waiting: dict[str, list[tuple[float, float, float | None]]] = {}
         self.loading: str | None = None
         self.ready_at = 0.0
@@ -126,14 +140,19 @@ class Pool:
     def make_room(self, cost: ModelCost) -> bool:
         """Evicts what the policy says; false if the load has to wait for somebody to end."""
         short = self.short_bytes(cost)
-        idle = {k: s for k, s in self.slots.items() if s.busy_until <= self.now}
-        could = sum(s.cost.bytes for s in idle.values())
-        if could < short:
+        others = [s for s in self.slots.values() if not s.cost.pinned]
+        without_pins = sum(s.cost.bytes for s in others) >= short
+        among = others if without_pins else self.slots.values()
+        idle = {s.cost.id: s for s in among if s.busy_until <= self.now}
+        if sum(s.cost.bytes for s in idle.values()) < short:
             return False
         decision = self.ask(Event.SPACE, cost.id, short)
         order = [m for m in (decision.evict if decision else ()) if m in idle]
         listed = frozenset(order)
-        order += sorted((m for m in idle if m not in listed), key=lambda m: idle[m].busy_until)
+        order += sorted(
+            (m for m in idle if m not in listed),
+            key=lambda m: (idle[m].cost.pinned, idle[m].busy_until),
+        )
         for name in order:
             if self.short_bytes(cost) <= 0:
                 break
@@ -269,7 +288,9 @@ class Pool:
             return None
         for name, seconds in decision.keep_alive_seconds.items():
             slot = self.slots.get(name)
-            if slot is not None and slot.keep_alive != seconds:
+            if slot is None or slot.cost.pinned:
+                continue
+            if slot.keep_alive != seconds:
                 slot.keep_alive, slot.expiry = seconds, inf
                 self.arm(slot)
         if event is not Event.SPACE:
@@ -315,12 +336,41 @@ class Pool:
                     return
                 self.queue.popleft()
                 self.load(cost, demanded=True)
+            elif self.pins and self.fetch_pin():
+                return
             elif self.preloads:
                 cost = self.models[self.preloads.pop(0)]
                 if cost.id not in self.slots and self.short_bytes(cost) <= 0:
                     self.load(cost, demanded=False)
             else:
                 return
+
+    def fetch_pin(self) -> bool:
+        """Begins to load a pin that is not there; false if none lacks or none can come now."""
+        for cost in self.pins:
+            if cost.id in self.slots:
+                continue
+            settled = (
+                held
+                for held in self.policy.in_order(self.view(Event.WAKE))
+                if held.last_used + PIN_WAITS_SECONDS <= self.now
+            )
+            victims = take(settled, self.short_bytes(cost))
+            if victims is not None:
+                for name in victims:
+                    self.evict(self.slots[name])
+                self.load(cost, demanded=False)
+                return True
+            self._try_pin_later()
+        return False
+
+    def _try_pin_later(self) -> None:
+        """Tries again when the next resident has been idle for long enough."""
+        free_at = (s.busy_until + PIN_WAITS_SECONDS for s in self.slots.values())
+        at = self.moment_of(min((at for at in free_at if at > self.now), default=inf))
+        if at < inf and not self.now < self.pin_tried_at <= at:
+            self.pin_tried_at = at
+            self.push(at, _ROOM)
 
     def _await_end(self) -> None:
         """Tries again when the next resident ends its use."""

@@ -73,4 +73,5 @@ def held(slot: Slot, now: float) -> Held:
         uses=slot.uses,
         keep_alive_seconds=slot.keep_alive,
         priority=cost.priority,
+        pinned=cost.pinned,
     )
