@@ -13,9 +13,10 @@ Filled by density with the last item cut, a surrogate gives the bound of Dantzig
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from warmset.core.planner.problem import Item, Problem, Use
@@ -51,54 +52,64 @@ class LevelBound:
     ) -> None:
         weights = surrogate.weights
         self._rows = sorted(
-            ((weights[i], values[i], p) for p, i in zip(positions, items, strict=True)),
+            [(weights[i], values[i], p) for p, i in zip(positions, items, strict=True)],
             key=_by_density,
         )
-        self._is_in_order = all(p == row[2] for p, row in zip(positions, self._rows, strict=True))
         self._start = positions.start
-        self._weight_sums = [0]
-        self._value_sums = [0]
-        for weight, value, _ in self._rows:
-            self._weight_sums.append(self._weight_sums[-1] + weight)
-            self._value_sums.append(self._value_sums[-1] + value)
+        self._from: dict[int, _Sums] = {}
 
     def fill(self, start: int, room: int, skip: int = -1) -> int:
         """Returns at least what the items at positions >= `start` can be worth in `room`.
 
-        The item at position `skip` is left out.
+        The item at position `skip` is left out: what it weighs is room for others instead.
         """
-        if self._is_in_order and skip < 0:
-            first = max(0, start - self._start)
-            base = self._weight_sums[first]
-            cut = bisect_right(self._weight_sums, base + room) - 1
-            total = self._value_sums[cut] - self._value_sums[first]
-            if cut < len(self._rows):
-                weight, value, _ = self._rows[cut]
-                total += value * (base + room - self._weight_sums[cut]) // weight
-            return total
-        total = 0
-        for weight, value, position in self._rows:
-            if position < start or position == skip:
-                continue
-            if weight > room:
-                return total + value * room // weight
-            room -= weight
-            total += value
+        weights, values, places = self._from.get(start) or self._sums(start)
+        cut = bisect_right(weights, room) - 1
+        without = 0
+        if skip >= start and (k := places.get(skip, len(weights))) <= cut:
+            without = values[k + 1] - values[k]
+            room += weights[k + 1] - weights[k]
+            cut = bisect_right(weights, room) - 1
+        total = values[cut] - without
+        if cut + 1 < len(weights):
+            left, weight = room - weights[cut], weights[cut + 1] - weights[cut]
+            total += (values[cut + 1] - values[cut]) * left // weight
         return total
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
-        gathered = spent = 0
-        for weight, worth, position in self._rows:
-            if gathered >= value:
-                break
-            if position < start or position == skip:
-                continue
-            if gathered + worth > value and worth > 0:
-                return spent + weight * (value - gathered) // worth
-            gathered += worth
-            spent += weight
-        return spent if gathered >= value else None
+        weights, values, places = self._from.get(start) or self._sums(start)
+        cut = bisect_left(values, value)
+        without = 0
+        if skip >= start and (k := places.get(skip, len(weights))) < cut:
+            without = weights[k + 1] - weights[k]
+            value += values[k + 1] - values[k]
+            cut = bisect_left(values, value)
+        if cut == len(values):
+            return None
+        if cut == 0:
+            return 0
+        spent, gathered = weights[cut - 1], values[cut - 1]
+        part = (weights[cut] - spent) * (value - gathered) // (values[cut] - gathered)
+        return spent + part - without
+
+    def _sums(self, start: int) -> _Sums:
+        """Returns sums of weights and of values from a position on, the densest items first."""
+        if start < self._start:
+            sums = self._from.get(self._start) or self._sums(self._start)
+        else:
+            rows = [row for row in self._rows if row[2] >= start]
+            sums = (
+                list(accumulate([row[0] for row in rows], initial=0)),
+                list(accumulate([row[1] for row in rows], initial=0)),
+                {row[2]: at for at, row in enumerate(rows)},
+            )
+        self._from[start] = sums
+        return sums
+
+
+_Sums = tuple[list[int], list[int], dict[int, int]]
+"""Sums of weights, sums of values, and the place of each position among them."""
 
 
 def surrogates(problem: Problem) -> tuple[Surrogate, ...]:

@@ -22,7 +22,7 @@ from warmset.core.planner.sharpen import Sharpener
 DEFAULT_WORK: Final = 6_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
-PEEP: Final = 100
+PEEP: Final = 300
 GLANCE: Final = 800
 """Steps of the first plain searches of a level, before the sharper and dearer means."""
 
@@ -266,33 +266,27 @@ class _Search:
 
         Stops at the first surrogate that rules the node out. The item at `skip` is left out.
         """
-        lowest: int | None = None
+        reached, values, spent = self.best.values, node.values, node.spent
         surrogates = self.ground.surrogates
+        lowest: int | None = None
         for index in range(len(view.bounds) - 1, -1, -1):
-            room = surrogates[index].limit - node.spent[index]
-            bound = self._bound_by(view.bounds[index], room, node.values, start, level, skip)
-            if bound is None or bound <= self.best.values[level]:
-                return bound
-            lowest = bound if lowest is None else min(lowest, bound)
+            bounds = view.bounds[index]
+            room = surrogates[index].limit - spent[index]
+            for earlier in range(level):
+                need = reached[earlier] - values[earlier]
+                if need > 0:
+                    least = bounds[earlier].least_weight(start, need, skip)
+                    if least is None:
+                        return None
+                    room -= least
+            if room < 0:
+                return None
+            bound = values[level] + bounds[level].fill(start, room, skip)
+            if lowest is None or bound < lowest:
+                if bound <= reached[level]:
+                    return bound
+                lowest = bound
         return lowest
-
-    def _bound_by(  # noqa: PLR0917 - the innermost loop: keywords cost a fifth of its time
-        self,
-        bounds: Sequence[LevelBound],
-        room: int,
-        values: list[int],
-        start: int,
-        level: int,
-        skip: int = -1,
-    ) -> int | None:
-        for earlier in range(level):
-            need = self.best.values[earlier] - values[earlier]
-            if need > 0:
-                least = bounds[earlier].least_weight(start, need, skip)
-                if least is None or least > room:
-                    return None
-                room -= least
-        return None if room < 0 else values[level] + bounds[level].fill(start, room, skip)
 
     def solution(self) -> Solution:
         """Returns what was found."""
