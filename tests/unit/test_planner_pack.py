@@ -149,7 +149,7 @@ def test_pins_that_were_not_arranged_in_time_are_not_called_impossible(monkeypat
     """Where the search was too long, the refusal says that it does not know."""
     monkeypatch.setattr(ground, "LAST_RESORT", 1)
     monkeypatch.setattr(Ground.hold, "__kwdefaults__", {"steps": 1})
-    rows = [model(f"p{n}", size, pinned=True) for n, size in enumerate((9, 8, 7, 7, 6, 6, 5))]
+    rows = [model(f"p{n}", size, pinned=True) for n, size in enumerate((11, 11, 10, 7, 3, 3, 3))]
     with pytest.raises(Refused, match="nor that there is none") as caught:
         pack(TWO, rows)
     assert caught.value.context["is_certain"] is False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Final
 
-from warmset.core.planner.bounds import capacity_grains
+from warmset.core.planner.bounds import Surrogate, capacity_grains
 from warmset.core.planner.completion import Completion
 from warmset.core.planner.problem import Effort, Item, Problem, Use
 
@@ -33,11 +34,37 @@ class Arranger:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
-        self._weights = [_weight(item) for item in problem.items]
+        self._weights = [
+            sum([n for _, n in item.options[0]]) if is_uniform else _weight(item)
+            for item, is_uniform in zip(problem.items, self._uniform, strict=True)
+        ]
         self.brief_steps = BRIEF
-        self.grains = capacity_grains(problem)
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
         self.was_cut_short = False  # in the last `arrange`
+
+    @cached_property
+    def grains(self) -> tuple[Surrogate, ...]:
+        """Knapsacks of whole grains that every set which fits respects."""
+        return capacity_grains(self.problem)
+
+    @cached_property
+    def _biting(self) -> list[tuple[tuple[int, ...], int]]:
+        """Weights and limit of those grains that some set could exceed."""
+        return [(g.weights, g.limit) for g in self.grains if sum(g.weights) > g.limit]
+
+    def can_ever_be_placed(self, item: int) -> bool:
+        """Whether an item fits an empty host."""
+        capacities = self.problem.capacities
+        return any(_fits(use, capacities) for use in self.problem.items[item].options)
+
+    def size_anywhere(self, item: int) -> int | None:
+        """Returns what an item takes on whichever GPU it lies, if that is all it takes."""
+        options = self.problem.items[item].options
+        return self._weights[item] if self._uniform[item] and len(options[0]) == 1 else None
+
+    def weight(self, item: int) -> int:
+        """Returns the most that an item takes in all."""
+        return self._weights[item]
 
     def best_fit(self, item: int, free: Sequence[int]) -> int | None:
         """Returns the option that leaves the least room where it goes; `None`: no option fits."""
@@ -65,9 +92,10 @@ class Arranger:
         self.was_cut_short = False
         if key in self._known:
             return self._known[key]
-        if any(sum(g.weights[i] for i in key) > g.limit for g in self.grains):
-            self._known[key] = None
-            return None
+        for weights, limit in self._biting:
+            if sum([weights[i] for i in key]) > limit:
+                self._known[key] = None
+                return None
         order = sorted(key, key=lambda i: (self._uniform[i], -self._weights[i], i))
         whole = [self._size(n) for n in order if self._uniform[n]]
         if has_too_many_large(whole, self.problem.capacities[: self.problem.packed]):
@@ -216,8 +244,5 @@ def _is_uniform(item: Item, packed: int) -> bool:
     options = item.options
     if not options or len(options) != packed:
         return False
-    first = options[0]
-    return all(
-        use[0] == (resource, first[0][1]) and use[1:] == first[1:]
-        for resource, use in enumerate(options)
-    )
+    (_, size), *rest = options[0]
+    return options == tuple([((r, size), *rest) for r in range(packed)])

@@ -141,27 +141,40 @@ Shapes = Sequence[set[tuple[int, ...]]]
 
 def _shapes(problem: Problem, resources: range) -> Shapes:
     """Returns what the possible options of each item take of some resources."""
+    is_all = len(resources) == len(problem.capacities)
     return [
-        {tuple(n for r, n in use if r in resources) for use in possible_options(problem, item)}
+        {
+            tuple([n for r, n in use if is_all or r in resources])
+            for use in possible_options(problem, item)
+        }
         for item in problem.items
     ]
 
 
 def _in_grains(problem: Problem, shapes: Shapes, grain: int) -> Surrogate:
     """Returns the knapsack in whole grains over the packed resources."""
-    return Surrogate(
-        weights=tuple(
-            min([sum([n // grain for n in amounts]) for amounts in found], default=0)
-            for found in shapes
-        ),
-        limit=sum(problem.capacities[r] // grain for r in range(problem.packed)),
-    )
+    weights = []
+    for found in shapes:
+        if len(found) == 1:
+            (amounts,) = found
+            weights.append(sum([n // grain for n in amounts]))
+        else:
+            weights.append(min([sum([n // grain for n in some]) for some in found], default=0))
+    limit = sum([problem.capacities[r] // grain for r in range(problem.packed)])
+    return Surrogate(weights=tuple(weights), limit=limit)
 
 
 def possible_options(problem: Problem, item: Item) -> list[Use]:
     """Returns the options that fit an empty host."""
     capacities = problem.capacities
-    return [use for use in item.options if all(n <= capacities[r] for r, n in use)]
+    possible = []
+    for use in item.options:
+        for r, n in use:
+            if n > capacities[r]:
+                break
+        else:
+            possible.append(use)
+    return possible
 
 
 def _by_density(row: tuple[int, int, int]) -> tuple[bool, float, int]:

@@ -10,13 +10,17 @@ from typing import Final
 
 from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
-from warmset.core.planner.problem import Effort, Item, Problem
+from warmset.core.planner.problem import Effort, Problem
 
 LAST_RESORT: Final = 3_000_000
 """Steps for the mandatory items, before it is said that they were not arranged: some seconds."""
 
 MAX_RIVALS: Final = 6
 """Rivals remembered for each item."""
+
+
+_Form = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
+"""What two items are compared by: the resources that their options take, and how much."""
 
 
 class Node:
@@ -66,8 +70,9 @@ class Ground:
             for member in conflict:
                 self._conflicts.setdefault(member, []).append(conflict)
         self.order = self._sorted_items()
-        self._forms = [_form(item) for item in problem.items]
-        self.rivals = {n: self._rivals(at, n) for at, n in enumerate(self.order)}
+        self._place = {n: at for at, n in enumerate(self.order)}
+        self._forms: dict[int, _Form] = {}
+        self._rivals: dict[int, tuple[int, ...]] = {}
 
     def _sorted_items(self) -> tuple[int, ...]:
         """Returns what may be chosen freely, by level, then by value by weight."""
@@ -76,8 +81,7 @@ class Ground:
         open_items = [
             number
             for number, item in enumerate(self.problem.items)
-            if not item.is_mandatory
-            and self.arranger.best_fit(number, self.problem.capacities) is not None
+            if not item.is_mandatory and self.arranger.can_ever_be_placed(number)
         ]
 
         def key(number: int) -> tuple[int, bool, float, int, int]:
@@ -87,26 +91,40 @@ class Ground:
 
         return tuple(sorted(open_items, key=key))
 
-    def _rivals(self, place: int, number: int) -> tuple[int, ...]:
+    def rivals(self, number: int) -> tuple[int, ...]:
         """Returns earlier items that could stand in an item's place and be worth no less.
 
         A best set never needs the item without them. The latest count: they are left out first.
         """
+        if number in self._rivals:
+            return self._rivals[number]
         items, found = self.problem.items, []
         level, value = items[number].level, items[number].value
-        where, amounts = self._forms[number]
-        for other in reversed(self.order[:place]):
-            least = value if items[other].level == level else 1
-            if (
-                items[other].value >= least
-                and self._forms[other][0] == where
-                and all(map(le, self._forms[other][1], amounts))
-                and other not in self._conflicts
-            ):
+        where, amounts = self._form(number)
+        for at in range(self._place[number] - 1, -1, -1):
+            other = self.order[at]
+            item = items[other]
+            if item.value < (value if item.level == level else 1) or other in self._conflicts:
+                continue
+            there, taken = self._form(other)
+            if there == where and all(map(le, taken, amounts)):
                 found.append(other)
                 if len(found) == MAX_RIVALS:
                     break
-        return tuple(found)
+        self._rivals[number] = tuple(found)
+        return self._rivals[number]
+
+    def _form(self, number: int) -> _Form:
+        """Returns the resources that each option takes, and all amounts in that order."""
+        if number not in self._forms:
+            item = self.problem.items[number]
+            size = self.arranger.size_anywhere(number)
+            if size is not None:
+                self._forms[number] = ((), (size,))
+            else:
+                where = tuple([tuple([r for r, _ in use]) for use in item.options])
+                self._forms[number] = (where, tuple([n for use in item.options for _, n in use]))
+        return self._forms[number]
 
     def mandatory(self) -> Node | None:
         """Returns the set of all mandatory items, `None` if they do not fit together.
@@ -114,10 +132,17 @@ class Ground:
         `arranger.was_cut_short` tells of a `None` that is not certain.
         """
         pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
-        held = self.hold(pins)
+        held = self._held_at_once(pins) or self.hold(pins)
         if held is None and self.arranger.was_cut_short:
             held = self.hold(pins, steps=LAST_RESORT)
         return held
+
+    def _held_at_once(self, items: Iterable[int]) -> Node | None:
+        """Returns these items as a node if each fits in turn where it leaves the least room."""
+        node: Node | None = self.node({})
+        for n in sorted(items, key=self.arranger.weight, reverse=True):
+            node = node and self.include(node, n, Effort(0), steps=0)
+        return node
 
     def hold(self, items: Iterable[int], *, steps: int = THOROUGH) -> Node | None:
         """Returns exactly these items as a node, `None` if they may not or do not go together.
@@ -170,7 +195,7 @@ class Ground:
             starts=starts,
             bounds=tuple(self.level_bounds(s, order, starts) for s in self.surrogates),
             rivals={
-                n: tuple(r for r in self.rivals[n] if place.get(r, -1) < at)
+                n: tuple([r for r in self.rivals(n) if place.get(r, -1) < at])
                 for n, at in place.items()
             },
         )
@@ -238,11 +263,3 @@ class Ground:
             if number not in node.chosen:
                 node = self.include(node, number, effort, steps=steps) or node
         return node
-
-
-def _form(item: Item) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Returns the resources that each option takes, and all amounts in that order."""
-    return (
-        tuple(tuple(r for r, _ in use) for use in item.options),
-        tuple(amount for use in item.options for _, amount in use),
-    )

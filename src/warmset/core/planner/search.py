@@ -10,9 +10,9 @@ All of it is counted in steps, so that the same input gives the same answer on a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
-from warmset.core.planner.bounds import LevelBound
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 from warmset.core.planner.refill import Refill
@@ -87,13 +87,22 @@ class _Search:
         self.ground = ground
         self.base = base
         self.effort = Effort(steps)
-        self.refill = Refill(ground)
-        self.shake = Shake(ground, self.refill.places)
-        self.sharpener = Sharpener(ground)
         self.best = ground.fill_up(base, self.effort)
         self.upper: list[int] = []
         self.open_bound = 0
         self.is_lost = False  # whether a level was left unproved
+
+    @cached_property
+    def refill(self) -> Refill:
+        return Refill(self.ground)
+
+    @cached_property
+    def shake(self) -> Shake:
+        return Shake(self.ground, self.refill.places)
+
+    @cached_property
+    def sharpener(self) -> Sharpener:
+        return Sharpener(self.ground)
 
     def improve(self, level: int) -> None:
         """Maximises one level while those before keep their value, as far as steps go.
