@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
+from warmset.core.control.found_free import find_free, sum_up
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
-from warmset.core.control.strangers import held_by
-from warmset.core.control.vanished import RowId, early_leavers, list_gone, row_id
-from warmset.core.host.budget import if_fresh
+from warmset.core.control.vanished import early_leavers, list_gone, row_id
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
@@ -40,7 +38,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         if row.key is None:
             continue
         name = row.name
-        freed = _sum_up(state.freed, _held(state, row.key))
+        freed = sum_up(state.freed, _held(state, row.key))
         state = replace(state, freed=freed, freed_at=now)
         state = state.note(
             row.key,
@@ -110,14 +108,6 @@ def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:
     return {} if state.looked is None else state.looked.held.get(key, {})
 
 
-def _sum_up(*parts: Mapping[DeviceId, int]) -> dict[DeviceId, int]:
-    total: dict[DeviceId, int] = {}
-    for part in parts:
-        for device, count in part.items():
-            total[device] = total.get(device, 0) + count
-    return total
-
-
 def _open_preload(state: State) -> Preload | None:
     running = state.orders.running
     order = None if running is None else running.order
@@ -142,22 +132,24 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
     is_first = state.looked is None
     pids = resident_pids(observation)
+    came = [row for row in observation.residents or () if row_id(row) not in before]
     found = []
-    for row in observation.residents or ():
-        if row.key is None or row_id(row) in before:
+    for row in came:
+        if row.key is None:
             continue
         known = state.of(row.key, row.name)
         if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
             continue  # a break in the story, not a new runner: what it remembers stands
         is_ours = _is_own_load(state, row.key)
-        free = _free_before(row, observation, before)
+        asked_at = _asked_at(state, row.key) if is_ours else None
+        low, high = find_free(row, came, observation, state, asked_at=asked_at)
         since = known.resident_since if is_ours and known.resident_since is not None else now
         state = state.note(
             row.key,
             row.name,
             resident_since=since,
-            free_high=free,
-            free_low=_at_least(row.key, free, observation, state, is_ours=is_ours),
+            free_low=low,
+            free_high=high,
             lost_at=None if not is_ours else known.lost_at,
         )
         if is_ours:
@@ -170,30 +162,6 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     return _missing_preloads(observation, state, found, now)
 
 
-def _at_least(
-    key: ModelKey,
-    free: Mapping[DeviceId, int],
-    observation: Observation,
-    state: State,
-    *,
-    is_ours: bool,
-) -> Mapping[DeviceId, int]:
-    """Returns the least that may have been free: what left just before may not have shown yet.
-
-    0 where the driver did not say; nothing at all of a model that was not seen to come. Whose
-    process is hidden may have been loading while all seemed at rest.
-    """
-    if state.looked is None:
-        return free
-    freed = {} if is_ours else state.freed
-    is_seen = any(runner.key == key for runner in observation.runners or ())
-    at_rest = state.at_rest if is_seen else {}
-    lowest = {device.id: 0 for device in observation.devices}
-    for device, count in free.items():
-        lowest[device] = min(count - freed.get(device, 0), at_rest.get(device, count))
-    return lowest
-
-
 def _is_own_load(state: State, key: ModelKey) -> bool:
     own = _open_preload(state)
     if own is not None and own.key == key:
@@ -201,6 +169,15 @@ def _is_own_load(state: State, key: ModelKey) -> bool:
     looked_at = state.looked.at if state.looked else state.at
     preloaded = state.of(key).preloaded_at
     return preloaded is not None and preloaded >= looked_at - OWN_LOAD_SECONDS
+
+
+def _asked_at(state: State, key: ModelKey) -> float | None:
+    """Returns when our preload that loaded a model was sent."""
+    running = state.orders.running
+    if running is not None and running.order.key == key:
+        return running.since
+    known = state.of(key)
+    return None if known.preloaded_at is None else known.preloaded_at - (known.load_seconds or 0.0)
 
 
 def _missing_preloads(
@@ -240,25 +217,3 @@ def _verified(row: Resident, observation: Observation) -> Finding:
         severity=Severity.WARNING if is_spilled else Severity.NOTE,
         basis={"vram_bytes": count, "spilled_bytes": spilled if is_spilled else 0},
     )
-
-
-def _free_before(
-    row: Resident, observation: Observation, known: AbstractSet[RowId]
-) -> Mapping[DeviceId, int]:
-    """Returns device -> bytes that were free before the model was loaded.
-
-    Models that came since the same look and started later were not there yet.
-    """
-    started = {runner.key: runner.started_at for runner in observation.runners or ()}
-    own_start = started.get(row.key, 0.0)
-    later = [
-        other
-        for other in observation.residents or ()
-        if row_id(other) not in known and started.get(other.key, 0.0) >= own_start
-    ]
-    parts = [held_by(other, observation) for other in {row, *later}]
-    held = _sum_up(*parts)
-    free = {device.id: if_fresh(device.free_bytes).value for device in observation.devices}
-    return {
-        device: count + held.get(device, 0) for device, count in free.items() if count is not None
-    }

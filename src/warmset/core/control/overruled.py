@@ -5,6 +5,7 @@ from __future__ import annotations
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
+from warmset.core.control.found_free import find_free, sum_up
 from warmset.core.control.outcomes import note_race
 from warmset.core.control.state import State
 from warmset.core.loop_settings import LoopSettings
@@ -30,6 +31,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
     if looked is None:
         return state, ()
     before = {row.key: row for row in looked.residents if row.key is not None}
+    came = [row for row in observation.residents or () if row.key not in before]
     pids = resident_pids(observation)
     found = []
     for row in observation.residents or ():
@@ -39,8 +41,17 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
         is_new = pid is not None and last is not None and pid != last
         if not is_new and row.context == before[row.key].context:
             continue
+        left = replace(state, freed=sum_up(state.freed, looked.held.get(row.key, {})), freed_at=now)
+        low, high = find_free(row, (row, *came), observation, left)
         state = state.note(
-            row.key, row.name, resident_since=now, lease=None, foreign=None, is_overruled=False
+            row.key,
+            row.name,
+            resident_since=now,
+            lease=None,
+            foreign=None,
+            is_overruled=False,
+            free_low=low,
+            free_high=high,
         )
         touched = state.of(row.key).touched_at
         if touched is not None and touched > looked.at:

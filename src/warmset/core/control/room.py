@@ -22,7 +22,7 @@ from warmset.core.ollama.belief import RunnerView, looked_up
 from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
 from warmset.core.planner.standing import standing_world
-from warmset.core.planner.worlds import Loaded, World
+from warmset.core.planner.worlds import Loaded, World, views_of
 from warmset.core.replacing import replace
 
 
@@ -72,9 +72,17 @@ def _memories(host: HostCapacity, known: Remembered) -> Memories:
 
 
 def _remember(host: HostCapacity, loaded: Loaded, free: Mapping[DeviceId, int]) -> Loaded:
-    """Returns a resident that counts with what was free before it was loaded, if that is known."""
+    """Returns a resident that counts with what was free before it was loaded, if that is known.
+
+    One that holds no VRAM may have been started with the GPUs and found too little there: it
+    reports for them all the same.
+    """
     as_found, rightly = loaded.views
     gpus = [host.find(device) for device in rightly.gpus]
+    if not gpus and host.gpus and all(gpu.id in free for gpu in host.gpus):
+        own = tuple(gpu.gpu for gpu in host.gpus)
+        found = tuple(max(0, free[gpu.id]) for gpu in host.gpus)
+        return replace(loaded, views=views_of(own, (0,) * len(own), found))
     if not gpus or any(gpu.id not in free for gpu in gpus):
         return loaded
     counts = [max(0, free[gpu.id]) for gpu in gpus]

@@ -1,0 +1,83 @@
+"""What a runner found free when it was loaded, as far as looks can tell.
+
+Ollama goes on counting with it as long as the runner lives (ollama-behaviour 4.3), so it decides
+who is let in beside it. Looks are seconds apart: what lies between the least and the most that may
+have been free is doubt, and both ends are asked (`room`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from warmset.core.control.state import State
+from warmset.core.control.strangers import held_by
+from warmset.core.host.budget import if_fresh
+from warmset.core.model import DeviceId, Observation, Resident
+
+Bytes = Mapping[DeviceId, int]
+
+
+def sum_up(*parts: Bytes) -> dict[DeviceId, int]:
+    """Returns device -> bytes of all parts together."""
+    total: dict[DeviceId, int] = {}
+    for part in parts:
+        for device, count in part.items():
+            total[device] = total.get(device, 0) + count
+    return total
+
+
+def find_free(
+    row: Resident,
+    came: Collection[Resident],
+    observation: Observation,
+    state: State,
+    *,
+    asked_at: float | None = None,
+) -> tuple[Bytes, Bytes]:
+    """Returns the least and the most that was free on each device before a model was loaded.
+
+    Of one that nobody saw coming both are what would be free without it now.
+
+    Args:
+        row: the model.
+        came: whoever came since the look before; those that started after it were not there yet.
+        observation: the first look that shows it.
+        state: of before that look, but for who left in the meantime.
+        asked_at: since when our own preload of it was open; `None`: a client loaded it.
+    """
+    started = {runner.key: runner.started_at for runner in observation.runners or ()}
+    own_start = started.get(row.key)
+    others = [other for other in came if other != row]
+    later = [o for o in others if own_start is not None and started.get(o.key, 0.0) > own_start]
+    doubtful = [o for o in others if own_start is None or o.key not in started]
+    low = _free_without((row, *later), observation)
+    high = _free_without((row, *later, *doubtful), observation)
+    if state.looked is None:
+        return high, high
+    return _less_what_left(low, row, observation, state, asked_at), high
+
+
+def _free_without(rows: Collection[Resident], observation: Observation) -> Bytes:
+    held = sum_up(*(held_by(row, observation) for row in rows))
+    free = {device.id: if_fresh(device.free_bytes).value for device in observation.devices}
+    return {
+        device: count + held.get(device, 0) for device, count in free.items() if count is not None
+    }
+
+
+def _less_what_left(
+    free: Bytes, row: Resident, observation: Observation, state: State, asked_at: float | None
+) -> Bytes:
+    """What left just before may not have shown as free yet; ours begin when all of that is back.
+
+    0 where the driver did not say. Whose process is hidden may have been loading while all seemed
+    at rest.
+    """
+    is_back = asked_at is not None and (state.freed_at is None or state.freed_at <= asked_at)
+    freed = {} if is_back else state.freed
+    is_seen = any(runner.key == row.key for runner in observation.runners or ())
+    at_rest = state.at_rest if is_seen else {}
+    lowest = {device.id: 0 for device in observation.devices}
+    for device, count in free.items():
+        lowest[device] = min(count - freed.get(device, 0), at_rest.get(device, count))
+    return lowest
