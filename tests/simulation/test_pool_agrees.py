@@ -1,4 +1,4 @@
-"""The quick pool against the full twin: one memory, stock Ollama, needs near its forecasts."""
+"""The quick pool against the full twin: one memory, stock Ollama, its forecasts and its margin."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from loop_hosts import CARD, CHAT, CODER, MEDIUM, START, gib
 
+from warmset.adapters.config import load_settings
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.model import FOREVER
 from warmset.core.policy import ModelCost
@@ -18,10 +19,10 @@ from warmset.core.twin.host import HostSpec, TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.pool import PoolSpec
 from warmset.core.twin.replay import replay
+from warmset.shell.replay_host import host_url, look_at
 
 NAMES = (CODER, CHAT, MEDIUM)
 FREE_GIB = 21.5  # any two of them fit, and three never: no decision hangs on a few per cent
-FIT_SHARE = 0.87  # Ollama's 0.8 of what it forecasts, in shares of what the models here hold
 
 
 def small_host() -> HostSpec:
@@ -40,6 +41,7 @@ def measured() -> tuple[PoolSpec, dict[str, str]]:
     """The host as one pool: what each model holds and takes to load there, alone; and its path."""
     twin = TwinHost(HOST, physics_of(HOST), Timeline(START))
     free = twin.cards.free(CARD)
+    expected = look_at(load_settings(config=None, host=host_url("workstation"))).costs
     costs, paths = {}, {}
     for name in NAMES:
         began = twin.timeline.now
@@ -47,10 +49,15 @@ def measured() -> tuple[PoolSpec, dict[str, str]]:
         while not list(twin.residents()):
             twin.timeline.advance(twin.timeline.now + 0.01)
         took = twin.timeline.now - began
-        costs[name] = ModelCost(id=name, bytes=free - twin.cards.free(CARD), load_seconds=took)
+        costs[name] = ModelCost(
+            id=name,
+            bytes=free - twin.cards.free(CARD),
+            load_seconds=took,
+            forecast_bytes=expected[name].forecast_bytes,
+        )
         paths[name] = twin.library.find(name).key
         twin.timeline.advance(twin.timeline.now + 60.0)
-    return PoolSpec(models=costs, budget_bytes=free, fit_share=FIT_SHARE), paths
+    return PoolSpec(models=costs, budget_bytes=free), paths
 
 
 def arrivals(seed: int, kept: tuple[float | None, ...]) -> list[Arrival]:

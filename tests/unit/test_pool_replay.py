@@ -117,6 +117,29 @@ def test_ollamas_margin_of_a_fifth_costs_room() -> None:
     assert Pool(trace(*rows), tight, POLICIES["lru"]()).run().cold_starts == 10
 
 
+@pytest.mark.parametrize(("forecast", "cold"), [(None, 10), (7, 2), (4, 2), (13, 10)])
+def test_the_servers_forecast_goes_against_its_margin_and_the_need_against_the_room(
+    forecast, cold
+) -> None:
+    """Two of 8 GB in 17: `b` finds 9 free. It fits if 80 % of that are enough for what the server
+    expects; without a forecast its bytes are what is expected."""
+    rows = [(t * 20, "ab"[t % 2], 1) for t in range(10)]
+    host = spec(budget=17, fit_share=0.8)
+    said = None if forecast is None else forecast * GB
+    host = replace(
+        host, models={k: replace(m, forecast_bytes=said) for k, m in host.models.items()}
+    )
+    assert Pool(trace(*rows), host, POLICIES["lru"]()).run().cold_starts == cold
+
+
+def test_a_forecast_below_the_need_makes_no_room() -> None:
+    """Two of 8 GB never fit into 15, however little the server expects of them."""
+    rows = [(t * 20, "ab"[t % 2], 1) for t in range(10)]
+    host = spec(budget=15, fit_share=0.8)
+    host = replace(host, models={k: replace(m, forecast_bytes=GB) for k, m in host.models.items()})
+    assert Pool(trace(*rows), host, POLICIES["lru"]()).run().cold_starts == 10
+
+
 def test_the_limit_on_loaded_models_counts_besides_the_memory() -> None:
     """Three small models and a limit of two: every turn of three reloads."""
     rows = [(t * 20, "abc"[t % 3], 1) for t in range(9)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from warmset.core.model import ModelKey, normalise_name
 from warmset.core.planner import Candidate, HostCapacity, build_candidates, build_host
+from warmset.core.planner.verdict import first_forecast
 from warmset.core.policy import ModelCost
 from warmset.core.settings import Settings
 from warmset.core.twin.hosts import HOSTS
@@ -80,6 +81,7 @@ class ReplayHost:
                 priority=mine.priority,
                 may_preload=mine.may_preload,
                 pinned=mine.pinned,
+                forecast_bytes=mine.forecast_bytes,
             )
         there = {self.keys.get(normalise_name(name)) for name in models}
         for name in self.names:
@@ -146,6 +148,7 @@ def _cost(candidate: Candidate, host: HostCapacity) -> ModelCost | None:
         count = sum(shares.values())
     if not count:
         return None
+    forecast = first_forecast(host, candidate)
     return ModelCost(
         id=candidate.name,
         bytes=count,
@@ -153,4 +156,5 @@ def _cost(candidate: Candidate, host: HostCapacity) -> ModelCost | None:
         priority=candidate.priority,
         may_preload=candidate.is_preloadable,
         pinned=candidate.pin,
+        forecast_bytes=None if forecast is None else forecast.total_bytes,
     )

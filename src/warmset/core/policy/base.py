@@ -27,7 +27,11 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCost:
-    """What a model costs to hold and to bring back."""
+    """What a model costs to hold and to bring back.
+
+    Attributes:
+        forecast_bytes: what the server expects it to hold before the load; `None`: what it holds.
+    """
 
     id: str
     bytes: int
@@ -35,6 +39,7 @@ class ModelCost:
     priority: int = 0  # a preload never displaces a higher one
     may_preload: bool = True  # the operator's `preload = false` clears it
     pinned: bool = False  # the operator wants it resident always
+    forecast_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,14 @@ The rules of the host, whatever the policy says:
   those that somebody waits for in the order of arrival and before any preload.
 - Requests for a model that is queued or loading share that load.
 - A model in use is not evicted; an idle one is, at once. A preload never evicts by itself.
-- A load beside others must fit into a share of what is free: Ollama's rule of 80 %.
+- A load beside others must fit into what is free, and what the server expects of it into a share
+  of that: Ollama's rule of 80 %, by its own forecast where that is known.
 - Pins are loaded before anybody asks. Only a load that would not fit with all others gone takes
   one, as Ollama would; it is fetched back once who displaced it has been idle for a while.
+
+Apart from that one pool the full twin (`host.TwinHost`) knows several GPUs, memory that comes back
+late, loads that spill or fail and every call between client and server. Where none of this matters
+the two agree: `tests/simulation/test_pool_agrees.py`.
 """
 
 from __future__ import annotations
@@ -320,7 +325,8 @@ class Pool:
         """Returns how many bytes must go before a load may begin; 0 or less: none."""
         if not self.slots:
             return 0
-        need = ceil(cost.bytes / self.spec.fit_share) - self.free_bytes
+        expected = cost.bytes if cost.forecast_bytes is None else cost.forecast_bytes
+        need = max(cost.bytes, ceil(expected / self.spec.fit_share)) - self.free_bytes
         limit = self.spec.max_loaded
         if limit is not None and len(self.slots) >= limit:
             need = max(need, 1)
