@@ -54,6 +54,12 @@ class LargeHost:
     api: CountingApi
     models: tuple[str, ...]
     environ: dict[str, str]
+    nvml: FakeNvml
+    held: tuple[int, ...]  # bytes of models on each GPU
+
+    def hold_elsewhere(self, index: int, count: int) -> None:
+        """Lets other programs hold `count` bytes of a GPU, beside its models."""
+        self.nvml.set(index, used=self.held[index] + count)
 
 
 def _describe(installed: int, resident: int) -> str:
@@ -101,6 +107,8 @@ def large_host(
                 api=api,
                 models=tuple(model.name for model in spec.models),
                 environ=nvml.env() | {"XDG_CACHE_HOME": name},
+                nvml=nvml,
+                held=tuple(len(range(index, resident, GPUS)) * HELD_BYTES for index in range(GPUS)),
             )
         finally:
             actors.end()

@@ -10,6 +10,7 @@ from types import FrameType
 from loop_hosts import words
 
 from warmset.core.catalogue import CATALOGUE
+from warmset.core.control.actions import Decision
 from warmset.core.control.state import State
 from warmset.core.control.step import step
 from warmset.core.host.observed import observe_by_device, observe_model
@@ -80,6 +81,36 @@ def test_an_unchanged_decision_grows_with_the_models_and_no_faster() -> None:
     few, many = unchanged(50), unchanged(100)
     assert many / few < LINEAR
     assert many / 100 < 50
+
+
+def test_a_decision_anew_on_a_full_host_is_bounded() -> None:
+    """Thirty models of all sizes on eight cards, as many resident as fit: where one more would come
+    in only if residents were loaded elsewhere, they stay, and that is found out soon."""
+    known = [installed(model) for model in CATALOGUE.values()]
+    models = tuple(
+        replace(
+            known[n % len(known)],
+            name=f"bench{n:03}:8b",
+            weights=replace(known[n % len(known)].weights, digest=f"sha256:{n:064x}"),
+        )
+        for n in range(30)
+    )
+    spec = replace(named_host("8x80"), models=models)
+    host = TwinHost(spec, physics_of(spec), Timeline(NOW))
+    said = words({m.name: {"priority": (90, 50, 20)[n % 3]} for n, m in enumerate(models)})
+    state, first, _ = step(observe_twin(host), said, State(), NOW)
+    for number, member in enumerate(first.members):
+        host.use(member.name, 0.0, keep_alive=86400.0)
+        host.timeline.advance(NOW + 120.0 * (number + 1))
+    look, now = observe_twin(host), host.timeline.now
+    resident = {row.key for row in look.residents or ()}
+    made: list[Decision] = []
+    count = calls_of(lambda: made.append(step(look, said, state, now)[1]))
+    assert count < 6_000_000
+    members = {member.key for member in made[0].members}
+    assert resident <= members
+    assert len(members) > len(resident)
+    assert not {change.key for change in made[0].changes} & resident
 
 
 def observed(resident: int) -> int:

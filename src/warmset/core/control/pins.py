@@ -7,14 +7,28 @@ pin that is resident stays, whatever the budget says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
 from warmset.core.planner import ActionKind, Candidate, Conflict, HostCapacity, Plan, plan
+from warmset.core.planner.admission import find_order, load_in_all
 from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.planning import pins_conflict
+from warmset.core.planner.standing import standing_world
+from warmset.core.planner.worlds import outlook
 from warmset.core.replacing import replace
 from warmset.core.settings import Settings
+
+MOST_ROUNDS: Final = 3
+"""Plans made to spare higher ranks; with the last of them nobody new comes in but pins. Our choice:
+a plan for many models on many GPUs takes up to a second."""
+
+ROUND_LOADS: Final = 300
+"""Simulated loads of each of them but the first."""
+
+JOIN_LOADS: Final = 60
+"""Simulated loads in search of an order in which one more joins what stays. Our choice."""
 
 
 def plan_pins(
@@ -60,11 +74,13 @@ def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCa
     """Returns a plan that loads no model anew for the sake of lower ranks, never a pin at all.
 
     The planner would take a resident out and put it back elsewhere so that one more fits. That
-    costs those who use it; so who would come in that way stays outside, the lowest rank first.
+    costs those who use it; so who comes in only that way stays outside.
     """
     by_key = {c.key: c for c in candidates}
-    outside: frozenset[ModelKey] = frozenset()
-    while made.conflict is None:
+    refused: set[ModelKey] = set()
+    for left in range(MOST_ROUNDS, 0, -1):
+        if made.conflict is not None:
+            break
         loads = {c.key for c in made.actions if c.kind is ActionKind.PRELOAD}
         moved = [
             by_key[c.key] for c in made.changes if c.key in loads and by_key[c.key].is_resident
@@ -73,20 +89,49 @@ def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCa
         best = max((c.rank for c in missing), default=None)
         if best is None or not any(c.pin or c.rank > best for c in moved):
             break
-        optional = [c for c in missing if not c.pin]
-        if not optional:
+        if all(c.pin for c in missing):
             break
-        outside |= {min(optional, key=lambda c: c.rank).key}
-        candidates = tuple(
-            replace(c, is_preloadable=False) if c.key in outside else c for c in candidates
+        stays = [by_key[m.key] for m in made.members if m.is_resident]
+        joins = _who_joins(host, stays, missing, candidates) if left > 1 else frozenset()
+        refused |= {c.key for c in missing if not c.pin} - joins
+        around = tuple(
+            c if c.is_resident or c.pin or c.key in joins else replace(c, is_preloadable=False)
+            for c in candidates
         )
-        made = plan(candidates, host)
-    return _explained(made, outside)
+        made = plan(around, host, loads=ROUND_LOADS)
+    return _explained(made, refused)
 
 
-def _explained(made: Plan, outside: frozenset[ModelKey]) -> Plan:
+def _who_joins(
+    host: HostCapacity,
+    stays: Sequence[Candidate],
+    missing: Sequence[Candidate],
+    candidates: Sequence[Candidate],
+) -> frozenset[ModelKey]:
+    """Returns who loads beside what stays where it is: of the missing in any order, then others."""
+    start = standing_world(host, stays)
+    if start is None:
+        return frozenset()
+    order: tuple[Candidate, ...] = ()
+    for candidate in sorted(missing, key=lambda c: c.rank, reverse=True):
+        found = find_order(host, start, (*order, candidate), steps=JOIN_LOADS)
+        order = order if found is None else found[0]
+    outlooks = [outlook(host, start)]
+    for candidate in order:
+        outlooks = [outlook(host, world) for world in load_in_all(outlooks, candidate) or ()]
+    joined = {c.key for c in order}
+    rest = (c for c in candidates if c.is_preloadable and not c.is_resident and c.key not in joined)
+    for candidate in sorted(rest, key=lambda c: c.rank, reverse=True):
+        after = load_in_all(outlooks, candidate)
+        if after and not candidate.dismissed:
+            joined.add(candidate.key)
+            outlooks = [outlook(host, world) for world in after]
+    return frozenset(joined)
+
+
+def _explained(made: Plan, refused: Collection[ModelKey]) -> Plan:
     reason = "a model of higher rank would have to be loaded anew to make room for it"
-    left_out = tuple(replace(o, reason=reason) if o.key in outside else o for o in made.left_out)
+    left_out = tuple(replace(o, reason=reason) if o.key in refused else o for o in made.left_out)
     return replace(made, left_out=left_out)
 
 

@@ -48,9 +48,12 @@ def looked_up(own: Sequence[Gpu], by_position: Sequence[int]) -> dict[str, int]:
 
 def runner_report(gpu: Gpu, runner: RunnerView) -> int:
     """Returns the free bytes that a runner reports for one of its GPUs."""
-    device = gpu.device
+    return _report(gpu.device, gpu.total_bytes, runner)
+
+
+def _report(device: str, total_bytes: int, runner: RunnerView) -> int:
     used = runner.bytes_by_gpu.get(device, 0)
-    accounted = max(gpu.total_bytes - used, 0)
+    accounted = max(total_bytes - used, 0)
     at_load = runner.free_at_load.get(device)
     if at_load is None:
         return accounted
@@ -60,11 +63,7 @@ def runner_report(gpu: Gpu, runner: RunnerView) -> int:
 def refresh_free(
     gpus: Sequence[Gpu], runners: Iterable[RunnerView], driver_free: Mapping[str, int]
 ) -> tuple[Gpu, ...]:
-    """Returns the GPUs with free memory as discovery finds it (`GPUDevices`).
-
-    Runners answer for their GPUs first, in the order given (a random map order in Ollama, and a
-    later runner overwrites an earlier one's answer as long as it covers a GPU not yet answered
-    for); only if some GPU is left without an answer is the driver asked, then for all of them.
+    """Returns the GPUs with free memory as discovery finds it; see `found_free`.
 
     Args:
         gpus: with the last known free memory.
@@ -72,34 +71,57 @@ def refresh_free(
         driver_free: device -> bytes; devices that fail to answer are missing and stay stale.
     """
     by_device = {gpu.device: gpu for gpu in gpus}
-    free = {device: gpu.free_bytes for device, gpu in by_device.items()}
-    answered: set[str] = set()
+    totals = {device: gpu.total_bytes for device, gpu in by_device.items()}
+    free = found_free(totals, runners, driver_free)
+    return tuple(with_free(gpu, free.get(device)) for device, gpu in by_device.items())
+
+
+def found_free(
+    totals: Mapping[str, int], runners: Iterable[RunnerView], driver_free: Mapping[str, int]
+) -> dict[str, int]:
+    """Returns device -> free bytes as discovery finds them (`GPUDevices`), where anybody answers.
+
+    Runners answer for their GPUs first, in the order given (a random map order in Ollama, and a
+    later runner overwrites an earlier one's answer as long as it covers a GPU not yet answered
+    for); only if some GPU is left without an answer is the driver asked, then for all of them.
+
+    Args:
+        totals: device -> bytes of its memory.
+        runners: in the order in which they are asked.
+        driver_free: device -> bytes; devices that fail to answer are missing.
+    """
+    free: dict[str, int] = {}
     for runner in runners:
-        own = [device for device in runner.gpus if device in by_device]
-        if not set(own) - answered:
+        own = [device for device in runner.gpus if device in totals]
+        if all(device in free for device in own):
             continue
         for device in own:
-            free[device] = runner_report(by_device[device], runner)
-            answered.add(device)
-        if len(answered) == len(by_device):
-            break
-    if len(answered) < len(by_device):
-        free.update({d: f for d, f in driver_free.items() if d in free})
-    return tuple(_with_free(gpu, free[device]) for device, gpu in by_device.items())
+            free[device] = _report(device, totals[device], runner)
+        if len(free) == len(totals):
+            return free
+    if len(free) < len(totals):
+        free.update({d: f for d, f in driver_free.items() if d in totals})
+    return free
 
 
-def _with_free(gpu: Gpu, free_bytes: int) -> Gpu:
-    """Copies only what changes: planners ask for beliefs by the ten thousand."""
-    return gpu if gpu.free_bytes == free_bytes else gpu.with_free(free_bytes)
+def with_free(gpu: Gpu, free_bytes: int | None) -> Gpu:
+    """Returns the GPU with another belief; the same one where it is the same, or there is none."""
+    is_same = free_bytes is None or gpu.free_bytes == free_bytes
+    return gpu if is_same or free_bytes is None else gpu.with_free(free_bytes)
 
 
 def subtract_known(gpus: Sequence[Gpu], runners: Iterable[RunnerView]) -> tuple[Gpu, ...]:
     """Returns the GPUs with free memory lowered to total minus all runners' known bytes."""
     known = sum_known(runners)
     return tuple(
-        _with_free(gpu, min(gpu.free_bytes, max(gpu.total_bytes - known.get(gpu.device, 0), 0)))
+        with_free(gpu, at_most(gpu.free_bytes, gpu.total_bytes, known.get(gpu.device, 0)))
         for gpu in gpus
     )
+
+
+def at_most(free_bytes: int, total_bytes: int, known_bytes: int) -> int:
+    """Returns what is believed to be free beside bytes of runners that are known."""
+    return min(free_bytes, max(total_bytes - known_bytes, 0))
 
 
 def sum_known(runners: Iterable[RunnerView]) -> dict[str, int]:

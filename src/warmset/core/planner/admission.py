@@ -8,6 +8,7 @@ would place a model differently, all outcomes are followed: each is a *world*.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ from warmset.core.planner.worlds import (
     held,
     outlook,
     ram_room,
+    room_by_device,
 )
 from warmset.core.units import format_bytes
 
@@ -172,6 +174,7 @@ def find_order(
     todo = tuple(sorted(wanted, key=largest_first))
     effort = Effort(steps) if budget is None else budget.part(steps)
     seen: set[tuple[frozenset[ModelKey], tuple[object, ...]]] = set()
+    group = _smallest_group(host)
 
     def extend(
         worlds: tuple[World, ...], rest: tuple[Candidate, ...]
@@ -183,7 +186,7 @@ def find_order(
         if state in seen:
             return None
         seen.add(state)
-        if any(_is_hopeless(host, world, rest) for world in worlds):
+        if any(_is_hopeless(host, world, rest, group) for world in worlds):
             return None
         outlooks = tuple(outlook(host, world) for world in worlds)
         for index, candidate in enumerate(rest):
@@ -199,17 +202,22 @@ def find_order(
     return None if found is None else (found[0], found[1][0])
 
 
-def _is_hopeless(host: HostCapacity, world: World, rest: Sequence[Candidate]) -> bool:
-    """Whether some of `rest` no longer fit, in whatever order: room only gets less."""
-    free = {gpu.id: max(0, headroom(world, gpu)) for gpu in host.known}
+def _is_hopeless(
+    host: HostCapacity, world: World, rest: Sequence[Candidate], group: int | None
+) -> bool:
+    """Whether some of `rest` no longer fit, in whatever order: room only gets less.
+
+    `group`: see `_smallest_group`.
+    """
+    free = [max(0, room) for room in room_by_device(host, world).values()]
     if not free:
         return False
-    largest, together, least = max(free.values()), sum(free.values()), 0
+    largest, together, least = max(free), sum(free), 0
     for candidate in rest:
         whole = None if candidate.on_one is None else candidate.on_one.upper_bytes
         if candidate.shape is not None and candidate.shape.options.num_gpu == 0:
             continue
-        split = _least_split(host, candidate)
+        split = _least_split(candidate, group)
         fits_whole = whole is not None and whole <= largest
         if not fits_whole and (split is None or split > together):
             return True
@@ -218,14 +226,18 @@ def _is_hopeless(host: HostCapacity, world: World, rest: Sequence[Candidate]) ->
     return least > together
 
 
-def _least_split(host: HostCapacity, candidate: Candidate) -> int | None:
+def _least_split(candidate: Candidate, group: int | None) -> int | None:
     """Returns the fewest bytes that a split over some group takes; `None`: it is never split."""
     spread = candidate.spread
-    if spread is None or candidate.bound_to is not None:
+    if spread is None or candidate.bound_to is not None or group is None:
         return None
-    groups = {gpu.gpu.library: len(host.group_of(gpu)) for gpu in host.gpus}
-    counts = [count for count in groups.values() if count > 1]
-    return spread.shared_bytes + spread.fixed_upper_bytes * min(counts) if counts else None
+    return spread.shared_bytes + spread.fixed_upper_bytes * group
+
+
+def _smallest_group(host: HostCapacity) -> int | None:
+    """Returns the fewest GPUs over which Ollama may split a model; `None`: it never does."""
+    counts = Counter(gpu.gpu.library for gpu in host.gpus)
+    return min((count for count in counts.values() if count > 1), default=None)
 
 
 def load_in_all(

@@ -66,6 +66,7 @@ def plan(
     *,
     asked: Collection[ModelKey] = (),
     work: int = DEFAULT_WORK,
+    loads: int = PLAN_LOADS,
 ) -> Plan:
     """Returns the warm set and the way there.
 
@@ -78,6 +79,7 @@ def plan(
         host: what there is room for.
         asked: pins that the question makes, not the operator; a conflict is told accordingly.
         work: search budget of each proposal.
+        loads: simulated loads in search of the best set.
     """
     assert len({c.key for c in candidates}) == len(candidates), "a model is listed twice"
     candidates = tuple(sorted(candidates, key=lambda c: c.key))
@@ -91,17 +93,18 @@ def plan(
     conflict = pins_conflict(host, [c for c in possible if c.pin], asked)
     if conflict is not None:
         return _refused(host, candidates, conflict)
-    return _make_plan(host, candidates, _choose(host, possible, work))
+    return _make_plan(host, candidates, _choose(host, possible, work, Effort(loads)))
 
 
-def _choose(host: HostCapacity, candidates: Sequence[Candidate], work: int) -> Choice:
+def _choose(
+    host: HostCapacity, candidates: Sequence[Candidate], work: int, loads: Effort
+) -> Choice:
     """Proposes sets, best first, until Ollama's rules accept one or the effort is spent.
 
     Every set that was worth more was refused for certain, so the accepted one is the best. Where
     a refusal was only a lack of steps, the worth of that set stays as the bound.
     """
     cuts: list[frozenset[int]] = []
-    loads = Effort(PLAN_LOADS)
     bounds: tuple[int, ...] | None = None
     left = work
     while True:

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from warmset.core.model import DeviceId
-from warmset.core.ollama.belief import RunnerView, looked_up, refresh_free, subtract_known
+from warmset.core.ollama.belief import (
+    RunnerView,
+    at_most,
+    found_free,
+    looked_up,
+    sum_known,
+    with_free,
+)
 from warmset.core.ollama.types import Gpu
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
@@ -105,14 +112,25 @@ def beliefs(host: HostCapacity, world: World) -> tuple[tuple[Gpu, ...], ...]:
 
     Runners asked oldest first give the most hopeful answers, newest first the most cautious.
     """
-    driver = {gpu.gpu.device: max(0, gpu.gpu.free_bytes - held(world, gpu.id)) for gpu in host.gpus}
-    base = tuple(g.gpu.with_free(driver[g.gpu.device]) for g in host.gpus)
-    found: dict[tuple[Gpu, ...], None] = {}
+    taken = held_by_device(world)
+    gpus = [(gpu.gpu.device, gpu.gpu) for gpu in host.gpus]
+    totals = {device: gpu.total_bytes for device, gpu in gpus}
+    driver = {
+        device: max(0, gpu.free_bytes - taken.get(each.id, 0))
+        for (device, gpu), each in zip(gpus, host.gpus, strict=True)
+    }
+    believed: dict[tuple[int, ...], None] = {}
     for naming in (0, 1):
         views = [loaded.views[naming] for loaded in world]
+        known = sum_known(views)
         for asked in (views[::-1], views):
-            found[subtract_known(refresh_free(base, asked, driver), views)] = None
-    return tuple(found)
+            free = found_free(totals, asked, driver)
+            counts = [at_most(free[d], totals[d], known.get(d, 0)) for d, _ in gpus]
+            believed[tuple(counts)] = None
+    return tuple(
+        tuple(with_free(gpu, count) for (_, gpu), count in zip(gpus, counts, strict=True))
+        for counts in believed
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +163,28 @@ def held(world: World, device: DeviceId) -> int:
     return sum([loaded.point.get(device, 0) for loaded in world])
 
 
+def held_by_device(world: World) -> dict[DeviceId, int]:
+    """Returns device -> the bytes that a world's models are expected to hold there."""
+    found: dict[DeviceId, int] = {}
+    for loaded in world:
+        for device, count in loaded.point.items():
+            found[device] = found.get(device, 0) + count
+    return found
+
+
+def room_by_device(host: HostCapacity, world: World) -> dict[DeviceId, int]:
+    """Returns device -> what its budget leaves, of every GPU that is known; see `headroom`."""
+    room = {gpu.id: gpu.usable_bytes or 0 for gpu in host.known}
+    for loaded in world:
+        for device, count in loaded.upper.items():
+            if device in room:
+                room[device] -= count
+    return room
+
+
 def headroom(world: World, gpu: GpuCapacity) -> int:
     """Returns what the budget of a GPU leaves beside a world's upper bounds; may be negative."""
-    taken = sum(loaded.upper.get(gpu.id, 0) for loaded in world)
+    taken = sum([loaded.upper.get(gpu.id, 0) for loaded in world])
     return (gpu.usable_bytes or 0) - taken
 
 
