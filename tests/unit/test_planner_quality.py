@@ -36,3 +36,17 @@ def test_no_objective_is_worse_than_it_was(where, reached):
     packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
     values = tuple(round(value) for value in packing.objective.values())
     assert values >= reached
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("tight", 22), ("tight", 23), ("alike", 2)])
+def test_prices_are_followed_as_long_as_they_bound_lower(kind, seed):
+    """Prices that are best in their box are not yet the best there are: the box moves on."""
+    instance = make_instance(kind, seed, models=200, devices=16)
+    assert pack(instance["devices"], instance["models"], instance["max_loaded"]).proved
+
+
+def test_lower_classes_are_bettered_even_where_a_higher_one_is_not_proved():
+    """What is left of the effort goes to the classes after the one that stays open."""
+    instance = make_instance("bound", 3, models=200, devices=16)
+    packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
+    assert tuple(packing.objective.values()) >= (2523, 235, 0)

@@ -91,7 +91,7 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
     weights, profits, after = _sums(rows)
     least = list(accumulate([row[0] for row in reversed(rows)], min))[::-1]
     most = list(accumulate([row[1] for row in reversed(rows)], max))[::-1]
-    by_profit = sorted(range(count), key=lambda n: -rows[n][1])
+    by_profit: list[int] = []
     taken: list[int] = []
     found: list[int] = []
     best: float = 0
@@ -112,6 +112,7 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
             bound = min(bound, gained + (base - weights[at]) // least[at] * most[at])
         if bound > best + slack:
             if at < count and room < 2 * least[at]:  # one more at most
+                by_profit = by_profit or sorted(range(count), key=lambda n: -rows[n][1])
                 last = next((n for n in by_profit if n >= at and rows[n][0] <= room), -1)
                 if last >= 0 and gained + rows[last][1] > best:
                     best, found = gained + rows[last][1], [*taken, last]

@@ -77,10 +77,11 @@ class Pricing:
                 break
             tried = program.prices()
             bound, columns = self._bound(program, tried, effort)
-            if bound < lowest - TINY:
+            is_lower = bound < lowest - TINY
+            if is_lower:
                 best, lowest = tried, bound
                 program.recentre(best)
-            if not program.take(columns, effort):
+            if not program.take(columns, effort) and not is_lower:
                 break
         return best, program.used()
 

@@ -107,8 +107,8 @@ class _Search:
     def improve(self, level: int) -> None:
         """Maximises one level while those before keep their value, as far as steps go.
 
-        Once a level is not proved, nothing can be proved of those after it: the best that is
-        found counts, and no more is searched for.
+        Once a level is not proved, nothing can be proved of those after it: a good set is sought
+        in what is left of the effort, and nothing else.
         """
         whole = self.ground.view(self.base, (), level)
         is_open = self._promises_more(whole, level)
@@ -117,12 +117,22 @@ class _Search:
             is_last = level == self.ground.levels - 1
             self._prove(whole, level, self.effort.part(left if is_last else left * 2 // 3))
         elif is_open:
+            self._settle_for_less(level)
             bound = self._bound(whole, whole.root, 0, level)
             self.open_bound = max(self.best.values[level], bound or 0)
         else:
             self.open_bound = self.best.values[level]
         self.upper.append(max(self.open_bound, self.best.values[level]))
         self.is_lost |= self.upper[-1] > self.best.values[level]
+
+    def _settle_for_less(self, level: int) -> None:
+        """Betters a level that cannot be proved, as an equal share of the effort that is left."""
+        levels = 2 * (self.ground.levels - level)
+        effort = self.effort.part((self.effort.limit - self.effort.used) // levels)
+        self.best = self.refill.improve(self.best, effort.part(effort.limit // 2))
+        found = self.shake.improve(self.best, level, effort)
+        if self._is_better(found):
+            self.best = found
 
     def _prove(self, whole: View, level: int, effort: Effort) -> None:
         """Searches until nothing better is left on a level, or the effort is spent."""

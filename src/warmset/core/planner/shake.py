@@ -28,6 +28,9 @@ FRUITLESS: Final = 60
 
 MOST_GPUS: Final = 4
 
+MOST_ROWS: Final = 40
+"""Models, the densest first, that a GPU is filled from: what comes later is hardly ever taken."""
+
 NOISE: Final = (0, 50, 150, 300)
 """Thousandths by which a value may be off."""
 
@@ -95,7 +98,8 @@ class _State:
                     free[r] += amount
         noise = chance.choice(NOISE)
         left = dict.fromkeys([*before, *self.out])
-        profit = {n: self.profit[n] * chance.randint(1000, 1000 + noise) for n in left}
+        by = chance.random
+        profit = {n: self.profit[n] * (1000 + int(noise * by())) for n in left}
         after: dict[int, list[int]] = {}
         for gpu in gpus:
             after[gpu] = self._fill(gpu, left, profit, free, effort)
@@ -124,6 +128,7 @@ class _State:
             if gpu in places[n] and (weight := places[n][gpu][1][0][1]) <= room
         ]
         rows.sort(key=by_density)
+        del rows[MOST_ROWS:]
         filled = fill_best(rows, room, FILL_STEPS)
         effort.spend(1 + (len(rows) + filled.steps) // STEPS_PER_UNIT)
         put = []
