@@ -475,3 +475,55 @@ def test_a_ping_that_loaded_a_small_model_is_found_out_where_processes_are_hidde
     scene.run(3000)
     assert [name for _, _, name in scene.loads()] == [EMBED, EMBED]
     assert scene.findings("ping_raced") == [EMBED]
+
+
+# -- what was free when a model was loaded anew ---------------------------------------------------
+
+
+def test_who_is_loaded_anew_may_not_have_found_free_what_it_held_before() -> None:
+    """A client asks for another context while memory is slow to come back: the new runner counts
+    with little, and nothing is loaded that it would have to make room for."""
+    loop = LoopSettings(tick=20.0)  # so that no look comes in between
+    scene = world(config(loop, CHAT={"pin": True}), starts=False)
+    scene.host.cards.release_lag_seconds = 15.0  # longer than Ollama waits
+    scene.host.use(CHAT, 1.0)
+    scene.host.use(MEDIUM, 200.0)
+    scene.sidecar.start()
+    scene.at(101, lambda host: host.use(CHAT, 1.0, options={"num_ctx": 2048}))
+    scene.run(190)
+    assert scene.findings("model_reloaded") == [CHAT]
+    state = scene.sidecar.loop.state.of(scene.key(CHAT))
+    runner = scene.host.scheduler.loaded[scene.key(CHAT)]
+    assert runner.view.free_at_load
+    for device, found in runner.view.free_at_load.items():
+        assert state.free_low[device] <= found + MIB
+
+
+def test_a_preload_that_found_its_model_there_was_somebody_elses_load() -> None:
+    """A client loads the pin while the look that misses it is under way: then more loads may come,
+    and what ours took is not taken for the time of a load."""
+    scene = frail(config(**TWO_PINS))
+    scene.host.use(CODER, 1.0)
+    scene.sidecar.start()
+    scene.run(120)
+    learnt = scene.sidecar.loop.state.of(scene.key(CHAT)).load_seconds
+    scene.host.unload(scene.host.library.find(CHAT))
+    scene.run(125)
+    scene.sidecar.faults.look_seconds = 10.0
+    scene.at(177, lambda host: host.use(CHAT, 1.0))
+    scene.run(300)
+    assert scene.preloads(since=125) == [CHAT]
+    assert scene.sidecar.loop.state.of(scene.key(CHAT)).load_seconds == learnt
+    assert CHAT in scene.findings("model_came")
+
+
+def test_a_slow_look_is_no_clock_that_was_set() -> None:
+    """It is stamped when it ends, and what was seen before still counts."""
+    scene = frail(config(**TWO_PINS))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.look_seconds = 10.0
+    scene.at(100, lambda host: host.unload(host.library.find(CHAT)))
+    scene.run(200)
+    assert not scene.findings("clock_stepped")
+    assert scene.findings("model_left") == [CHAT]

@@ -39,8 +39,8 @@ class Judge:
         """Whether the operator has pinned a model now."""
         return self.life.said.settings.policy_for((name,)).pin
 
-    def boots(self) -> None:
-        """Another process of warmset begins."""
+    def boots(self, *, is_fresh: bool) -> None:
+        """Another process of warmset begins; `is_fresh`: nothing was left to it."""
 
     def stops(self) -> None:
         """The process was told to end."""

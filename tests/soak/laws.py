@@ -76,14 +76,19 @@ class Witness:
         self._killed_at: list[float] = []
         self._restarted_at: list[float] = []
         self._spoilt: str | None = None
+        self._booted_ahead = 0.0
 
     # -- what it is told --------------------------------------------------------------------------
 
     def boots(self, state: State | None) -> None:
         self._seen = None
         self._own_load = self._pinged = None
+        is_reset = self.life.clock_ahead != self._booted_ahead
+        self._booted_ahead = self.life.clock_ahead
         if state is None or not state.at:
             self.forgets()
+        elif is_reset:  # what was counted was counted by the old clock, and is long ago or to come
+            self._forgot_at.append(self.now)
 
     def order_ends(self) -> None:
         """Warmset has heard how its open order ended, or has hung up."""

@@ -211,7 +211,7 @@ class Life:
         self.warmset = Watched(self, loop, recorder)
         self.warmset.clock_ahead = self.warmset.began_ahead = self.clock_ahead
         self.witness.boots(state)
-        self.tell_judges("boots")
+        self.tell_judges("boots", is_fresh=state is None or not state.at)
         self.warmset.start()
 
     def crash(self, seconds: float) -> None:

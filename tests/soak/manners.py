@@ -6,6 +6,7 @@ when it sent it, whether or not harm came of it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -73,7 +74,9 @@ class Manners(Judge):
         self._loads: dict[str, list[float]] = {}
         self._pings: dict[str, list[float]] = {}
         self._idle_uses: dict[str, list[float]] = {}
-        self._leased: set[str] = set()  # names whose keep-alive is ours
+        self._starts = 0  # of the server, up to the look
+        self._durations: dict[str, float] = {}  # key -> keep-alive at the last look
+        self._leased: dict[str, float] = {}  # name -> the keep-alive that we gave it last
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -83,7 +86,9 @@ class Manners(Judge):
         if is_server:
             self._gpus_known = False
 
-    def boots(self) -> None:
+    def boots(self, *, is_fresh: bool) -> None:
+        if is_fresh:
+            self._gpus_known = False  # so is what the server was started with
         self._open = self._preload = self._list = self._seen = None
         self._is_over = self._is_overtaken = False
         self._story = None
@@ -94,6 +99,8 @@ class Manners(Judge):
 
     def look_begins(self) -> None:
         loaded = self.life.host.scheduler.loaded
+        self._starts = self.life.host.starts
+        self._durations |= {key: runner.duration for key, runner in loaded.items()}
         self._dead = frozenset(
             key
             for key, runner in loaded.items()
@@ -125,7 +132,7 @@ class Manners(Judge):
         seen, warmset = self._seen, self.life.warmset
         if seen is None or warmset is None or seen.residents is None or seen.trouble:
             return
-        story = (self.life.host.starts, seen.at - decision.at)
+        story = (self._starts, seen.at - decision.at)
         last, self._story = self._story, story
         told = {finding.kind for finding in decision.findings}
         if before.at and decision.at < before.at:
@@ -139,11 +146,6 @@ class Manners(Judge):
             expected |= {"clock_stepped"} if is_set else set()
         for kind in expected - told:
             self.tell(f"{kind} is not told")
-
-    def used(self, name: str, keep: float | None) -> None:
-        """Its keep-alive counts from now on."""
-        del keep
-        self._leased.discard(normalise_name(name))
 
     def hears(self, event: object) -> None:
         self._moved_at = self.now
@@ -186,7 +188,7 @@ class Manners(Judge):
             self.tell(f"{what} while {type(self._open).__name__} is open")
         self._open = command
         if isinstance(command, SendPing | SendPreload):
-            self._leased.add(normalise_name(command.name))
+            self._leased[normalise_name(command.name)] = command.keep_alive
         if isinstance(command, SendPing):
             self._judge_ping(command)
         elif isinstance(command, SendPreload | SendUnload):
@@ -194,7 +196,7 @@ class Manners(Judge):
         if isinstance(command, SendUnload):
             runner = self.life.host.scheduler.loaded.get(command.key)
             self._unloaded = None if runner is None else (self.now, runner.pid)
-            self._leased.discard(normalise_name(command.name))
+            self._leased.pop(normalise_name(command.name), None)
 
     # -- the rules --------------------------------------------------------------------------------
 
@@ -288,15 +290,19 @@ class Manners(Judge):
             return
         members = {member.key for member in warmset.loop.planned.members}
         standing = "" if warmset.loop.decision is None else " ".join(warmset.loop.decision.standing)
-        is_ours = normalise_name(event.name) in self._leased and event.key in members
+        lease = self._leased.get(normalise_name(event.name), math.inf)
+        is_ours = event.key in members and abs(self._durations.get(event.key, 0.0) - lease) < 1.0
         if is_ours and "lever_broken" not in standing:
             self.tell(f"the lease of {event.name} ran out")
 
     def _judge_loads(self, key: str, name: str) -> None:
-        """A model is brought back so many times in a window, and then left alone."""
+        """A model is brought back so many times in a window, and then left alone for a while."""
         loop = self.life.said.loop
         count = self._count(self._loads, key, loop.fight_window)
-        if count > loop.restores_per_window + 1 + self._lives(loop.fight_window):
+        allowed = loop.restores_per_window + 1 + self._lives(loop.fight_window)
+        last = self._loads[key][-allowed - 1 :]
+        pauses = [later - at for at, later in itertools.pairwise(last)]
+        if count > allowed and max(pauses) < loop.back_off:
             self.tell(f"{name} was loaded {count} times in ten minutes")
 
     def _count(self, moments: dict[str, list[float]], what: str, window: float) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from loop_hosts import CARD
 
 from soak.judge import Judge
-from warmset.core.control.actions import Decision
+from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
 from warmset.core.control.state import State
 from warmset.core.model import Observation
@@ -52,7 +52,8 @@ class Motives(Judge):
 
     # -- what it is told --------------------------------------------------------------------------
 
-    def boots(self) -> None:
+    def boots(self, *, is_fresh: bool) -> None:
+        del is_fresh
         self._room = self._open = None
         self._loads.clear()
         self._busy_at.clear()
@@ -86,6 +87,10 @@ class Motives(Judge):
         if decision.is_converged:
             self._settled_at = self.now
         self._judge_budget(decision)
+        busy = {key for key, at in self._busy_at.items() if at == self._asked_at}
+        waits = {action.key for action in decision.actions if isinstance(action, Wait)}
+        if self._room is not None and waits & busy:
+            self._room = (self.now, self._room[1])  # another one is to go, once it is idle
 
     def takes(self) -> None:
         """Another program takes memory on the card."""
@@ -159,10 +164,20 @@ class Motives(Judge):
             self.tell(f"more is held than may be, for {over:.0f} s, and no alarm stands")
 
     def _is_over(self) -> bool:
-        """Whether models hold more of the card than the budget and other programs leave them."""
+        """Whether models hold more of the card than the budget and other programs leave them.
+
+        Runners whose name means other weights now are nobody's to unload: they count as others.
+        """
         host, said = self.life.host, self.life.said.settings
-        gpu = host.spec.gpus[0]
-        total, others = gpu.total_bytes, host.cards.foreign(CARD)
+        known = {model.digest for model in host.library.models()}
+        held, others = 0, host.cards.foreign(CARD)
+        for runner in host.scheduler.loaded.values():
+            count = host.cards.held_by(runner.pid).get(CARD, 0)
+            if runner.model.digest in known:
+                held += count
+            else:
+                others += count
+        total = host.spec.gpus[0].total_bytes
         budget = said.budget.budget_bytes(CARD, 0, total)
         reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
         room = total - others - min(reserve, max(0, others - reserve))

@@ -45,11 +45,12 @@ class Restraints(Judge):
 
     def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
         super().__init__(life, tell)
-        self.boots()
+        self.boots(is_fresh=True)
 
     # -- what it is told --------------------------------------------------------------------------
 
-    def boots(self) -> None:
+    def boots(self, *, is_fresh: bool) -> None:
+        del is_fresh
         self._open: tuple[Command, float] | None = None
         self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
         self._refused_at = -math.inf

@@ -136,11 +136,12 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     found = []
     for row in came:
         if row.key is None:
+            state = _notice_nameless(row, state, now)
             continue
         known = state.of(row.key, row.name)
         if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
             continue  # a break in the story, not a new runner: what it remembers stands
-        is_ours = _is_own_load(state, row.key)
+        is_ours = _is_own_load(state, row.key) and not known.was_there
         asked_at = _asked_at(state, row.key) if is_ours else None
         low, high = find_free(row, came, observation, state, asked_at=asked_at)
         since = known.resident_since if is_ours and known.resident_since is not None else now
@@ -151,6 +152,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             free_low=low,
             free_high=high,
             lost_at=None if not is_ours else known.lost_at,
+            preloaded_at=known.preloaded_at if is_ours else None,
         )
         if is_ours:
             found.append(_verified(row, observation))
@@ -160,6 +162,15 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             text = "loaded by a client"
             found.append(Finding(kind="model_came", key=row.key, name=row.name, text=text))
     return _missing_preloads(observation, state, found, now)
+
+
+def _notice_nameless(row: Resident, state: State, now: float) -> State:
+    """Somebody loaded a model whose name was deleted or pulled anew before it was there."""
+    listed = {(r.name, r.manifest_digest) for r in state.looked.residents} if state.looked else None
+    if listed is None or (row.name, row.manifest_digest) in listed:
+        return state
+    why = f"somebody loaded {row.name}"
+    return replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:

@@ -6,6 +6,8 @@ Ollama then sets all keep-alives to nothing (ollama-behaviour 3.8).
 
 from __future__ import annotations
 
+from typing import Final
+
 from warmset.core.control.actions import Finding, Preload, Renew, Severity, Unload
 from warmset.core.control.config import Config
 from warmset.core.control.drift import judge_ping
@@ -21,6 +23,10 @@ from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
 Result = tuple[State, tuple[Finding, ...]]
+
+AT_ONCE_SECONDS: Final = 0.25
+"""A preload that is answered sooner has started no process. Our choice: to start one and to read
+the smallest file takes longer, and to ask over a network seldom does."""
 
 
 def finding(
@@ -45,7 +51,12 @@ def before_preload(state: State, order: Order, now: float) -> State:
 def after_preload(
     state: State, order: Preload, seconds: float, loop: LoopSettings, now: float
 ) -> Result:
-    """A model is loaded and has its lease; the next look verifies it."""
+    """A model is loaded and has its lease; the next look verifies it.
+
+    An answer at once means that it was there already, so that somebody else has loaded it since the
+    look, or that nothing was done: the next look tells.
+    """
+    was_there = seconds < AT_ONCE_SECONDS
     state, mishaps = _pause_victims(state, order, now - seconds, loop, now)
     state = state.note(
         order.key,
@@ -60,7 +71,8 @@ def after_preload(
         lost_at=None,
         lost_to="",
         failures=0,
-        load_seconds=seconds,
+        load_seconds=state.of(order.key).load_seconds if was_there else seconds,
+        was_there=was_there,
         quiet_until=None,
         quiet_reason="",
     )

@@ -53,7 +53,8 @@ class Remembered:
             saw it come.
         digest: of its manifest when `/api/ps` listed it last; `held`: device -> bytes then. Under
             that digest it is found again when its name means other weights.
-        load_seconds: of its last load by warmset.
+        load_seconds: of its last load by warmset. `was_there`: the last preload was answered at
+            once, so it loaded nothing.
         retired_at: when it had been unused for as long as it is kept; `None`: it was asked for
             since.
     """
@@ -88,6 +89,7 @@ class Remembered:
     digest: str = ""
     held: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
+    was_there: bool = False
     retired_at: float | None = None
 
 

@@ -49,7 +49,8 @@ class Faults:
     Attributes:
         driver: `hung`: old values, marked stale; `lost`, `upgraded`: no values; `reshaped`: the
             card is two slices with other names.
-        look_seconds: how long a look takes: what it shows is of its beginning.
+        look_seconds: how long a look takes: what it shows is of its beginning, its time of its
+            end.
         lost_replies: the server does what it is told, and nobody hears of it.
         without_effect: the server says 200 and does nothing.
         broken: levers that have no effect any more, however often they are used.
@@ -123,7 +124,8 @@ class Frail(Sidecar):
             if not self._is_running:
                 return
             if self._heard == heard:
-                self._decide(seen)
+                at = self.host.timeline.now + self.clock_ahead  # as the shell stamps it: at its end
+                self._decide(replace(seen, at=at))
             else:  # an order ended meanwhile, so what was seen may be of before
                 self._look()
 
