@@ -26,11 +26,14 @@ OWN_LOAD_SECONDS: Final = 1.0
 def notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Sorts those who left into ours, expired and pushed out."""
     rows = observation.residents or ()
+    looked = state.looked
+    if looked is None:
+        return _forget_unseen(rows, state), ()
     is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
     freed_at = state.freed_at
     if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
         state = replace(state, freed={}, freed_at=None)
-    before = state.looked.residents if state.looked else ()
+    before = looked.residents
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
     found = []
@@ -39,16 +42,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
             continue
         name = row.name
         freed = sum_up(state.freed, _held(state, row.key))
-        state = replace(state, freed=freed, freed_at=now)
-        state = state.note(
-            row.key,
-            name,
-            pid=None,
-            resident_since=None,
-            lease=None,
-            foreign=None,
-            is_overruled=False,
-        )
+        state = _forget_runner(replace(state, freed=freed, freed_at=now), row.key, name)
         if row.key in ours:
             continue
         own = _open_preload(state)
@@ -65,6 +59,28 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
         found.append(left)
     return state, tuple(found)
+
+
+def _forget_runner(state: State, key: ModelKey, name: str) -> State:
+    """What was known of a runner that is gone says nothing of the next one."""
+    return state.note(
+        key,
+        name,
+        pid=None,
+        resident_since=None,
+        lease=None,
+        foreign=None,
+        is_overruled=False,
+    )
+
+
+def _forget_unseen(rows: Sequence[Resident], state: State) -> State:
+    """Those who left while nobody looked, or could compare, were lost after the last look."""
+    listed = {row.key for row in rows}
+    for key, known in state.models.items():
+        if known.resident_since is not None and key not in listed:
+            state = _forget_runner(state, key, known.name).note(key, lost_at=state.at, lost_to="")
+    return state
 
 
 def notice_rivals(observation: Observation, config: Config, state: State, now: float) -> Result:
@@ -132,11 +148,18 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
     is_first = state.looked is None
     pids = resident_pids(observation)
-    came = [row for row in observation.residents or () if row_id(row) not in before]
+    came = [
+        row
+        for row in observation.residents or ()
+        if row_id(row) not in before or _is_late_known(row, state)
+    ]
     found = []
     for row in came:
-        if row.key is None:
-            state = _notice_nameless(row, state, now)
+        if row.key is None:  # deleted or pulled anew while it was loaded
+            own = _open_preload(state)
+            if not is_first and (own is None or own.name != row.name):
+                state, news = _came(state, row, now)
+                found.append(news)
             continue
         known = state.of(row.key, row.name)
         if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
@@ -157,20 +180,22 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         if is_ours:
             found.append(_verified(row, observation))
         elif not is_first:
-            why = f"somebody loaded {row.name}"
-            state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
-            text = "loaded by a client"
-            found.append(Finding(kind="model_came", key=row.key, name=row.name, text=text))
+            state, news = _came(state, row, now)
+            found.append(news)
     return _missing_preloads(observation, state, found, now)
 
 
-def _notice_nameless(row: Resident, state: State, now: float) -> State:
-    """Somebody loaded a model whose name was deleted or pulled anew before it was there."""
-    listed = {(r.name, r.manifest_digest) for r in state.looked.residents} if state.looked else None
-    if listed is None or (row.name, row.manifest_digest) in listed:
-        return state
+def _is_late_known(row: Resident, state: State) -> bool:
+    """Whether it is known only now whose weights a row has: the list of models is read rarely."""
+    return row.key is not None and state.of(row.key).resident_since is None
+
+
+def _came(state: State, row: Resident, now: float) -> tuple[State, Finding]:
+    """Somebody loaded a model: more loads may follow."""
     why = f"somebody loaded {row.name}"
-    return replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
+    state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
+    text = "loaded by a client"
+    return state, Finding(kind="model_came", key=row.key, name=row.name, text=text)
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:

@@ -1,7 +1,7 @@
 """Which leases to give or renew now: ranks written into Ollama.
 
 A managed resident is pinged when its rank changed, when a client replaced its lease and it is
-pinned, and when half of the lease is gone. What shall leave is not renewed.
+pinned, and when half of the lease is gone. What shall leave is not renewed, unless it is pinned.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
         return ()
     if why_not_use(state, "ping", now)[0]:
         return ()
-    going = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
-    dead = find_dead(observation, state)
     pins = {c.key for c in wish.candidates if c.pin}
+    leaves = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
+    going = leaves - pins  # a pin stays, though a plan would rather load it anew
+    dead = find_dead(observation, state)
     due = []
     for row in observation.residents or ():
         if row.key is None or row.key not in wish.managed or row.key in going | dead:

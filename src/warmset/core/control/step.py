@@ -88,7 +88,7 @@ def step(
     if silent and not is_first:
         state, slow = raise_further(state, about_slow_load(state, now), now)
         decision = _hold_still(state, (*slow, Wait(key=None, name="", reason=silent)), found, now)
-        calls_off = why_call_off(observation, state, config.loop, now)
+        calls_off = why_call_off(observation, state, news, config.loop, now)
         soon = SOON_SECONDS if state.leaving else config.loop.tick
         return state, replace(decision, calls_off=calls_off), now + soon
     busy = find_busy(state, observation, now)

@@ -13,7 +13,7 @@ Source: ollama-behaviour 3.2 (a cancelled request that is still queued is skippe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from warmset.core.control.actions import Alarm, CallOff, Finding, Preload, Severity, Unload
@@ -54,9 +54,19 @@ def notice_moves(
 
 
 def why_call_off(
-    observation: Observation, state: State, loop: LoopSettings, now: float
+    observation: Observation,
+    state: State,
+    news: Iterable[Finding],
+    loop: LoopSettings,
+    now: float,
 ) -> CallOff | None:
-    """Returns why our own preload, if one is open, shall be called off."""
+    """Returns why our own preload, if one is open, shall be called off.
+
+    Args:
+        observation, state, now: the look, and what is remembered with it.
+        news: what this look showed: who came whose weights nobody knows is told only once.
+        loop: for the longest load.
+    """
     running = state.orders.running
     if running is None or not isinstance(running.order, Preload) or running.is_cancelled:
         return None
@@ -70,6 +80,7 @@ def why_call_off(
     names = {entry.key: entry.name for entry in observation.entries}
     first = [names[key] for key in loading if key in names]  # others are not this server's
     came = [name for key, name in resident.items() if _came_since(key, state, since)]
+    came += [found.name for found in news if found.kind == "model_came" and found.key is None]
     if first or came:
         reason = f"{(*first, *came)[0]} was loaded for somebody else before it"
         return CallOff(kind="overtaken", reason=reason)

@@ -15,25 +15,20 @@ from warmset.core.model import ModelKey, Resident
 EARLY_SECONDS: Final = 1.0
 """Left of a deadline when the model was gone already. Our measure of doubt between two clocks."""
 
-RowId = tuple[str, str]
 
+def row_id(resident: Resident) -> str:
+    """Returns what tells one row of `/api/ps` from another: its manifest, else weights or name.
 
-def row_id(resident: Resident) -> RowId:
-    """Returns what tells one row of `/api/ps` from another: weights if known, else name."""
-    return (resident.key or resident.name, resident.manifest_digest)
+    A name that is pulled again or deleted leaves the row of its old weights as it was, only nobody
+    knows any more whose weights they are.
+    """
+    return resident.manifest_digest or resident.key or resident.name
 
 
 def list_gone(before: Iterable[Resident], present: Iterable[Resident]) -> tuple[Resident, ...]:
-    """Returns the residents that are no longer listed.
-
-    One whose name was pulled again or deleted is listed still, only nobody knows its weights.
-    """
+    """Returns the residents that are no longer listed."""
     listed = {row_id(resident) for resident in present}
-    return tuple(
-        row
-        for row in before
-        if row_id(row) not in listed and (row.name, row.manifest_digest) not in listed
-    )
+    return tuple(row for row in before if row_id(row) not in listed)
 
 
 def early_leavers(

@@ -1,0 +1,79 @@
+"""Models that came, left or lost their name without a look that could tell, and pins that a plan
+would rather see elsewhere."""
+
+from __future__ import annotations
+
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL, START, config, world
+from test_fault_scenes import frail, freeze, pull_anew
+
+from warmset.core.control.loop import Loop
+from warmset.core.control.state import state_from_plain, state_to_plain
+from warmset.core.twin.sidecar import Sidecar
+
+TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
+
+
+def test_what_a_client_said_of_a_runner_ends_with_it_seen_or_not() -> None:
+    """A client keeps a model by its own word, and it goes while no warmset runs. The next one is
+    another runner, and has its lease."""
+    said = config(EMBED={"priority": 50})
+    scene = world(said).run(60)
+    scene.host.use(EMBED, 1.0, keep_alive=400.0)
+    scene.run(120)
+    key = scene.key(EMBED)
+    assert scene.sidecar.loop.state.of(key).is_overruled
+    plain = state_to_plain(scene.sidecar.loop.state)
+    scene.sidecar.stop()
+    scene.host.unload(scene.host.library.find(EMBED))
+    scene.run(130)
+    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
+    scene.sidecar.start()
+    scene.run(135)
+    known = scene.sidecar.loop.state.of(key)
+    assert known.resident_since is None
+    assert START + 60 < known.lost_at < START + 130
+    scene.host.use(EMBED, 1.0, keep_alive=400.0)
+    scene.run(900)
+    assert scene.pings(since=135) == [EMBED]
+    assert scene.evicted(since=135) == []
+
+
+def test_a_pin_that_a_plan_would_load_anew_keeps_its_lease() -> None:
+    """Three pins fit in another order only, and nobody sends a pin away for that. Nor does it leave
+    because a client gave it a short keep-alive."""
+    scene = world(config(**TWO_PINS)).run(60)
+    more = config(**TWO_PINS, MEDIUM={"pin": True, "priority": 95})
+    scene.sidecar.loop.configure(more)
+    scene.at(100, lambda host: host.use(CODER, 1.0, keep_alive=100.0))
+    scene.run(900)
+    assert scene.evicted() == []
+    assert scene.resident() == {CODER, CHAT}
+    assert MEDIUM not in scene.preloads()
+
+
+def test_a_name_that_is_pulled_anew_moves_nothing() -> None:
+    """All loading has stopped. That a row of `/api/ps` has lost its name is no load."""
+    scene = freeze(frail(config(CODER={"pin": True}, SMALL={"priority": 10})))
+    scene.sidecar.start()
+    scene.run(400)
+    assert "loads_stuck" in scene.alarms()
+    assert SMALL in scene.resident()
+    pull_anew(scene, SMALL)
+    scene.run(420)
+    assert not scene.findings("loads_resumed")
+    assert not scene.findings("model_left")
+
+
+def test_a_load_for_somebody_whose_model_was_deleted_goes_before_ours_too() -> None:
+    """A giant and another wait for a busy pin, and our preload behind them. The giant's name is
+    deleted before it is there: its room is gone all the same, so ours is called off."""
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 50})).run(60)
+    scene.host.use(CODER, 170.0)
+    scene.host.use(GIANT, 60.0)
+    scene.host.use(MEDIUM, 1.0)
+    scene.run(225)
+    assert scene.sidecar.loop.state.orders.running.order.name == EMBED
+    scene.host.library.delete(GIANT)
+    scene.run(260)
+    assert scene.findings("load_aborted") == [EMBED]
+    assert GIANT in scene.findings("model_came")
