@@ -88,6 +88,24 @@ def test_a_preload_displaces_the_model_that_is_worth_less():
     assert "timer" in decision.reasons[0]
 
 
+def test_a_preload_frees_what_the_servers_margin_asks_for():
+    """A load of 4 GB that needs 5 free displaces both small models, not one of them for nothing;
+    where only one may go it displaces nobody; room without the margin is no free room."""
+    small = [cost("small-a", 1), cost("small-b", 4)]
+    policy, _ = taught()
+    policy.ahead.gone["chat"] = math.inf
+    margin = {"lacking": {"timer": 5 * GB, "chat": 5 * GB, "rare": 5 * GB}}
+    _, decision = looks(policy, [held(m) for m in small], **margin)
+    assert decision.preload
+    assert set(decision.evict) == {"small-a", "small-b"}
+    policy, _ = taught()
+    busy = [held(small[0], in_use=True), held(small[1])]
+    assert looks(policy, busy, **margin) == (None, None)
+    policy, _ = taught()
+    one_short = {"lacking": dict.fromkeys(("timer", "chat", "rare"), 1)}
+    assert looks(policy, [], free=4 * GB, **one_short) == (None, None)
+
+
 @pytest.mark.parametrize(
     "facts", [{"loading": "chat"}, {"queued": ("chat",)}], ids=["loading", "queued"]
 )

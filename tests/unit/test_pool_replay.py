@@ -1,5 +1,6 @@
 """The quick replay: by hand on small traces, and by its laws on seeded ones."""
 
+import random
 from dataclasses import replace
 from math import inf
 
@@ -228,6 +229,27 @@ def test_replays_obey_the_hosts_rules(name, rows, budget, share) -> None:
         assert score.cold_starts <= score.loads <= score.requests + score.preloads
         assert score.cold_seconds >= sum(replay.models[m].load_seconds for m in score.cold_by_model)
         assert make().run() == score
+
+
+def test_nobody_is_evicted_for_a_preload_that_then_does_not_fit() -> None:
+    """Under the server's margin: every decision that evicts for a preload is followed by it."""
+    rng = random.Random(5)
+    rows = [(t, m, 1) for m, period in zip("abcdef", (400, 500, 700, 900, 1100, 1300), strict=True)
+            for t in range(period // 2, 40_000, period)]  # fmt: skip
+    rows = sorted((t + rng.randrange(5), m, s) for t, m, s in rows)
+    pool = Pool(trace(*rows), spec(budget=20, fit_share=0.8, **SIZES), POLICIES["worth"]())
+    decided, made_room = pool.decided, []
+
+    def watched(decision):
+        decided(decision)
+        if decision.evict and decision.preload:
+            made_room.append(decision)
+            pool.pump()
+            assert pool.loading == decision.preload[0]
+
+    pool.decided = watched
+    pool.run()
+    assert len(made_room) > 20
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

@@ -129,7 +129,7 @@ class Lookahead:
             if victims is not None:
                 return self._fetch(view, promise, victims)
         for model in self.unseen:
-            if model.may_preload and model.bytes <= view.free_bytes:
+            if model.may_preload and view.short_of(model) <= 0:
                 return self._fill(view, model)
         again = view.now + AGAIN_SECONDS if promises or due else pays_at
         return Decision(wake_at=max(min(again, next_start), view.now + LOOK_SECONDS))
@@ -211,7 +211,7 @@ class Lookahead:
 
         `lost` collects what the residents are worth at this look, for the next promise.
         """
-        short = promise.model.bytes - view.free_bytes
+        short = view.short_of(promise.model)
         if short <= 0:
             return ()
         if not lost:

@@ -90,6 +90,13 @@ class View:
     queued: tuple[str, ...] = ()
     lacking: Mapping[str, int] = field(default_factory=dict)
 
+    def short_of(self, model: ModelCost) -> int:
+        """Returns how many bytes would have to go for an absent model; 0 or less: none.
+
+        A server that asks for a margin needs more than the model takes: the caller knows.
+        """
+        return self.lacking.get(model.id, model.bytes - self.free_bytes)
+
     @property
     def loader_is_idle(self) -> bool:
         """Whether nothing is loading and nobody waits for a load."""

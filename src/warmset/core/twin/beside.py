@@ -261,7 +261,7 @@ class Server(Pool):
             budget_bytes=self.spec.budget_bytes,
             free_bytes=self.free_bytes,
             residents=shown,
-            lacking={k: self.short_bytes(m) for k, m in self.models.items() if k not in shown},
+            lacking=self.lacking,
         )
         order = [h.id for h in self.policy.in_order(view)]
         order += [name for name, h in shown.items() if h.pinned]

@@ -29,7 +29,7 @@ from warmset.core.demand.trace import Trace
 from warmset.core.policy import Decision, Event, ModelCost, Policy, View
 from warmset.core.policy.base import take
 from warmset.core.twin.score import Score, Tally
-from warmset.core.twin.slots import Residents, Slot
+from warmset.core.twin.slots import Lacking, Residents, Slot
 from warmset.core.units import MINUTE
 
 FIT_SHARE: Final = 0.8
@@ -85,6 +85,7 @@ class Pool:
         self.end = self.trace.span_seconds
         self.free_bytes = spec.budget_bytes
         self.slots: dict[str, Slot] = {}
+        self.lacking = Lacking(self.models, self.slots, self.short_bytes)
         self.queue: deque[str] = deque()
         self.preloads: list[str] = []
         self.pins = sorted(
@@ -317,6 +318,7 @@ class Pool:
             short_bytes=short,
             loading=self.loading,
             queued=tuple(self.queue),
+            lacking=self.lacking,
         )
 
     # -- memory and loader ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The residents of a replayed pool, as it keeps them and as a policy sees them.
+"""The residents of a replayed pool and those that lack, as it keeps them and as a policy sees them.
 
 A resident's requests are not kept one by one: `busy_until` is all that matters of them, so a warm
 hit costs next to nothing and nothing is queued for its end unless the policy wants to hear of it.
@@ -6,7 +6,7 @@ hit costs next to nothing and nothing is queued for its end unless the policy wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 
 from warmset.core.policy import Held, ModelCost
@@ -58,6 +58,36 @@ class Residents(Mapping[str, Held]):
     def __contains__(self, name: object) -> bool:
         """Whether a model is resident."""
         return name in self._slots
+
+
+class Lacking(Mapping[str, int]):
+    """What would have to go for each absent model, reckoned when it is looked at."""
+
+    __slots__ = ("_models", "_short_bytes", "_slots")
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelCost],
+        slots: Mapping[str, Slot],
+        short_bytes: Callable[[ModelCost], int],
+    ) -> None:
+        self._models = models
+        self._slots = slots
+        self._short_bytes = short_bytes
+
+    def __getitem__(self, name: str) -> int:
+        """Returns the bytes; 0 or less: the model fits as it is."""
+        if name in self._slots:
+            raise KeyError(name)
+        return self._short_bytes(self._models[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Goes through the absent models."""
+        return (name for name in self._models if name not in self._slots)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return sum(1 for _ in self)
 
 
 def held(slot: Slot, now: float) -> Held:
