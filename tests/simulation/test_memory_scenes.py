@@ -73,3 +73,19 @@ def test_one_that_found_no_room_for_itself_is_asked_what_is_free_all_the_same() 
     assert any("it believes free" in text for text in scene.waits())
     scene.run(1200)
     assert scene.resident() == {CODER}
+
+
+def test_who_came_and_went_while_the_server_was_deaf_left_its_mark() -> None:
+    """`/api/ps` does not answer, and the driver does: what it showed is what the next one may have
+    found, however much is free once that one is seen."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    scene.sidecar.answers_ps = False
+    scene.host.use(SMALL, 1.0, keep_alive=20.0)
+    scene.run(83)
+    scene.sidecar.answers_ps = True
+    scene.host.cards.release_lag_seconds = 15.0  # longer than Ollama waits
+    scene.host.unload(scene.host.library.find(SMALL))
+    scene.host.use(EMBED, 60.0)
+    scene.run(120)
+    lowest, found, highest = remembered(scene, EMBED)
+    assert lowest <= found < highest

@@ -50,16 +50,19 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
     for key, pid in resident_pids(observation).items():
         if state.of(key).pid != pid:
             state = state.note(key, pid=pid)
-    state = note_names(observation, _note_rest(observation, state))
+    state = note_names(observation, note_rest(observation, state))
     return replace(state, looked=_looked(observation, now), at=now), tuple(found)
 
 
-def _note_rest(observation: Observation, state: State) -> State:
+def note_rest(observation: Observation, state: State) -> State:
     """Keeps what is free while nothing is being loaded, as far as that can be seen.
 
     0 where the driver does not say: whoever comes next may have found nothing. A load of our own is
-    under way however early it is looked at; its process may not be there yet.
+    under way however early it is looked at; its process may not be there yet. A look at which
+    nothing could be read changes nothing.
     """
+    if not observation.devices:
+        return state
     running = state.orders.running
     if running is not None and running.stage == "preload":
         return state
