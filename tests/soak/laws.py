@@ -244,7 +244,8 @@ class Witness:
             shown = (runner.pid, runner.expires_at)
             if runner.refs > 0 and self._unmoved.get(command.key) == shown:
                 self.breaks(f"{command.name} was pinged again while it serves somebody")
-            if not (self.life.faults.refused or self.life.faults.without_effect):
+            faults = self.life.faults  # of a ping that is not answered nobody knows what it did
+            if not (faults.refused or faults.without_effect or faults.lost_replies):
                 self._unmoved[command.key] = shown
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
             self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
@@ -287,6 +288,9 @@ class Witness:
             return
         if any(at >= own[0] and name == event.name for at, _, name in self._writes):
             return
+        looked_at = own[0] if self._truth is None else self._truth.at
+        if any(at > looked_at for key, at in self._loaded_at.items() if key != own[1]):
+            return  # somebody's load went before ours, and no look has shown it yet
         self.breaks(f"{event.name} had to go for our preload at {self.now:.1f}")
 
     def _is_for_ours(self) -> bool:

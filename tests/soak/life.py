@@ -96,6 +96,9 @@ class Watched(Frail):
         self._count()
         if not self._is_running:
             return
+        if self._is_lost(event):
+            super()._report(event)  # warmset hears that it took too long, and not of this
+            return
         running = self.loop.state.orders.running
         is_end = not isinstance(event, Started)
         if is_end and running is not None and running.number == event.number:
@@ -110,6 +113,10 @@ class Watched(Frail):
         self.life.tell_judges("found", found)
         if found and self.recorder is not None:
             self.recorder.findings(found, self.host.timeline.now)
+
+    def _is_lost(self, event: Event) -> bool:
+        is_reply = isinstance(event, Done) and event.residents is None
+        return is_reply and self.faults.lost_replies > 0
 
     def _count(self) -> None:
         if self.steps_left is not None:
