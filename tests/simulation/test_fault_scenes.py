@@ -527,3 +527,16 @@ def test_a_slow_look_is_no_clock_that_was_set() -> None:
     scene.run(200)
     assert not scene.findings("clock_stepped")
     assert scene.findings("model_left") == [CHAT]
+
+
+def test_a_moments_lack_of_memory_sends_nobody_away_for_somebody_else() -> None:
+    """Another program takes memory for some seconds, again and again; meanwhile a lower rank would
+    have room if the higher one went."""
+    scene = world(config(**FULL), sees_processes=False).run(60)
+    assert scene.resident() == BOTH | {MEDIUM}
+    was = scene.host.cards.foreign(CARD)
+    for begin in range(60, 300, 8):
+        scene.at(begin, lambda host: host.cards.set_foreign(CARD, was + host.cards.free(CARD)))
+        scene.at(begin + 4, lambda host: host.cards.set_foreign(CARD, was))
+    scene.run(320)
+    assert scene.unloads() == []

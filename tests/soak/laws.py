@@ -7,6 +7,7 @@ the accident is found, named and bounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ class Witness:
         self._client_at = 0.0
         self._loaded_at: dict[str, float] = {}
         self._unmoved: dict[str, tuple[int, float | None]] = {}
+        self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
         self._killed_at: list[float] = []
         self._restarted_at: list[float] = []
@@ -104,6 +106,11 @@ class Witness:
         self._resident_before.discard(key)
 
     def process_ends(self) -> None:
+        """What it had not written down is forgotten: all since its last look, or since long ago."""
+        looked_at = -math.inf if self._truth is None else self._truth.at
+        for key, at in self._met_at.items():
+            if self.life.is_disk_full or at >= looked_at:
+                self._unmoved.pop(key, None)
         self._killed_at.append(self.now)
         self._own_load = self._pinged = None
 
@@ -247,6 +254,7 @@ class Witness:
             faults = self.life.faults  # of a ping that is not answered nobody knows what it did
             if not (faults.refused or faults.without_effect or faults.lost_replies):
                 self._unmoved[command.key] = shown
+                self._met_at[command.key] = self.now
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
             self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
             is_visible = self.life.story.sees_processes and truth is not None

@@ -15,7 +15,7 @@ from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
 from warmset.core.control.state import State
-from warmset.core.model import Observation
+from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Motives(Judge):
         if room is not None and self._disturbed_since(room[0]):
             self._room = None
         elif room is not None and self.now - room[0] > USED_SECONDS:
-            self.tell(f"{room[1]} was sent away, and nothing was made of its room")
+            if self._unloading not in self.life.host.scheduler.loaded:
+                self.tell(f"{room[1]} was sent away, and nothing was made of its room")
             self._room = None
 
     def decided(self, before: State, decision: Decision) -> None:
@@ -128,7 +129,9 @@ class Motives(Judge):
             self._unloading = command.key
             if not self._is_stuck:
                 self._judge_unload(command)
-            if not self._was_over and not self._is_stuck:
+            named = {normalise_name(name) for name in self.life.said.settings.models}
+            is_dismissed = normalise_name(command.name) in self.life.ever_named - named
+            if not self._was_over and not self._is_stuck and not is_dismissed:
                 self._room = (self.now, command.name)
 
     # -- the rules --------------------------------------------------------------------------------
@@ -146,7 +149,8 @@ class Motives(Judge):
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
-        if held < self.loop.pressure and is_settled and self._moved_at < self._took_at:
+        is_alone = max(self._moved_at, self.life.witness.disturbed_at) <= self._took_at
+        if held < self.loop.pressure and is_settled and is_alone:
             self.tell(f"{name} had to go {held:.0f} s after another program took memory")
 
     def _judge_budget(self, decision: Decision) -> None:

@@ -1,11 +1,15 @@
 """Guards of the step and the executor, each with what stands in its place once it is taken out."""
 
 from __future__ import annotations
+import __future__
 
 import importlib
-from collections.abc import Iterator
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import CodeType, FunctionType
 from unittest import mock
 
 from warmset.core.control import executor
@@ -24,6 +28,8 @@ class Mutant:
         focus: the mishaps that the guard is against; empty: stories of all kinds.
         in_ci: whether one of the first three stories shows it.
         seeds: within so many stories a law must break.
+        was: for a guard inside a function (the only place): its source, and `instead` is what is
+            written there then.
     """
 
     name: str
@@ -32,21 +38,63 @@ class Mutant:
     focus: tuple[str, ...] = ()
     in_ci: bool = False
     seeds: int = 100
+    was: str = ""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Takes the guard out for a while."""
         with ExitStack() as stack:
             for place in self.places:
-                module, _, name = place.partition(":")
-                target: object = importlib.import_module(
-                    module if module.startswith("..") else f".{module}", CONTROL
-                )
-                *owners, name = name.split(".")
-                for owner in owners:
-                    target = getattr(target, owner)
-                stack.enter_context(mock.patch.object(target, name, self.instead))
+                owner, name = _find(place)
+                if not self.was:
+                    stack.enter_context(mock.patch.object(owner, name, self.instead))
+                    continue
+                function = inspect.unwrap(getattr(owner, name))
+                code = _rewritten(function, self.was, str(self.instead))
+                stack.callback(setattr, function, "__code__", function.__code__)
+                function.__code__ = code
             yield
+
+
+def _find(place: str) -> tuple[object, str]:
+    module, _, name = place.partition(":")
+    owner: object = importlib.import_module(
+        module if module.startswith("..") else f".{module}", CONTROL
+    )
+    *owners, name = name.split(".")
+    for inner in owners:
+        owner = getattr(owner, inner)
+    return owner, name
+
+
+def _rewritten(function: FunctionType, was: str, instead: str) -> CodeType:
+    """Returns the code of a function with one expression of its source replaced."""
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(was) == 1, f"{function.__name__} has {source.count(was)} times: {was}"
+    scope: dict[str, object] = {}
+    flag = __future__.annotations.compiler_flag
+    code = compile(source.replace(was, instead), f"<without {was}>", "exec", flag)
+    exec(code, dict(function.__globals__), scope)
+    made = scope[function.__name__]
+    assert isinstance(made, FunctionType)
+    return made.__code__
+
+
+def inside(
+    name: str, place: str, was: str, focus: tuple[str, ...] = (), *, instead: str = "False"
+) -> Mutant:
+    """Returns a mutant of one expression inside a function."""
+    return Mutant(name, (place,), instead, focus, was=was)
+
+
+def _lax(function: Callable[..., object], at: int, **settings: object) -> Callable[..., object]:
+    """Returns the function with some of the operator's settings replaced in argument `at`."""
+
+    def lax(*given: object, **named: object) -> object:
+        loop = replace(given[at], **settings)  # type: ignore[type-var]
+        return function(*given[:at], loop, *given[at + 1 :], **named)
+
+    return lax
 
 
 def _nothing(*_: object, **__: object) -> str:
@@ -108,7 +156,9 @@ WIRES = ("lost_reply", "refused", "no_effect", "doubled", "slow_ps")
 
 MUTANTS: tuple[Mutant, ...] = (
     # -- what is seen
-    Mutant("step: no answer is taken for empty", ("step:_unknown",), _as_if_empty),
+    Mutant(
+        "step: no answer is taken for empty", ("step:_unknown",), _as_if_empty, ("deaf", "restart")
+    ),
     Mutant(
         "step: changed GPUs",
         ("step:gpu_ids", "restarts:gpu_ids"),
@@ -133,18 +183,35 @@ MUTANTS: tuple[Mutant, ...] = (
         ("late_release", "foreign"),
     ),
     # -- loads of others
-    Mutant("pending: loads of others are not seen", ("step:find_foreign_load",), _nothing),
+    Mutant(
+        "pending: loads of others are not seen",
+        ("step:find_foreign_load",),
+        _nothing,
+        ("slow_loads", "edit"),
+    ),
     Mutant("pending: nothing is waited for", ("step:why_silent",), _nothing, in_ci=True),
-    Mutant("pending: bursts", ("levers:calm_at",), lambda *_: -1.0),
-    Mutant("stuck: an overtaken load goes on", ("step:why_call_off",), lambda *_: None),
+    Mutant("pending: bursts", ("levers:calm_at",), lambda *_: -1.0, ("outsider",)),
+    Mutant(
+        "stuck: an overtaken load goes on",
+        ("step:why_call_off",),
+        lambda *_: None,
+        ("outsider", "slow_look"),
+    ),
     Mutant("stuck: a queue that stands still", ("outcomes:note_stuck",), _as_before, ("wedge",)),
     Mutant(
         "room: Ollama's beliefs are not asked", ("levers:why_not_admitted",), _nothing, in_ci=True
     ),
     # -- whom it may touch, and how often
     Mutant("idle: models in use are let go", ("levers:why_not_idle",), _nothing, in_ci=True),
-    Mutant("restraint: pins and others' models are let go", ("making_room:why_not_unload",), _may),
-    Mutant("restraint: reloads without bound", ("levers:why_not_preload",), _may),
+    Mutant(
+        "restraint: pins and others' models are let go",
+        ("making_room:why_not_unload",),
+        _may,
+        ("tide",),
+    ),
+    Mutant(
+        "restraint: reloads without bound", ("levers:why_not_preload",), _may, ("fight", "tide")
+    ),
     # -- pings
     Mutant(
         "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
@@ -161,7 +228,9 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda *_: None,
         ("edit", "outsider"),
     ),
-    Mutant("outcomes: a ping that loaded something", ("executor:after_ping",), _no_race),
+    Mutant(
+        "outcomes: a ping that loaded something", ("executor:after_ping",), _no_race, ("snatch",)
+    ),
     Mutant(
         "renewing: dead runners are pinged",
         ("renewing:find_dead",),
@@ -169,12 +238,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ("kill_runner",),
         in_ci=True,
     ),
-    Mutant("renewing: a client's for ever", ("renewing:FOREVER",), -1.0),
+    Mutant("renewing: a client's for ever", ("renewing:FOREVER",), -1.0, ("edit",)),
     Mutant(
         "renewing: clients that insist", ("renewing:is_fought_over",), lambda *_: False, ("nag",)
     ),
     # -- the executor
-    Mutant("executor: two commands at a time", ("step:why_silent", "loop:begin"), _at_once),
+    Mutant(
+        "executor: two commands at a time", ("step:why_silent", "loop:begin"), _at_once, ("edit",)
+    ),
     Mutant("executor: any end is the end", ("loop:hear",), _any_end, WIRES, in_ci=True),
     Mutant("executor: goes on after its end", ("loop:begin",), _after_the_end, ("stop",)),
     Mutant(
@@ -183,8 +254,279 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda state: executor.Turn(state=state),
         ("stop", "slow_loads", "runtime_oom"),
     ),
+    inside(
+        "executor: further orders after a failure",
+        "executor:hear",
+        "_drop_queue(state)",
+        ("edit", "lost_reply", "refused"),
+        instead="state",
+    ),
+    inside(
+        "executor: further orders after signs of a load",
+        "executor:_ping_or_leave",
+        "_drop_queue(state)",
+        ("edit", "slow_look", "outsider", "runtime_oom"),
+        instead="state",
+    ),
+    inside("loop: an observer acts", "loop:Loop.look", "self.is_read_only"),
+    # -- levers
+    inside(
+        "levers: memory that was not read just now",
+        "levers:choose_lever",
+        "_why_unread(scene)",
+        ("driver", "outsider"),
+        instead='""',
+    ),
+    inside(
+        "levers: RAM is short",
+        "levers:choose_lever",
+        "scene.observation.memory.pressure",
+        ("thrash", "outsider"),
+        instead='""',
+    ),
+    inside(
+        "levers: pins beside who is about to leave",
+        "levers:choose_lever",
+        "_why_not_yet(scene)",
+        ("wedge", "edit"),
+        instead='""',
+    ),
+    inside(
+        "levers: a higher rank is kept out",
+        "levers:_choose_load",
+        "not is_harmless(wish, candidate, (*before, *after))",
+        ("edit", "foreign"),
+    ),
+    inside(
+        "levers: nobody waits for other programs to go",
+        "levers:_is_pressed",
+        "scene.now - since >= scene.loop.pressure",
+        ("tide",),
+        instead="True",
+    ),
+    inside(
+        "levers: other programs never count",
+        "levers:_is_pressed",
+        "since is not None and scene.now - since >= scene.loop.pressure",
+        ("foreign",),
+    ),
+    inside(
+        "levers: who is not chosen goes at once",
+        "levers:choose_lever",
+        "choice.order is None and not _is_pressed(scene)",
+        ("edit", "foreign"),
+    ),
+    inside(
+        "making_room: whether it helps is not asked",
+        "making_room:who_makes_room",
+        "not why_not_admitted(without, candidate, state)",
+        ("repull", "foreign", "contexts"),
+        instead="True",
+    ),
+    inside(
+        "room: what runners remember is not asked",
+        "room:why_not_admitted",
+        "_believed_worlds(host, (*world, *nameless), state)",
+        ("foreign", "late_release"),
+        instead="((*world, *nameless),)",
+    ),
+    inside(
+        "room: old weights have no say",
+        "room:why_not_admitted",
+        "strangers_beside(state, wish.host)",
+        ("repull",),
+        instead='((), "")',
+    ),
+    inside(
+        "step: pins that never fit",
+        "step:_decide",
+        "() if wish.conflict is not None else list_changes(scene)",
+        ("edit",),
+        instead="list_changes(scene)",
+    ),
+    # -- pauses
+    inside(
+        "restraint: what failed is tried again at once",
+        "restraint:why_not_preload",
+        "known.quiet_until is not None and now < known.quiet_until",
+        ("load_fails", "load_oom"),
+    ),
+    inside(
+        "restraint: who fluttered comes again",
+        "restraint:why_not_preload",
+        "len(known.cycles) >= CYCLES",
+        ("tide",),
+    ),
+    inside(
+        "restraint: who fluttered goes again",
+        "restraint:why_not_unload",
+        "len(known.cycles) >= CYCLES",
+        ("tide",),
+    ),
+    inside(
+        "restraint: who left comes again at once",
+        "restraint:why_not_preload",
+        "left is not None and now - left < loop.cool_down",
+        ("outsider", "tide"),
+    ),
+    inside(
+        "restraint: reloads are not counted",
+        "restraint:why_not_preload",
+        "_would_reload(known) and len(state.reloads) >= loop.reloads_per_window",
+        ("fight", "tide"),
+    ),
+    inside(
+        "restraint: a fight has no end",
+        "restraint:step_back",
+        "len(known.restores) < loop.restores_per_window",
+        ("fight",),
+        instead="True",
+    ),
+    inside("restraint: pins are let go", "restraint:why_not_unload", "candidate.pin", ("tide",)),
+    inside(
+        "restraint: others' models are let go",
+        "restraint:why_not_unload",
+        "not is_managed and not loop.may_evict_unconfigured",
+        ("tide",),
+    ),
+    inside(
+        "restraint: nobody stays for a while",
+        "restraint:why_not_unload",
+        "since is not None and now - since < loop.min_residency",
+        ("tide",),
+    ),
+    inside("idle: who is in use now", "idle:why_not_idle", "known.busy_at == now", ("tide",)),
+    inside(
+        "idle: who was in use a moment ago",
+        "idle:why_not_idle",
+        "known.used_at is not None and now - known.used_at < loop.idle_after",
+        ("tide",),
+    ),
+    Mutant(
+        "pending: what is seen is forgotten at once",
+        ("step:why_silent",),
+        _lax(step_module.why_silent, 1, settle=0.0),
+        ("outsider", "refused"),
+    ),
+    inside(
+        "outcomes: a failure is no reason for a pause",
+        "outcomes:after_failure",
+        "pause(state, order.key, config.loop, now, text)",
+        ("load_fails", "load_oom"),
+        instead="state",
+    ),
+    inside(
+        "outcomes: a full queue is no reason to wait",
+        "outcomes:after_failure",
+        "isinstance(event, Failed) and event.status == 503",
+        ("refused",),
+    ),
+    inside(
+        "outcomes: no answer is no reason to wait",
+        "outcomes:after_failure",
+        "isinstance(event, TimedOut) or is_out_of_memory(error)",
+        ("lost_reply",),
+    ),
+    inside(
+        "outcomes: races have no end",
+        "outcomes:note_race",
+        "len(races) > 1",
+        ("snatch", "edit"),
+    ),
+    inside(
+        "drift: levers without effect are used on",
+        "drift:why_not_use",
+        "record is None or record.quiet_until is None or now >= record.quiet_until",
+        ("broken_lever", "outsider", "runtime_oom"),
+        instead="True",
+    ),
+    inside(
+        "stuck: loads without end",
+        "stuck:why_call_off",
+        "now - since > loop.load_limit",
+        ("slow_loads", "outsider"),
+    ),
+    inside(
+        "stuck: rescues that nobody allowed",
+        "stuck:find_rescue",
+        "not loop.may_rescue",
+        ("wedge",),
+    ),
+    inside(
+        "stuck: rescues without bound",
+        "stuck:find_rescue",
+        "len(recent) >= RESCUES",
+        ("wedge",),
+    ),
+    # -- pings, one reason at a time
+    inside(
+        "pinging: an old list",
+        "pinging:why_not_ping_any",
+        "age_seconds >= PS_FRESH_SECONDS",
+        ("slow_ps", "edit"),
+    ),
+    inside(
+        "pinging: somebody left early",
+        "pinging:why_not_ping_any",
+        "if gone:",
+        ("slow_look", "edit", "runtime_oom"),
+        instead="if False:",
+    ),
+    inside(
+        "pinging: somebody came",
+        "pinging:why_not_ping_any",
+        "looked and {row_id(row) for row in rows} - {row_id(row) for row in before}",
+        ("slow_look", "edit"),
+    ),
+    inside(
+        "pinging: it was used since",
+        "pinging:why_not_ping",
+        "last is not None and last.expires_at != row.expires_at",
+        ("slow_look", "nag"),
+    ),
+    inside(
+        "renewing: who is in use",
+        "renewing:_renewal",
+        "known.busy_at == now",
+        ("edit", "nag"),
+    ),
+    inside(
+        "renewing: any number at a time",
+        "renewing:find_renewals",
+        "scene.loop.pings_per_tick",
+        ("edit", "clock"),
+        instead="99",
+    ),
+    inside(
+        "renewing: races are not waited out",
+        "renewing:find_renewals",
+        "state.pings_quiet_until is not None and now < state.pings_quiet_until",
+        ("snatch", "edit"),
+    ),
+    inside(
+        "renewing: models that nobody configured",
+        "renewing:find_renewals",
+        "row.key not in wish.managed or",
+        instead="",
+    ),
+    inside(
+        "renewing: a client's value of any model",
+        "renewing:_renewal",
+        "known.is_overruled and not is_pin",
+        ("nag",),
+    ),
+    inside(
+        "renewing: who failed a moment ago",
+        "renewing:_renewal",
+        "known.quiet_until is not None and now < known.quiet_until",
+        ("lost_reply", "edit"),
+    ),
+    inside(
+        "renewing: who is to go",
+        "renewing:find_renewals",
+        "row.key in going | dead",
+        ("edit", "tide"),
+        instead="row.key in dead",
+    ),
 )
-"""Not here, since no law has told them from their absence yet: `restraint.step_back`, which no
-story tries often enough; `drift.why_not_use`, beside which the pauses of each model bound the uses;
-`executor._drop_queue`, behind which each further ping reads the list again; and what only words an
-alarm or a reason."""
+"""Not here is what only words an alarm or a reason, and what `core/planner` decides."""

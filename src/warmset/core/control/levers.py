@@ -84,7 +84,10 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
         choice = _choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
     if choice.order is None and not _is_pressed(scene):
-        leaves = list(who_leaves((*choice.blocked, *choice.queued), leaves, scene))
+        # What is missing for a moment only makes nobody go, not even for somebody else.
+        is_brief = scene.state.pressure_since is not None
+        blocked = () if is_brief else (*choice.blocked, *choice.queued)
+        leaves = list(who_leaves(blocked, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)

@@ -54,7 +54,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             free_high=high,
         )
         touched = state.of(row.key).touched_at
-        if touched is not None and touched > looked.at:
+        if touched is not None and touched >= looked.at:
             state = note_race(state, config.loop, now)
             kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
         else:
