@@ -216,6 +216,23 @@ def test_a_set_that_nobody_pinned_is_not_called_pinned(tmp_path, read):
     assert "qwen2.5:14b, pinned, " in reason
 
 
+def test_a_refusal_tells_what_all_need_together(read):
+    """The sum stands beside the parts and the room."""
+    reason = read("fit", "qwen2.5:32b", "qwen2.5:14b", "--host", QUIET)["reason"]
+    parts = [float(n) for n in re.findall(r"([\d.]+) GiB", reason)]
+    assert abs(parts[0] + parts[1] - parts[2]) < 0.16
+    assert f"{parts[2]} GiB in all" in reason
+
+
+@pytest.mark.parametrize("verb", [("fit",), ("add", "--dry-run", "--offline")])
+def test_a_context_beyond_the_trained_one_is_told(warmset, verb):
+    """Ollama gives no more than a model was trained for, and the answer is for that."""
+    done = warmset(*verb, "llama3.1:8b", "--context", "200000", "--host", QUIET)
+    assert "llama3.1:8b was trained for a context of 131072" in done.stderr
+    less = warmset(*verb, "llama3.1:8b", "--context", "4096", "--host", QUIET)
+    assert "trained" not in less.stderr
+
+
 def test_two_changes_are_named_where_no_single_one_is_enough(tmp_path, read):
     """Each pair is told change by change, and what both save is what is needed less."""
     (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')

@@ -77,9 +77,13 @@ def test_other_gpus_are_empty_and_the_models_the_same():
 
 def test_a_twins_hardware_comes_with_its_settings():
     """GPUs, RAM and the server's environment are those of the twin."""
-    there = supposed(on="twin://2x24").observation
+    found = supposed(on="twin://2x24")
+    there = found.observation
     assert len(there.devices) == 2
     assert there.settings.context_length == 32768
+    (words,) = found.words
+    assert words.startswith("the hardware of twin://2x24, empty, with its server's ")
+    assert "context_length = 32768" in words
 
 
 def test_a_dropped_model_gives_its_bytes_back():

@@ -21,6 +21,7 @@ VERDICTS: Mapping[str, str] = {
     "spills": "spills to RAM",
     "refused": "never fits beside the pins",
 }
+BASES: Mapping[str, str] = {"show verbose": "those that the server itself shows"}
 ROOM_COLUMNS = (
     Column(key="gpu", title="GPU"),
     Column(key="usable", title="FOR MODELS", right=True),
@@ -78,7 +79,8 @@ def _room_row(room: GpuRoom) -> Mapping[str, object]:
 
 def _lines(report: Report) -> Iterator[str]:
     outcome = report.outcome
-    yield f"facts: {report.entry.basis or 'what the server says'}"
+    basis = report.entry.basis or "what the server says"
+    yield f"facts: {BASES.get(basis, basis)}"
     newcomer = report.candidate
     yield (
         f"requests a day: {demand_text(newcomer.demand)}; being resident saves"
@@ -107,10 +109,14 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _loss_text(loss: Loss) -> str:
     return (
-        f"{loss.name}: {loss.reloads_per_day:g} reloads a day ({loss.demand.basis})"
+        f"{loss.name}: {loss.reloads_per_day:g} {_reloads(loss)} a day ({loss.demand.basis})"
         f" x {loss.load_seconds:.1f} s"
         f" = {loss.seconds_per_day:.0f} s"
     )
+
+
+def _reloads(loss: Loss) -> str:
+    return "reload" if loss.reloads_per_day == 1 else "reloads"
 
 
 def _hour(hour: tuple[Happening, ...]) -> list[str]:
@@ -121,7 +127,9 @@ def _hour(hour: tuple[Happening, ...]) -> list[str]:
             warm += 1
         else:
             lines.append(happening_text(happening))
-    return [*lines, f"{warm} requests find their model warm"] if warm else lines
+    if warm == 1:
+        return [*lines, "1 request finds its model warm"]
+    return [*lines, f"{warm} requests find their models warm"] if warm else lines
 
 
 def happening_text(happening: Happening) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from warmset.core.catalogue import CATALOGUE
 from warmset.core.model import Entry, Observation, find_entry, normalise_name
+from warmset.core.ollama.types import WeightsFile
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.errors import UnknownModel
 from warmset.shell.remote import find_remote, is_path, read_path
@@ -79,6 +80,16 @@ def with_policy(settings: Settings, name: str, **changes: object) -> Settings:
     policy = settings.models.get(key) or ModelPolicy(name=name)
     models = {**settings.models, key: replace(policy, **said)}  # type: ignore[arg-type]  # words of ModelPolicy
     return replace(settings, models=models)
+
+
+def notes_on_context(entries: Iterable[Entry], context: int | None) -> list[str]:
+    """Returns which models get less context than asked for: Ollama stops at the trained one."""
+    trained = {e.name: WeightsFile.from_facts(0, e.facts).trained_context for e in entries}
+    return [
+        f"{name} was trained for a context of {most}, and gets no more of the {context}"
+        for name, most in trained.items()
+        if context is not None and 0 < most < context
+    ]
 
 
 def with_entry(observation: Observation, entry: Entry) -> Observation:

@@ -15,6 +15,7 @@ from warmset.core.model import (
     DeviceId,
     Observation,
     Reading,
+    ServerSettings,
     normalise_name,
 )
 from warmset.core.settings import Settings
@@ -117,6 +118,7 @@ def on_twin(supposed: Supposed, address: str) -> Supposed:
             f'--on "{address}": a twin was expected',
             hint="twin://2x24, twin://8x80 or twin://HOST.toml; real hosts are named by --host.",
         )
+    before = supposed.observation.settings
     spec = find_host(parse_twin_address(address.removeprefix(TWIN_SCHEME)).host)
     other = observe_twin(TwinHost(spec, physics_of(spec), Timeline(supposed.observation.at)))
     seen = replace(
@@ -129,8 +131,21 @@ def on_twin(supposed: Supposed, address: str) -> Supposed:
     return replace(
         supposed,
         observation=_emptied(seen),
-        words=(*supposed.words, f"the hardware of {address}, empty"),
+        words=(*supposed.words, _hardware_of(address, before, other.settings)),
     )
+
+
+def _hardware_of(address: str, before: ServerSettings, after: ServerSettings) -> str:
+    """Returns what is supposed, with the server settings that come with the hardware."""
+    names = ("context_length", "num_parallel", "kv_cache_type", "max_loaded_models")
+    there = {name: getattr(after, name) for name in names}
+    moved = [
+        f"{name} = {'as Ollama chooses' if value is None else value}"
+        for name, value in there.items()
+        if value != getattr(before, name)
+    ]
+    told = f", with its server's {', '.join(moved)}" if moved else ""
+    return f"the hardware of {address}, empty{told}"
 
 
 def _emptied(observation: Observation) -> Observation:

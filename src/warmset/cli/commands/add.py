@@ -45,6 +45,7 @@ def command(
     from warmset.shell.decide import locate
     from warmset.shell.newcomer import (
         find_newcomer,
+        notes_on_context,
         with_demand_as_said,
         with_entry,
         with_policy,
@@ -94,7 +95,7 @@ def command(
             no_color=options.no_color,
         )
         print_report(report, no_color=options.no_color)
-        for note in decision.notes:
+        for note in (*decision.notes, *notes_on_context([entry], context)):
             say(f"note: {note}", quiet=options.quiet)
     if outcome.fit.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)

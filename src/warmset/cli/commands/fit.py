@@ -48,7 +48,7 @@ def command(
     from warmset.core.planner.verdict import fit
     from warmset.shell.decide import decide, locate
     from warmset.shell.instead import Fitting, fit_instead
-    from warmset.shell.newcomer import require_entry, with_policy
+    from warmset.shell.newcomer import notes_on_context, require_entry, with_policy
     from warmset.shell.observe import look_closely
 
     settings = settings_of(ctx)
@@ -74,7 +74,7 @@ def command(
         print_fit(outcome, decision.host, wide=output is Output.WIDE, no_color=options.no_color)
         if outcome.conflict is not None:
             print_instead(instead, no_color=options.no_color)
-        for note in decision.notes:
+        for note in (*decision.notes, *notes_on_context(entries, context)):
             say(f"note: {note}", quiet=options.quiet)
     if outcome.verdict in (Verdict.REFUSED, Verdict.SPILLS):
         raise typer.Exit(ExitCode.REFUSED)

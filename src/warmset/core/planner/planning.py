@@ -23,7 +23,13 @@ from warmset.core.planner.explain import why_impossible, why_left_out
 from warmset.core.planner.problem import Effort, Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
-from warmset.core.planner.search import DEFAULT_WORK, LEAST_ITEMS, relative_gap, solve
+from warmset.core.planner.search import (
+    DEFAULT_WORK,
+    LEAST_ITEMS,
+    is_impossible,
+    relative_gap,
+    solve,
+)
 from warmset.core.planner.standing import (
     Route,
     find_route,
@@ -279,7 +285,10 @@ def _conflict_text(
             fact = " is pinned and" if is_of_pins else ""
             size = format_bytes(_size(members[0]))
             return f"{members[0].name}{fact} needs {size}; {host.describe()}"
-        return f"{together} they need {sizes}; {host.describe()}"
+        if not is_impossible(state_problem(host, [replace(c, pin=True) for c in members]).problem):
+            return f"{together} ({sizes}) they were not arranged in time; {host.describe()}"
+        total = format_bytes(sum(_size(c) for c in members))
+        return f"{together} they need {sizes}, {total} in all; {host.describe()}"
     alone = try_load(host, (), members[0])
     if len(members) == 1 and isinstance(alone, Denied):
         return f"{members[0].name}: {alone.reason}"
