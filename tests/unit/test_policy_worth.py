@@ -78,6 +78,21 @@ def test_room_that_nobody_wants_is_filled_at_once():
     assert at < LAST + 60
 
 
+def test_timers_that_beat_together_are_fetched_one_right_after_the_other():
+    """As soon as the first is loaded the second begins, however short that load was."""
+    models = {n: ModelCost(id=n, bytes=4 * GB, load_seconds=3.0) for n in ("one", "two")}
+    policy = Worth()
+    policy.start(models, 8 * GB)
+    for at in range(60):
+        for offset, name in enumerate(models):
+            policy.requested(at * PERIOD + offset, name)
+    at, first = looks(policy, [], free=8 * GB)
+    ready = held(models[first.preload[0]], loaded_at=at, last_used=at + 3)
+    second = policy.decide(view(at + 3, [ready], free=4 * GB, event=Event.LOADED))
+    assert second is not None
+    assert set(first.preload + second.preload) == {"one", "two"}
+
+
 def test_a_preload_displaces_the_model_that_is_worth_less():
     """The due timer takes the room of a model used twice a day, with the reason given."""
     policy, models = taught()

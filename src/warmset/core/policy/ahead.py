@@ -239,7 +239,7 @@ class Lookahead:
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:
             self._let_go(view.now, victim)
-        self.nothing_due_until = -inf
+        self.nothing_due_until = self.looked = -inf  # timers beat together: the next one at once
         name = promise.model.id
         if not promise.is_sure:
             self.trust.promise(name, promise.chance)
