@@ -77,3 +77,18 @@ def test_a_load_for_somebody_whose_model_was_deleted_goes_before_ours_too() -> N
     scene.run(260)
     assert scene.findings("load_aborted") == [EMBED]
     assert GIANT in scene.findings("model_came")
+
+
+def test_a_lower_rank_waits_for_a_higher_one_that_comes_in_a_moment() -> None:
+    """The large model left a while ago and is to come back after its pause. A small one of lower
+    rank would keep it out for having come first, and would have to go again."""
+    said = config(**TWO_PINS, MEDIUM={"priority": 60})
+    scene = world(said, sees_processes=False).run(60)
+    scene.host.use(GIANT, 1.0, keep_alive=0.0)
+    scene.host.use(CHAT, 1.0, options={"num_ctx": 2048})  # leaves room for all four
+    scene.run(63)
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+    scene.sidecar.loop.configure(config(**TWO_PINS, **more))
+    scene.run(900)
+    assert scene.unloads() == []
+    assert scene.preloads(since=61) == [CODER, MEDIUM, EMBED]

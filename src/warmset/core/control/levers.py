@@ -158,13 +158,15 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
     Larger models come first in a plan, since later ones find less room. One that is blocked keeps
     others from taking its room: lower ranks as long as it is blocked, higher ones only while
-    somebody is making room for it. And while somebody is still to leave, no lower rank comes that
-    would keep out a higher one for having found so little free.
+    somebody is making room for it. One that is to come in a moment keeps out lower ranks too: they
+    would have to go for it. And while somebody is still to leave, no lower rank comes that would
+    keep out a higher one for having found so little free.
     """
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
     blocked: list[Candidate] = []
     queued: list[Candidate] = []
+    soon: list[Candidate] = []
 
     @cache
     def is_room_made(key: ModelKey) -> bool:
@@ -177,6 +179,8 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
+            if until is not None and until - scene.now <= scene.loop.cool_down:
+                soon.append(candidate)
             continue
         if candidate.is_resident:
             reason = "to be loaded again where Ollama's order puts it"
@@ -187,6 +191,7 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
         before = [b for b in blocked if b.rank > candidate.rank or is_room_made(b.key)]
+        before += [one for one in soon if one.rank > candidate.rank]
         after = _higher(candidate, loads[index + 1 :], scene)
         if (before or after) and not is_harmless(wish, candidate, (*before, *after)):
             first = (*before, *after)[0]
