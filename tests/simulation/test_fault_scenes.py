@@ -540,3 +540,17 @@ def test_a_moments_lack_of_memory_sends_nobody_away_for_somebody_else() -> None:
         scene.at(begin + 4, lambda host: host.cards.set_foreign(CARD, was))
     scene.run(320)
     assert scene.unloads() == []
+
+
+def test_more_than_may_be_held_is_an_alarm() -> None:
+    """A client's model and another program fill the card, and nobody's model may be unloaded: the
+    operator hears of it, until it has left."""
+    scene = world(config(CODER={"pin": True}))
+    scene.at(60, lambda host: host.use(MEDIUM, 5.0, keep_alive=900.0, options={"num_ctx": 32768}))
+    scene.at(120, lambda host: host.cards.set_foreign(CARD, gib(6)))
+    scene.run(400)
+    assert "over_budget" in scene.sidecar.loop.state.raised
+    assert scene.unloads() == []
+    scene.run(1500)
+    assert "over_budget" not in scene.sidecar.loop.state.raised
+    assert scene.alarms().count("over_budget") == 1

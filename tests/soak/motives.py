@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 USED_SECONDS = 120.0
 """Room that was made is used by then: who goes takes some seconds, and memory some more."""
-OVER_SECONDS = 150.0
-"""By then somebody has gone, or an alarm stands: the pause before anybody goes, a model's shortest
-stay, and an unload."""
+OVER_SECONDS = 180.0
+"""By then somebody has gone, or an alarm stands: two minutes, and some looks in between that tell
+nothing."""
 SLACK_SHARE = 0.02
 """Of a card: less is not seen. A plan is kept while no amount moves by more than a grain."""
 
@@ -162,7 +162,7 @@ class Motives(Judge):
             since = self.now if self._over_since is None else self._over_since
             self._over_since = since
             return
-        is_told = bool(decision.standing) or self._open is not None
+        is_told = "over_budget" in decision.standing or self._open is not None
         over = self.now - self._over_since
         if over > OVER_SECONDS and not is_told and self.life.story.sees_processes:
             self.tell(f"more is held than may be, for {over:.0f} s, and no alarm stands")

@@ -17,13 +17,18 @@ from warmset.core.control.stuck import about_stuck_loads
 from warmset.core.control.wanted import Wish
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, Observation
+from warmset.core.planner.worlds import headroom
 from warmset.core.replacing import replace
-from warmset.core.units import MINUTE, format_seconds
+from warmset.core.units import MINUTE, format_bytes, format_seconds
 
 POSTPONED: Final = "pins_postponed"
 
 MISSING_SECONDS: Final = 5 * MINUTE
 """A pin that is away for longer is told of. Our choice: loads and bursts of users take less."""
+
+
+OVERFULL_SECONDS: Final = 2 * MINUTE
+"""By then whoever may go has gone. Our choice: a model's shortest stay, and time to be idle."""
 
 
 def raise_alarms(
@@ -95,6 +100,23 @@ def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
             f"for {format_seconds(scene.now - since)}: {why}",
             keys=(candidate.key,),
         )
+
+
+def about_overfull(choice: Choice, scene: Scene) -> Iterator[Alarm]:
+    """Yields that more is held than may be, once that lasts and nobody is sent away for it now.
+
+    Clients load what they like, pins do not give way, and other programs take what they need.
+    """
+    since = scene.state.pressure_since
+    if since is None or scene.now - since < OVERFULL_SECONDS or choice.order is not None:
+        return
+    host, world = scene.wish.host, scene.wish.world or ()
+    over = {gpu.name or gpu.id: -headroom(world, gpu) for gpu in host.gpus}
+    where = ", ".join(f"{format_bytes(n)} on {name}" for name, n in over.items() if n > 0)
+    reasons = [wait.reason for wait in choice.waits]
+    why = reasons[0] if reasons else "nobody who is idle may be unloaded"
+    text = f"models hold more than may be used{': ' + where if where else ''}; {why}"
+    yield Alarm(code="over_budget", severity=Severity.WARNING, text=text)
 
 
 def about_blocked_pins(choice: Choice) -> Iterator[Alarm]:

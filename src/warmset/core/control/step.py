@@ -18,6 +18,7 @@ from warmset.core.control.actions import Action, Alarm, Decision, Finding, Sever
 from warmset.core.control.alarms import (
     about_blocked_pins,
     about_missing_pins,
+    about_overfull,
     find_alarms,
     note_missing_pins,
     raise_alarms,
@@ -144,6 +145,7 @@ def _decide(
         choice = choose_lever(changes, scene)
     alarms = (
         *find_alarms(scene, is_silent=bool(silent)),
+        *about_overfull(choice, scene),
         *about_blocked_pins(choice),
         *about_missing_pins(choice, scene),
     )
