@@ -152,6 +152,8 @@ class Observations:
 
 def read_loads(path: Path) -> tuple[ObservedLoad, ...]:
     """Returns the loads in a file without changing anything on disk; none where it has none."""
+    if not path.is_file():
+        return ()
     try:
         database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
         try:
@@ -171,7 +173,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         ValueError: the file was written by a newer warmset.
     """
     if path is not None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         os.close(os.open(path, flags, 0o600))  # SQLite gives the files beside it the same mode
     database = sqlite3.connect(
         ":memory:" if path is None else path, timeout=_BUSY_SECONDS, check_same_thread=False

@@ -114,7 +114,7 @@ def find_holder(folder: Path) -> Holder | None:
     """Returns who steers the host now, `None` if nobody does."""
     path = folder / FILE_NAME
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -154,5 +154,5 @@ def _read(handle: int) -> Holder:
             config=str(plain.get("config", "")),
             url=str(plain.get("url", "")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return Holder(pid=0, since=time.time(), verb="serve")

@@ -69,7 +69,7 @@ def open_span(
         TraceError: nothing of it can be read, or the number is not there.
     """
     file = path / JOURNAL.file_name if path.is_dir() else path
-    if not file.exists():
+    if not file.is_file():
         raise TraceError(f"{file}: no journal there", hint=_HINT)
     if _is_json(file):
         rows = [row for row in _load(file) if row.until is not None and row.until >= since]

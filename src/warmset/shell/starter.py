@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from warmset.adapters.config import can_be_named
 from warmset.core.model import Entry, Observation
 from warmset.core.settings import DEFAULT_PRIORITY
 from warmset.core.units import format_bytes
@@ -87,12 +88,16 @@ def _models(seen: Observation, profile: Profile | None) -> Iterator[str]:
 
 def _model(entry: Entry, profile: Profile | None, *, is_resident: bool) -> Iterator[str]:
     size = format_bytes(entry.size_bytes or entry.file_bytes)
-    others = [name for name in entry.names if name != entry.name]
-    facts = [size, "resident now" if is_resident else "", *(f"also {name}" for name in others)]
+    name = next((n for n in (entry.name, *entry.names) if can_be_named(n)), None)
     yield ""
+    if name is None:  # only a server that means no good tells such names
+        yield f"# {_comment(entry.name)}: no model can have this name"
+        return
+    others = [other for other in entry.names if other != name]
+    facts = [size, "resident now" if is_resident else "", *(f"also {other}" for other in others)]
     mark = "" if is_resident else "# "
     about = _comment(", ".join(filter(None, facts)))
-    yield f"{mark}[model.{_text(entry.name)}]".ljust(40) + f"# {about}"
+    yield f"{mark}[model.{_text(name)}]".ljust(40) + f"# {about}"
     if profile is None:
         yield f"{mark}priority = {DEFAULT_PRIORITY}".ljust(40) + "# the lowest loses first"
     else:

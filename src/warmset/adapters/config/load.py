@@ -103,7 +103,7 @@ def _cross_check(layers: Layers) -> list[Fault]:
         if isinstance(wanted, str) and wanted not in classes:
             problem = f"no such class, [class.{wanted}] is missing{nearest(wanted, classes)}"
             faults.append(Fault(path=("model", name, "class"), problem=problem, value=wanted))
-        if not name.strip() or not name.isprintable() or any(map(str.isspace, name)):
+        if not can_be_named(name):
             faults.append(Fault(path=("model", name), problem="no model can have this name"))
     gpus = _table(_table(layers.tree, "budget"), "gpu")
     for key in gpus:
@@ -113,6 +113,11 @@ def _cross_check(layers: Layers) -> list[Fault]:
     faults += _twice(("model",), {name: normalise_name(name) for name in models}, layers)
     faults += _twice(("budget", "gpu"), {key: normalise_gpu(key) for key in gpus}, layers)
     return faults
+
+
+def can_be_named(name: str) -> bool:
+    """Returns whether a model can have this name: nothing that would have to be spelled out."""
+    return bool(name) and name.isprintable() and not any(map(str.isspace, name))
 
 
 def _limits(file: BudgetsFile) -> list[Fault]:

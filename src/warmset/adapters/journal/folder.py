@@ -5,6 +5,7 @@ Every command that means the same host finds the same folder, however its addres
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -90,10 +91,29 @@ def open_state(path: Path) -> int:
     """Returns the descriptor of a file in the state folder, made if need be for its owner alone.
 
     Raises:
-        OSError: it cannot be opened, or is a link.
+        OSError: it cannot be opened, or is a link, a pipe or another thing that is no file.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    handle = _open_plain(path, os.O_RDWR | os.O_CREAT)
     give_to_owner(handle, path.parent)
+    return handle
+
+
+def read_state(path: Path, *, limit_bytes: int) -> bytes:
+    """Returns the content of a file in the state folder, at most a byte more than the limit.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, a pipe or another thing that is no file.
+    """
+    with os.fdopen(_open_plain(path, os.O_RDONLY), "rb") as file:
+        return file.read(limit_bytes + 1)
+
+
+def _open_plain(path: Path, flags: int) -> int:
+    """Opens without waiting: whoever put a pipe there would hold us for ever."""
+    handle = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
     return handle
 
 

@@ -17,6 +17,9 @@ PAGE_BYTES: Final = 4096
 BUSY_SECONDS: Final = 0.5
 """For another command's short transaction. Our choice: well below a tick."""
 
+MAX_VALUE_BYTES: Final = 64 << 20
+"""Of one value in a file that is only read. Our choice: far more than any of ours."""
+
 _NOT_OURS: Final = "it has other tables than those of warmset"
 
 Opened = tuple[sqlite3.Connection, str]
@@ -96,7 +99,10 @@ def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
     try:
         if not path.exists():
             return None
+        if not path.is_file():
+            raise TraceError(f"{path}: the {schema.word} is no file")  # a pipe would hold us
         database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        _distrust(database)
         version = version_of(database)
     except (sqlite3.DatabaseError, OSError) as error:
         raise TraceError(
@@ -111,6 +117,24 @@ def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
             hint="it was written by a newer warmset: read it with that one",
         )
     return _brought_up_to_date(database, path, schema) if version < schema.version else database
+
+
+def _distrust(database: sqlite3.Connection) -> None:
+    """Takes nothing but plain tables from a file that anybody may have made.
+
+    A view may count for ever, and what SQLite computes cannot be interrupted from Python.
+
+    Raises:
+        sqlite3.DatabaseError: there is more in it.
+    """
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    found = database.execute(
+        "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+        " OR sql LIKE 'CREATE VIRTUAL%' OR (type = 'table' AND sql LIKE '%GENERATED%')"
+    ).fetchone()
+    if found is not None:
+        raise sqlite3.DatabaseError(_NOT_OURS)
 
 
 def _brought_up_to_date(

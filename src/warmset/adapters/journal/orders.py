@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from warmset.adapters.journal.folder import give_to_owner, open_state
+from warmset.adapters.journal.folder import give_to_owner, open_state, read_state
 from warmset.core.model import normalise_name
 from warmset.errors import ConfigError
 
@@ -71,7 +71,7 @@ class OrdersFile:
     def read(self) -> Orders:
         """Returns the orders; none where there is no sound file. Cheap while it is unchanged."""
         try:
-            status = self._path.stat()
+            status = self._path.lstat()
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
             if seen != self._seen:
                 self._orders = _parse(self._path)
@@ -103,9 +103,13 @@ class OrdersFile:
 
 def _parse(path: Path) -> Orders:
     """Raises ValueError for what is no orders file."""
-    if path.stat().st_size > MAX_BYTES:
+    content = read_state(path, limit_bytes=MAX_BYTES)
+    if len(content) > MAX_BYTES:
         raise ValueError("larger than any orders file")
-    plain = json.loads(path.read_text("utf-8"))
+    try:
+        plain = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(plain, dict) or plain.get("schema_version") != SCHEMA_VERSION:
         raise ValueError("not an orders file of this version")
     pins = _table(plain, "pins")

@@ -7,9 +7,14 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 from warmset.adapters.journal.rows import DecisionRow, EventRow, LoadRow
 from warmset.errors import TraceError
+
+MAX_BODY_BYTES: Final = 64 << 20
+"""Of one decision or part, unpacked. Our choice: the models of a host with a thousand of them take
+a few MiB; a journal of unknown origin may hold a kilobyte that unpacks to a gigabyte."""
 
 
 class Pages:
@@ -108,12 +113,25 @@ class Pages:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (sqlite3.DatabaseError, ValueError, TypeError, zlib.error) as error:
+    except (
+        sqlite3.DatabaseError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        zlib.error,
+    ) as error:
         raise TraceError(f"the journal cannot be read: {error}") from error
 
 
 def _unpack(body: bytes) -> object:
-    found: object = json.loads(zlib.decompress(body))
+    unpacking = zlib.decompressobj()
+    plain = unpacking.decompress(body, MAX_BODY_BYTES)
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"larger than {MAX_BODY_BYTES >> 20} MiB")
+    if not unpacking.eof:
+        raise ValueError("cut off")
+    found: object = json.loads(plain)
     return found
 
 

@@ -92,7 +92,8 @@ def describe(settings: Settings) -> Iterator[Line]:
 def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     from warmset.adapters.config import dotted
 
-    yield "ollama.url", settings.url
+    _, at, host = settings.url.rpartition("@")
+    yield "ollama.url", f"…@{host}" if at else settings.url  # refused when used, never shown
     for field in fields(settings.server):
         word = field.name.removesuffix("_seconds").removesuffix("_bytes")
         yield f"ollama.{word}", getattr(settings.server, field.name)

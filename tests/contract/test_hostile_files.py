@@ -1,0 +1,180 @@
+"""Files that mean harm: journals of unknown origin, pipes and links where files should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from warmset.adapters.config import load_settings
+from warmset.adapters.journal import (
+    DecisionRow,
+    Journal,
+    Orders,
+    OrdersFile,
+    open_file_for_reading,
+    open_state,
+)
+from warmset.adapters.journal.reading import MAX_BODY_BYTES
+from warmset.adapters.observations import read_loads
+from warmset.cli.commands.config import describe
+from warmset.core.model import Entry, HostMemory, ModelKey, Observation, Resident, unknown
+from warmset.errors import TraceError
+from warmset.shell.lock import find_holder
+from warmset.shell.recorded import open_span
+from warmset.shell.starter import write_starter
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A sound journal with one decision."""
+    folder = tmp_path / "host"
+    folder.mkdir(mode=0o700)
+    written = Journal(folder)
+    written.record_decision(DecisionRow(at=1.0, digest="d", body={"now": 1.0}, parts={}), ())
+    written.close()
+    return folder / "journal.sqlite3"
+
+
+def bomb() -> bytes:
+    """A few kilobytes that unpack to more than any decision."""
+    packing = zlib.compressobj(9)
+    mebibyte = b" " * (1 << 20)
+    parts = [packing.compress(mebibyte) for _ in range((MAX_BODY_BYTES >> 20) + 2)]
+    return b"".join((*parts, packing.flush()))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (bomb, "larger than 64 MiB"),
+        (lambda: zlib.compress(b"[" * 200_000), "recursion"),
+        (lambda: zlib.compress(b'{"a":' * 200_000), "recursion"),
+        (lambda: zlib.compress(b"{}" * 1000)[:-5], "cut off"),
+        (lambda: b"no zlib at all", "incorrect header"),
+        (lambda: "a text", "bytes-like"),
+    ],
+    ids=["bomb", "lists", "tables", "cut off", "no zlib", "a text"],
+)
+def test_a_body_that_means_harm_is_not_read(
+    journal: Path, body: Callable[[], object], words: str
+) -> None:
+    """It is told with its number, and the command goes on with the others."""
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("UPDATE decisions SET body = ?", (body(),))
+        database.commit()
+    span = open_span(journal)
+    assert list(span) == []
+    (told,) = span.unreadable
+    assert told.startswith("decision 1: ")
+    assert words in told
+
+
+COUNTS_FOR_EVER = """
+ALTER TABLE decisions RENAME TO others;
+CREATE VIEW decisions AS
+    WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)
+    SELECT x id, 0.0 at, 9e9 until, 1 repeats, '' digest, x'00' body, '{}' parts FROM c;
+"""
+MAKES_GIGABYTES = """
+DROP TABLE loads;
+CREATE TABLE loads (id INTEGER PRIMARY KEY, at GENERATED ALWAYS AS (zeroblob(1000000000)));
+"""
+DOES_MORE = "CREATE TRIGGER t AFTER INSERT ON events BEGIN SELECT 1; END;"
+
+
+@pytest.mark.parametrize("sql", [COUNTS_FOR_EVER, MAKES_GIGABYTES, DOES_MORE])
+def test_a_journal_that_computes_is_refused(journal: Path, sql: str) -> None:
+    """A view may count for ever, and nothing could stop it: not even Ctrl-C."""
+    with closing(sqlite3.connect(journal)) as database:
+        database.executescript(sql)
+    with pytest.raises(TraceError, match="other tables"):
+        open_file_for_reading(journal)
+
+
+def test_pipes_where_files_should_be_hold_nobody(tmp_path: Path) -> None:
+    """Whoever opens a pipe waits for its other end; every reader and writer refuses it."""
+    for name in ("journal.sqlite3", "orders.json", "lock", "observations.sqlite3"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(TraceError):
+        open_file_for_reading(tmp_path / "journal.sqlite3")
+    with pytest.raises(TraceError):
+        open_span(tmp_path / "journal.sqlite3")
+    orders = OrdersFile(tmp_path)
+    assert orders.read() == Orders()
+    assert "no plain file" in orders.trouble
+    assert find_holder(tmp_path) is None
+    assert read_loads(tmp_path / "observations.sqlite3") == ()
+    with pytest.raises(OSError, match="no plain file"):
+        os.close(open_state(tmp_path / "lock"))
+
+
+def test_orders_behind_a_link_are_not_taken(tmp_path: Path) -> None:
+    """What the link points at stays as it is when an order is given."""
+    victim = tmp_path / "victim"
+    victim.write_text(json.dumps({"schema_version": 1, "pins": {"a:1": True}}))
+    before = victim.read_text()
+    (tmp_path / "orders.json").symlink_to(victim)
+    orders = OrdersFile(tmp_path)
+    assert orders.read() == Orders()
+    assert orders.trouble
+    orders.change(lambda o: Orders(pins={**o.pins, "b:1": True}), now=0.0)
+    assert victim.read_text() == before
+    assert orders.read().pins == {"b:1": True}
+
+
+EVIL_NAMES = ("<img src=x>:1", 'a"]\npin = true\n[model."b:1', "[b] c:1", "", "plain:1")
+
+
+def test_a_first_file_leaves_out_what_no_model_can_be_called(tmp_path: Path) -> None:
+    """Names of a server that means harm neither add keys nor keep `init` from the others."""
+    entries = tuple(
+        Entry(
+            key=ModelKey(f"sha256:{number:064x}"),
+            names=(name,),
+            manifest_digests={},
+            file_bytes=1,
+        )
+        for number, name in enumerate(EVIL_NAMES)
+    )
+    nothing = unknown("none", "not asked")
+    seen = Observation(
+        at=0.0,
+        server_url="http://127.0.0.1:1",
+        is_local=False,
+        version="1\n[model.x]",
+        entries=entries,
+        residents=tuple(
+            Resident(
+                name=entry.names[0],
+                manifest_digest="",
+                key=entry.key,
+                size_bytes=1,
+                size_vram_bytes=0,
+                context=None,
+                expires_at=None,
+            )
+            for entry in entries
+        ),
+        devices=(),
+        memory=HostMemory(total_bytes=nothing, available_bytes=nothing),
+    )
+    file = tmp_path / "budgets.toml"
+    file.write_text(write_starter(seen, "http://127.0.0.1:1"))
+    assert list(load_settings(config=str(file)).models) == ["plain:1"]
+    assert file.read_text().count("no model can have this name") == len(EVIL_NAMES) - 1
+
+
+def test_a_password_in_an_address_is_shown_nowhere(tmp_path: Path) -> None:
+    """Such an address is refused when it is used; until then `config show` hides it."""
+    file = tmp_path / "budgets.toml"
+    file.write_text('[ollama]\nurl = "http://user:s3cret@127.0.0.1:9"\n')
+    told = " ".join(line.text for line in describe(load_settings(config=str(file))))
+    assert "s3cret" not in told
+    assert "127.0.0.1:9" in told
