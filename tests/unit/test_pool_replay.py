@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmset.core.demand.trace import Request, Trace
-from warmset.core.policy import POLICIES, ModelCost
+from warmset.core.policy import POLICIES, Decision, Event, ModelCost
 from warmset.core.twin.beside import Rule, Server
 from warmset.core.twin.pool import Pool, PoolSpec
 from warmset.core.twin.score import percentile
@@ -179,6 +179,22 @@ def test_ranks_steer_ollamas_choice_and_a_late_overwrite_hides_them() -> None:
     assert Server(late, spec(), POLICIES["lru"]()).run().cold_starts == 4
     early = trace(*turns, keep=(None, 60.0, None, None, None))
     assert Server(early, spec(), POLICIES["lru"]()).run().cold_starts == 3
+
+
+def test_a_preload_brings_its_rank() -> None:
+    """`b` is fetched at the tick at 10 and ready at 18; `c` comes at 19, before the next tick that
+    could rank it. Yet `a`, idle for longer, goes: the preload's keep-alive said so."""
+
+    class Fetches(type(POLICIES["lru"]())):
+        events = (Event.IDLE, Event.SPACE)
+
+        def decide(self, view):
+            if view.event is Event.SPACE:
+                return super().decide(view)
+            return Decision(preload=("b",)) if view.subject == "a" else None
+
+    rows = [(0, "a", 1), (19, "c", 1), (50, "b", 1)]
+    assert set(Server(trace(*rows), spec(), Fetches()).run().cold_by_model) == {"a", "c"}
 
 
 def test_uses_that_begin_while_a_model_is_in_use_are_not_seen_by_polling() -> None:

@@ -67,6 +67,11 @@ class Values:
         near = self.near_seconds
         return (worth(busy, busy_rent, near) + worth(wall, rent, near)) / 2
 
+    def chance_within(self, now: float, model: str, seconds: float) -> float:
+        """Returns the chance that a model is asked for in the next `seconds`, by both clocks."""
+        busy = self.busy.chance_within(self.clock.read(now), model, seconds)
+        return (busy + self.wall.chance_within(now, model, seconds)) / 2
+
     def evicted(self, now: float, victims: Iterable[Held]) -> None:
         """Learns from the victims of a waiting load what room is worth."""
         for held in victims:

@@ -18,9 +18,9 @@ from warmset.core.policy.rent import NEAR_SECONDS
 from warmset.core.policy.values import Values
 from warmset.core.policy.victims import Candidate, best_victims
 
-SOON_SECONDS: Final = 600.0
-"""Who is asked for within it may be the next load. Source: the score moves by less than 1 %
-between 30 and 600."""
+SOON_SECONDS: Final = 30.0
+"""Who is likely to be asked for within it may be the next load: a few looks of the daemon, each of
+which writes the order anew. Source: the score moves by less than 1 % between 10 and 600."""
 
 
 class Worth:
@@ -76,7 +76,7 @@ class Worth:
         """Returns the possible victims in the order that loses least, whatever comes next."""
         rows = [h for h in view.residents.values() if h.may_go]
         needs = [
-            (short, self.values.wall.chance_within(view.now, model, SOON_SECONDS))
+            (short, self.values.chance_within(view.now, model, SOON_SECONDS))
             for model, short in view.lacking.items()
             if model in self.values
         ]

@@ -6,7 +6,8 @@ hears from warmset only at ticks, and warmset sees of it only what polling shows
 
 - one use where many began within a tick, and nothing of those that join a use under way;
 - a rank holds as it was at the last tick at which the loader was idle: while a load may be
-  pending no keep-alive is sent. A model loaded since has the keep-alive of its client;
+  pending no keep-alive is sent. A model loaded since has the keep-alive of its client, or the
+  rank that came with its preload;
 - a client that sends its own keep-alive replaces the rank until the next such tick;
 - unloads, preloads and the return of a pin happen at ticks. A server alone knows no pins.
 """
@@ -92,6 +93,7 @@ class Server(Pool):
         self.next_tick = inf
         self.ranked_at = -inf
         self.ranks: dict[str, int] = {}
+        self.fetched: set[str] = set()  # residents that a preload brought
         self.doomed: Slot | None = None
         self.path = {name: sha256(name.encode()).hexdigest() for name in self.models}
 
@@ -243,18 +245,31 @@ class Server(Pool):
         if sent is not None and sent[0] > self.ranked_at:
             return sent[1]
         rank = self.ranks.get(slot.cost.id)
-        if rank is not None and slot.loaded_at + slot.cost.load_seconds <= self.ranked_at:
+        is_ranked = slot.loaded_at + slot.cost.load_seconds <= self.ranked_at
+        if rank is not None and (is_ranked or slot.cost.id in self.fetched):
             return LEASE_SECONDS + MINUTE * rank
         return self.rule.default_keep_alive if sent is None else sent[1]
 
     def _rank(self) -> None:
         """Works out the ranks that the last tick with an idle loader has left."""
         tick = self._tick_before(self.now)
-        if tick < self.idle_loader_since or tick <= self.ranked_at:
-            return
+        if tick >= self.idle_loader_since and tick > self.ranked_at:
+            self._rank_at(tick)
+
+    def load(self, cost: ModelCost, *, demanded: bool) -> None:
+        """Begins a load; a preload brings the keep-alive of its rank."""
+        self.fetched.discard(cost.id)
+        if not (demanded or self.is_alone):
+            self._rank_at(self.now, cost)
+            self.fetched.add(cost.id)
+        super().load(cost, demanded=demanded)
+
+    def _rank_at(self, tick: float, coming: ModelCost | None = None) -> None:
         self.ranked_at = tick
         self._catch_up(tick)
         shown = {k: _as_shown(s, tick) for k, s in self.slots.items()}
+        if coming is not None:
+            shown[coming.id] = _as_shown(Slot(coming, tick, preloaded=True), tick)
         view = View(
             now=tick,
             event=Event.WAKE,
