@@ -46,14 +46,16 @@ class View:
         order: the open items, by level, then by value by weight in the sharpest surrogate.
         starts: where each level begins in `order`, and the end.
         bounds: per surrogate, per level.
-        rivals: per item, earlier ones that could stand in its place and be worth no less.
+        places: place of each item in `order`.
+        known_rivals: what `Ground.rivals_in` has found out.
     """
 
     root: Node
     order: tuple[int, ...]
     starts: tuple[int, ...]
     bounds: tuple[tuple[LevelBound, ...], ...]
-    rivals: Mapping[int, tuple[int, ...]]
+    places: Mapping[int, int]
+    known_rivals: dict[int, tuple[int, ...]]
 
 
 class Ground:
@@ -132,17 +134,23 @@ class Ground:
         `arranger.was_cut_short` tells of a `None` that is not certain.
         """
         pins = [n for n, item in enumerate(self.problem.items) if item.is_mandatory]
-        held = self._held_at_once(pins) or self.hold(pins)
+        held = self.hold(pins)
         if held is None and self.arranger.was_cut_short:
             held = self.hold(pins, steps=LAST_RESORT)
         return held
 
     def _held_at_once(self, items: Iterable[int]) -> Node | None:
         """Returns these items as a node if each fits in turn where it leaves the least room."""
-        node: Node | None = self.node({})
+        chosen: dict[int, int] = {}
+        free = list(self.problem.capacities)
         for n in sorted(items, key=self.arranger.weight, reverse=True):
-            node = node and self.include(node, n, Effort(0), steps=0)
-        return node
+            option = self.arranger.best_fit(n, free)
+            if option is None:
+                return None
+            chosen[n] = option
+            for r, amount in self.problem.items[n].options[option]:
+                free[r] -= amount
+        return self.node(chosen)
 
     def hold(self, items: Iterable[int], *, steps: int = THOROUGH) -> Node | None:
         """Returns exactly these items as a node, `None` if they may not or do not go together.
@@ -156,6 +164,9 @@ class Ground:
             return None
         if any(conflict <= together for conflict in self.problem.conflicts):
             return None
+        at_once = self._held_at_once(together)
+        if at_once is not None:
+            return at_once
         arranged = self.arranger.arrange(together, steps=steps)
         return None if arranged is None else self.node(dict(arranged))
 
@@ -188,17 +199,23 @@ class Ground:
         starts = tuple(
             sum(1 for n in order if items[n].level < number) for number in range(level + 2)
         )
-        place = {n: at for at, n in enumerate(order)}
         return View(
             root=self.node(root.chosen),
             order=order,
             starts=starts,
             bounds=tuple(self.level_bounds(s, order, starts) for s in self.surrogates),
-            rivals={
-                n: tuple([r for r in self.rivals(n) if place.get(r, -1) < at])
-                for n, at in place.items()
-            },
+            places={n: at for at, n in enumerate(order)},
+            known_rivals={},
         )
+
+    def rivals_in(self, view: View, number: int) -> tuple[int, ...]:
+        """Returns the rivals of an item that a view does not open after it."""
+        if number not in view.known_rivals:
+            at, places = view.places[number], view.places
+            view.known_rivals[number] = tuple(
+                [r for r in self.rivals(number) if places.get(r, -1) < at]
+            )
+        return view.known_rivals[number]
 
     def _by_density(self, order: Sequence[int], surrogate: Surrogate) -> tuple[int, ...]:
         """Returns items by level, then by value by weight; equals stay as they are."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Real
 from typing import Final
 
 from warmset.core.settings import DEFAULT_PRIORITY
@@ -167,8 +166,7 @@ def _number(
     value = row.get(key)
     if value is None:
         return default
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise Refused(
             f"{label} has the {key} {value!r:.60}; a finite number was expected",
             context={"key": key},

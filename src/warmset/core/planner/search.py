@@ -269,7 +269,7 @@ class _Search:
                 self.open_bound = max(self.open_bound, bound)
                 return
             number = view.order[position]
-            if any(rival not in node.chosen for rival in view.rivals[number]):
+            if any(rival not in node.chosen for rival in self.ground.rivals_in(view, number)):
                 continue
             child = self.ground.include(node, number, effort)
             if child is None:
