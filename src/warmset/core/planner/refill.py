@@ -12,6 +12,9 @@ from warmset.core.planner.problem import Effort, Use
 FILL_STEPS: Final = 60
 """Steps of one filling; beyond, the best found counts."""
 
+MOST_ROWS: Final = 32
+"""Models, the best first, that a GPU is filled from."""
+
 STEPS_PER_UNIT: Final = 16
 """A step of filling costs a part of one of the search over sets."""
 
@@ -62,14 +65,14 @@ class Refill:
         is_better = True
         while is_better:
             is_better = False
-            held = self._held(node)
+            held, out = self._held(node), self._out(node)
             for gpus in self._moves():
                 if effort.is_spent:
                     return node
-                found = self._move(node, held, gpus, tried, effort)
+                found = self._move(node, (held, out), gpus, tried, effort)
                 if found is not None:
                     node = self.ground.fill_up(found, effort)
-                    held = self._held(node)
+                    held, out = self._held(node), self._out(node)
                     is_better = True
         self._settled = node
         return node
@@ -82,6 +85,10 @@ class Refill:
             if self.places[n].get(gpu, (-1,))[0] == option:
                 held[gpu].append(n)
         return held
+
+    def _out(self, node: Node) -> set[int]:
+        """Returns what could be chosen and is not."""
+        return {n for n in self.ground.order if n not in node.chosen}
 
     def _moves(self) -> Iterable[tuple[tuple[int, bool], ...]]:
         """Yields which GPUs to fill one after the other, and whether as full as can be."""
@@ -97,7 +104,7 @@ class Refill:
     def _move(
         self,
         node: Node,
-        held: list[list[int]],
+        parts: tuple[list[list[int]], set[int]],
         gpus: tuple[tuple[int, bool], ...],
         tried: set[tuple[object, ...]],
         effort: Effort,
@@ -107,6 +114,7 @@ class Refill:
         The first is filled as full as can be with what was on both, to make room on the second.
         """
         problem = self.ground.problem
+        held, out = parts
         before = {n for gpu, _ in gpus for n in held[gpu]}
         key = (*((problem.capacities[gpu], full) for gpu, full in gpus), frozenset(before))
         if key in tried:
@@ -116,7 +124,7 @@ class Refill:
         for n in before:
             for r, amount in problem.items[n].options[node.chosen[n]]:
                 free[r] += amount
-        left = before.union(n for n in self.ground.order if n not in node.chosen)
+        left = before | out
         after: dict[int, int] = {}
         for gpu, is_full in gpus:
             pool = before & left if is_full else left
@@ -146,7 +154,7 @@ class Refill:
         rows = [row for row in self._rows[gpu] if row[2] in pool and row[0] <= room]
         if is_full:
             rows = sorted(((row[0], row[0], row[2]) for row in rows), reverse=True)
-        filled = fill_best(rows, room, FILL_STEPS)
+        filled = fill_best(rows[:MOST_ROWS], room, FILL_STEPS)
         effort.spend(1 + (len(rows) + filled.steps) // STEPS_PER_UNIT)
         return filled.items
 

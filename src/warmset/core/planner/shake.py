@@ -23,12 +23,12 @@ FILL_STEPS: Final = 60
 STEPS_PER_UNIT: Final = 16
 """A step of filling costs a part of one of the search over sets."""
 
-FRUITLESS: Final = 60
+FRUITLESS: Final = 25
 """Attempts without a gain, times GPUs, after which nothing more is hoped for."""
 
 MOST_GPUS: Final = 4
 
-MOST_ROWS: Final = 40
+MOST_ROWS: Final = 32
 """Models, the densest first, that a GPU is filled from: what comes later is hardly ever taken."""
 
 NOISE: Final = (0, 50, 150, 300)
