@@ -168,7 +168,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "question and planner: old memory counts",
-        ("question:if_fresh", "..planner.build:if_fresh"),
+        ("question:if_fresh", "..planner.host_room:if_fresh"),
         lambda reading: reading,
         DRIVER,
     ),

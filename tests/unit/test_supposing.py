@@ -9,7 +9,7 @@ from planner_hosts import host, model, resident
 
 from warmset.core.model import HostMemory, Observation, Reading
 from warmset.core.planner.extra import find_extra
-from warmset.core.planner.planning import can_hold
+from warmset.core.planner.pins import can_hold
 from warmset.core.planner.subsets import fits_together, maximal_subsets
 from warmset.core.settings import Settings
 from warmset.core.twin.clock import Timeline

@@ -8,9 +8,10 @@ from typing import Final
 
 from warmset.core.model import DeviceId, Entry, ModelKey, Observation, normalise_name
 from warmset.core.ollama.context import effective_context
-from warmset.core.planner.build import build_candidates, build_host
+from warmset.core.planner.build import build_candidates
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.host_room import build_host
 from warmset.core.planner.subsets import fits_together
 from warmset.core.settings import Settings
 from warmset.shell.newcomer import with_policy

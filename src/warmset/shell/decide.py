@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from warmset.core.host.observed import observe_by_device
 from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
-from warmset.core.planner.build import build_candidates, build_host
+from warmset.core.planner.build import build_candidates
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.host_room import build_host
 from warmset.core.planner.planning import plan
 from warmset.core.planner.result import Plan
 from warmset.core.settings import Settings, merge_server

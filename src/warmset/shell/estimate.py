@@ -18,8 +18,9 @@ from warmset.core.ollama.context import TIER_SMALL, effective_context, slots
 from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.placement import select_placement
 from warmset.core.ollama.types import WeightsFile
-from warmset.core.planner.build import build_host, shape_of
+from warmset.core.planner.build import shape_of
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.host_room import build_host
 from warmset.core.settings import Settings
 from warmset.errors import BackendError, FactsError
 from warmset.shell.decide import locate

@@ -14,7 +14,7 @@ from warmset.core.model import DeviceId, ModelKey, Observation, find_entry
 from warmset.core.planner import ActionKind, Candidate, Conflict, HostCapacity, Plan, plan
 from warmset.core.planner.admission import find_order, load_in_all
 from warmset.core.planner.explain import why_impossible
-from warmset.core.planner.planning import pins_conflict
+from warmset.core.planner.pins import pins_conflict
 from warmset.core.planner.standing import standing_world
 from warmset.core.planner.worlds import outlook
 from warmset.core.replacing import replace

@@ -1,147 +1,26 @@
-"""From one look at a host and the operator's words to the planner's values."""
+"""From one look at a host and the operator's words to the models as the planner weighs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
 
-from warmset.core.footprint import Footprint, estimate_footprint
+from warmset.core.footprint import estimate_footprint
 from warmset.core.footprint.calibrate import calibration_of
-from warmset.core.host.budget import if_fresh, promise_bytes
 from warmset.core.model import (
-    Device,
     DeviceId,
     Entry,
     ModelKey,
     Observation,
-    Quality,
-    Reading,
     Resident,
 )
 from warmset.core.ollama.context import default_context, effective_context, slots
-from warmset.core.ollama.env import ServerEnv
 from warmset.core.ollama.options import load_shape
-from warmset.core.ollama.types import Gpu, LoadShape, WeightsFile
-from warmset.core.planner.candidates import Candidate, Demand, Need, Spread, expected_saving
-from warmset.core.planner.capacity import GpuCapacity, HostCapacity
-from warmset.core.planner.locate import Located, is_readable, locate_residents
-from warmset.core.settings import ModelPolicy, Settings, merge_server, normalise_gpu
-from warmset.core.units import MIB
-from warmset.errors import FactsError
-
-RAM_PRIOR_RATIO: Final = 0.1
-RAM_PRIOR_BYTES: Final = 512 * MIB
-"""RAM of a model on GPUs whose tensor table is not known: a tenth of its file for the input table,
-which stays in RAM, and half a GiB for the runner.
-
-Source: input tables take 2 to 9 % of the files in the footprint rows with a tensor table.
-"""
-
-FootprintOf = Callable[..., Footprint]
-"""`estimate_footprint`, or a calibrated form with the same arguments."""
-
-
-def build_host(
-    observation: Observation,
-    settings: Settings,
-    *,
-    located: Mapping[ModelKey, Mapping[DeviceId, int]] | None = None,
-) -> tuple[HostCapacity, Located]:
-    """Returns what the host can hold, and where its residents are.
-
-    Args:
-        observation: one look; devices in the order in which Ollama names them.
-        settings: with the budget.
-        located: device -> bytes of residents, as the driver shows them, where that is known.
-    """
-    env = ServerEnv.from_settings(merge_server(settings.server, observation.settings))
-    where = locate_residents(observation, located or {})
-    devices = enumerate(observation.devices)
-    gpus = tuple(_gpu(position, device, settings, where) for position, device in devices)
-    ram, ram_note = _ram(observation, settings, where)
-    notes = (*observation.notes, *where.notes, *((ram_note,) if ram_note else ()))
-    host = HostCapacity(
-        gpus=gpus,
-        ram_bytes=ram,
-        env=env,
-        strangers=where.strangers,
-        knows_residents=observation.residents is not None,
-        notes=notes,
-    )
-    return host, where
-
-
-def _gpu(position: int, device: Device, settings: Settings, where: Located) -> GpuCapacity:
-    """Returns one GPU; its free bytes are those it has when no model of ours is on it."""
-    now_free = if_fresh(device.free_bytes)
-    total, free = device.total_bytes.value, now_free.value
-    unknown = ""
-    if total is None:
-        unknown = f"total memory: {device.total_bytes.reason}"
-    elif free is None:
-        unknown = f"free memory: {now_free.reason}"
-    major, _, minor = device.compute.partition(".")
-    empty = None
-    if total is not None and free is not None:
-        empty = min(total, free + where.on_device.get(device.id, 0))
-    usable = None
-    if total is not None and empty is not None:
-        budget = settings.budget.budget_bytes(device.id, device.index, total, pci_id=device.pci_id)
-        usable = max(0, min(budget, empty - _doubtful(now_free)))
-    return GpuCapacity(
-        id=device.id,
-        name=device.name,
-        names=tuple(
-            normalise_gpu(name)
-            for name in (
-                device.id,
-                device.pci_id,
-                "" if device.index is None else str(device.index),
-            )
-            if name
-        ),
-        gpu=Gpu(
-            library=device.library,
-            id=str(position),
-            total_bytes=total or 0,
-            free_bytes=empty or 0,
-            integrated=device.integrated,
-            name=device.name,
-            **({"compute_major": int(major), "compute_minor": int(minor)} if minor else {}),
-        ),
-        usable_bytes=usable,
-        unknown=unknown,
-    )
-
-
-def _doubtful(free: Reading[int]) -> int:
-    """Returns what of an estimate is not promised; of a count the operator's reserve is enough."""
-    if free.value is None or free.quality is not Quality.ESTIMATE:
-        return 0
-    return free.value - promise_bytes(free)
-
-
-def _ram(observation: Observation, settings: Settings, where: Located) -> tuple[int | None, str]:
-    """Returns the RAM that models may take, residents' own part included.
-
-    On a GPU that lives in RAM that is all of a resident: what it holds there is not available.
-    """
-    available = observation.memory.available_bytes
-    if available.value is None:
-        return None, f"RAM is not known ({available.reason}): nothing is promised in it"
-    held = sum(
-        max(0, r.size_bytes - r.size_vram_bytes)
-        for r in observation.residents or ()
-        if r.size_bytes is not None and r.size_vram_bytes is not None
-    )
-    shared = sum(where.on_device.get(d.id, 0) for d in observation.devices if d.integrated)
-    ram = available.value + held + shared
-    if observation.memory.total_bytes.value is not None:
-        ram = min(ram, observation.memory.total_bytes.value)
-    if settings.budget.ram_limit_bytes is not None:
-        ram = min(ram, settings.budget.ram_limit_bytes)
-    return ram, ""
+from warmset.core.ollama.types import LoadShape, WeightsFile
+from warmset.core.planner.candidates import Candidate, Demand, Need, expected_saving
+from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.locate import Located, is_readable
+from warmset.core.planner.needs import FootprintOf, Measure
+from warmset.core.settings import ModelPolicy, Settings
 
 
 def build_candidates(
@@ -214,7 +93,7 @@ def build_candidate(
         load_seconds=load_seconds,
         requests_per_day=demand.requests_per_day,
     )
-    measure = _Measure(
+    measure = Measure(
         entry=entry, shape=shape, parallel=parallel, host=host, footprint=footprint, engine=engine
     )
     on_one, spread, on_cpu, unknown = measure.needs()
@@ -288,96 +167,6 @@ def shape_of(
         has_vision="vision" in entry.capabilities,
         is_mlx=entry.format != "gguf",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measure:
-    """The needs of one model in each kind of place."""
-
-    entry: Entry
-    shape: LoadShape | None
-    parallel: int
-    host: HostCapacity
-    footprint: FootprintOf
-    engine: str
-
-    def needs(self) -> tuple[Need | None, Spread | None, int | None, str]:
-        """Returns the need on one GPU, over a group, in RAM, and why something is not known."""
-        if self.shape is None:
-            return None, None, None, "the size of its weights file is not known"
-        try:
-            on_cpu = self._estimate(0).ram_bytes
-            if not self.host.gpus:
-                reason = "" if on_cpu is not None else "its bytes in RAM are not known"
-                return None, None, on_cpu, reason
-            one = self._estimate(1)
-            largest_group = max(len(self.host.group_of(gpu)) for gpu in self.host.gpus)
-            group = self._estimate(largest_group) if largest_group > 1 else None
-        except FactsError as error:
-            return None, None, None, error.message
-        need = self._need(one)
-        if need is None:
-            return None, None, on_cpu, "; ".join(one.unknowns) or "its weights are not known"
-        return need, None if group is None else self._spread(group), on_cpu, ""
-
-    def _estimate(self, gpus: int) -> Footprint:
-        assert self.shape is not None
-        entry, env = self.entry, self.host.env
-        options = self.shape.options
-        file = entry.file_bytes if entry.file_bytes is not None else entry.size_bytes
-        return self.footprint(
-            entry.facts,
-            num_ctx=effective_context(options.num_ctx, self.shape.trained_context),
-            num_parallel=self.parallel,
-            kv_type=env.kv_cache_type or "f16",
-            flash_attn=env.flash_attention,
-            gpus=gpus,
-            batch=None if self.shape.num_batch_auto else options.num_batch,
-            engine=self.engine,
-            tensors=entry.tensors,
-            file_bytes=file,
-            projector_bytes=entry.projector_bytes,
-            adapter_bytes=entry.adapter_bytes,
-            integrated=bool(gpus) and all(gpu.gpu.integrated for gpu in self.host.gpus),
-        )
-
-    def _need(self, estimate: Footprint) -> Need | None:
-        point, upper = estimate.vram_bytes, estimate.vram_upper_bytes
-        if point is None or upper is None:
-            return None
-        return Need(
-            point_bytes=point,
-            upper_bytes=max(point, upper),
-            ram_bytes=self._ram(estimate),
-            basis=estimate.basis,
-        )
-
-    def _spread(self, estimate: Footprint) -> Spread | None:
-        """Splits an estimate over a group into what each GPU takes and what is shared out."""
-        if estimate.vram_bytes is None or estimate.vram_upper_bytes is None:
-            return None
-        shared = fixed = fixed_upper = step = 0
-        for share in estimate.devices:
-            if share.vram_bytes is None or share.vram_upper_bytes is None:
-                return None
-            own = (share.weights_bytes or 0) + share.kv_bytes + share.recurrent_bytes
-            shared += own
-            step = max(step, own // max(1, share.layers))
-            fixed = max(fixed, share.vram_bytes - own)
-            fixed_upper = max(fixed_upper, share.vram_upper_bytes - own)
-        return Spread(
-            fixed_point_bytes=fixed,
-            fixed_upper_bytes=max(fixed, fixed_upper) + step,
-            shared_bytes=shared,
-            ram_bytes=self._ram(estimate),
-            basis=estimate.basis,
-        )
-
-    def _ram(self, estimate: Footprint) -> int:
-        if estimate.ram_bytes is not None:
-            return estimate.ram_bytes
-        file = self.entry.file_bytes or self.entry.size_bytes or 0
-        return int(file * RAM_PRIOR_RATIO) + RAM_PRIOR_BYTES
 
 
 def _engine(version: str | None) -> str:

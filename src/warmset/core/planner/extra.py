@@ -10,7 +10,7 @@ from warmset.core.model import DeviceId
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.explain import why_impossible
-from warmset.core.planner.planning import can_hold
+from warmset.core.planner.pins import can_hold
 from warmset.core.replacing import replace
 from warmset.core.units import GIB
 

@@ -15,18 +15,18 @@ from typing import Final
 from warmset.core.footprint.result import Basis
 from warmset.core.model import ModelKey
 from warmset.core.planner.actions import list_actions
-from warmset.core.planner.admission import Denied, load_in_all, try_load
+from warmset.core.planner.admission import load_in_all
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.conflict import smallest_infeasible
 from warmset.core.planner.explain import why_impossible, why_left_out
+from warmset.core.planner.pins import name_conflict, pins_conflict
 from warmset.core.planner.problem import Effort, Solution
 from warmset.core.planner.restore import find_fragile
 from warmset.core.planner.result import Conflict, LeftOut, Member, Plan
 from warmset.core.planner.search import (
     DEFAULT_WORK,
     LEAST_ITEMS,
-    is_impossible,
     relative_gap,
     solve,
 )
@@ -39,7 +39,6 @@ from warmset.core.planner.standing import (
 from warmset.core.planner.wanted import Wanted, state_problem
 from warmset.core.planner.worlds import Loaded, Outlook, outlook
 from warmset.core.replacing import replace
-from warmset.core.units import format_bytes
 
 PLAN_LOADS: Final = 2000
 """Simulated loads in search of the best set; beyond, the plan is grown by rank and not proved."""
@@ -94,7 +93,7 @@ def plan(
     if lost_pin is not None:
         fact = "" if lost_pin.key in asked else " is pinned"
         reason = f"{lost_pin.name}{fact}: {barred[lost_pin.key]}"
-        return _refused(host, candidates, _conflict((lost_pin,), reason))
+        return _refused(host, candidates, name_conflict((lost_pin,), reason))
     possible = [c for c in candidates if c.key not in barred]
     conflict = pins_conflict(host, [c for c in possible if c.pin], asked)
     if conflict is not None:
@@ -232,79 +231,6 @@ def _outlooks_after(
         assert after is not None, "the route was found to load"
         outlooks = [outlook(host, world) for world in after]
     return outlooks
-
-
-def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
-    """Returns whether all of these can be resident together: by their need, and by Ollama's rules.
-
-    An order that is not found within the steps of the search counts as none.
-    """
-    wanted = [replace(c, pin=True) for c in models]
-    if solve(state_problem(host, wanted).problem) is None:
-        return False
-    return find_route(host, wanted) is not None
-
-
-def pins_conflict(
-    host: HostCapacity, pins: Sequence[Candidate], asked: Collection[ModelKey] = ()
-) -> Conflict | None:
-    """Returns the smallest set of pins that cannot be held together, `None` if all can.
-
-    Args:
-        host: where.
-        pins: the set.
-        asked: those of them that the operator did not pin.
-    """
-    by_size = sorted(pins, key=lambda c: (-_size(c), c.key))
-
-    def is_feasible(subset: frozenset[int]) -> bool:
-        return can_hold(host, [by_size[n] for n in sorted(subset)])
-
-    everybody = range(len(by_size))
-    if is_feasible(frozenset(everybody)):
-        return None
-    fewest = smallest_infeasible(everybody, is_feasible)
-    members = tuple(by_size[n] for n in sorted(fewest))
-    return _conflict(members, _conflict_text(host, members, asked))
-
-
-def _conflict_text(
-    host: HostCapacity, members: Sequence[Candidate], asked: Collection[ModelKey]
-) -> str:
-    """Tells a conflict; who is pinned by the operator is said where not all are."""
-    is_of_pins = not any(c.key in asked for c in members)
-    marks = {c.key: "" if is_of_pins or c.key in asked else ", pinned," for c in members}
-    sizes = ", ".join(f"{c.name}{marks[c.key]} {format_bytes(_size(c))}" for c in members)
-    if len(members) > host.max_count:
-        what = "pins" if is_of_pins else "models"
-        limit = f"the server loads at most {host.max_count} models"
-        return f"{len(members)} {what} ({sizes}); {limit}"
-    together = "pinned together" if is_of_pins else "together"
-    if solve(state_problem(host, members).problem) is None:
-        if len(members) == 1:
-            fact = " is pinned and" if is_of_pins else ""
-            size = format_bytes(_size(members[0]))
-            return f"{members[0].name}{fact} needs {size}; {host.describe()}"
-        if not is_impossible(state_problem(host, [replace(c, pin=True) for c in members]).problem):
-            return f"{together} ({sizes}) they were not arranged in time; {host.describe()}"
-        total = format_bytes(sum(_size(c) for c in members))
-        return f"{together} they need {sizes}, {total} in all; {host.describe()}"
-    alone = try_load(host, (), members[0])
-    if len(members) == 1 and isinstance(alone, Denied):
-        return f"{members[0].name}: {alone.reason}"
-    return f"{together} they fit ({sizes}), but Ollama's 80 % rule loads them in no order"
-
-
-def _size(candidate: Candidate) -> int:
-    if candidate.on_one is not None:
-        return candidate.on_one.upper_bytes
-    return candidate.on_cpu_bytes or 0
-
-
-def _conflict(members: Sequence[Candidate], reason: str) -> Conflict:
-    return Conflict(
-        keys=tuple(c.key for c in members), names=tuple(c.name for c in members), reason=reason
-    )
 
 
 def _refused(host: HostCapacity, candidates: Sequence[Candidate], conflict: Conflict) -> Plan:

@@ -8,7 +8,7 @@ from typing import Final
 
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
-from warmset.core.planner.planning import can_hold
+from warmset.core.planner.pins import can_hold
 
 MAX_CHECKS: Final = 400
 """Sets looked at; beyond, the list of subsets says that it is not complete."""
