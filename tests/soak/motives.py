@@ -155,10 +155,10 @@ class Motives(Judge):
 
     def _judge_budget(self, decision: Decision) -> None:
         """What is held is within the budget, or somebody is about to go, or an alarm says so."""
-        if not self._was_over:
+        if not self._was_over or decision.trouble:  # while nothing is known nothing can be done
             self._over_since = None
             return
-        if self._over_since is None or decision.trouble or decision.is_provisional:
+        if self._over_since is None or decision.is_provisional:
             since = self.now if self._over_since is None else self._over_since
             self._over_since = since
             return

@@ -116,6 +116,8 @@ class Restraints(Judge):
                 self._left[event.key] = self._unloading[1] if is_unloaded else self.now
             if is_unloaded and event.key in self._ours:
                 self._cycles.setdefault(event.key, []).append(self.now)
+            if is_unloaded:
+                self._unloading = ("", -math.inf)  # who leaves later leaves for another reason
             self._ours.discard(event.key)
 
     def ends(self, event: Event) -> None:
