@@ -7,6 +7,7 @@ from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL, START, config, 
 from test_fault_scenes import frail, freeze, pull_anew
 
 from warmset.core.control.loop import Loop
+from warmset.core.control.orders import SendPing
 from warmset.core.control.state import state_from_plain, state_to_plain
 from warmset.core.twin.sidecar import Sidecar
 
@@ -92,3 +93,38 @@ def test_a_lower_rank_waits_for_a_higher_one_that_comes_in_a_moment() -> None:
     scene.run(900)
     assert scene.unloads() == []
     assert scene.preloads(since=61) == [CODER, MEDIUM, EMBED]
+
+
+def test_a_hidden_server_keeps_its_gpus_as_long_as_somebody_stays() -> None:
+    """The card is cut in two while Ollama runs: it goes on with the whole card, so nobody is sent
+    away for want of room on a half."""
+    scene = frail(config(CODER={"pin": True}, MEDIUM={"priority": 60}))
+    scene.sidecar.sees_processes = False
+    scene.sidecar.start()
+    scene.run(120)
+    assert scene.resident() == {CODER, MEDIUM}
+    scene.sidecar.faults.driver = "reshaped"
+    scene.run(400)
+    assert scene.unloads() == []
+    assert "gpus_changed" in scene.alarms()
+
+
+def test_after_a_ping_that_met_an_unload_the_others_of_its_round_are_left_out() -> None:
+    """All leases are given anew, and somebody unloads the first model just before its ping."""
+    scene = world(config(**TWO_PINS, EMBED={"priority": 50})).run(60)
+    carry_out = scene.sidecar._carry_out
+
+    def snatch(commands) -> None:
+        for command in commands:
+            if isinstance(command, SendPing) and command.key in scene.host.scheduler.loaded:
+                scene.sidecar._carry_out = carry_out
+                scene.host.unload(scene.host.library.find(command.name))
+        carry_out(commands)
+
+    scene.sidecar._carry_out = snatch
+    scene.sidecar.clock_ahead += 100.0
+    scene.run(70)
+    assert len(scene.findings("ping_raced")) == 1
+    assert len(scene.pings(since=60)) == 1
+    scene.run(200)
+    assert set(scene.pings(since=70)) == {CODER, CHAT, EMBED}  # one accident is counted once

@@ -336,6 +336,8 @@ class Witness:
             if not any(at <= told <= at + TOLD_WITHIN_SECONDS for told in self._told_races):
                 if any(at <= gone <= at + TOLD_WITHIN_SECONDS for gone in self._forgot_at):
                     continue
+                if any(at <= gone <= at + LOOK_LIMIT_SECONDS for gone in self._killed_at):
+                    continue  # before a look: what was asked since the last one is not written
                 self.breaks(f"a ping loaded a model at {at:.1f}, and nobody found out")
         self._judge_peace()
 

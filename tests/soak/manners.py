@@ -158,6 +158,9 @@ class Manners(Judge):
                 self._client_loads.pop(key, None)
         elif isinstance(event, Unloaded):
             self._client_loads.pop(event.key, None)
+            loaded = {runner.pid for runner in self.life.host.scheduler.loaded.values()}
+            if self._unloaded is not None and self._unloaded[1] not in loaded | {event.pid}:
+                self._unloaded = None  # what is on its way back now is of the next one
             if not event.is_evicted:
                 self._judge_end(event)
 

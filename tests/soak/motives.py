@@ -41,7 +41,7 @@ class Motives(Judge):
         self._room: tuple[float, str] | None = None  # made by whom, and not used yet
         self._unloading = ""
         self._over_since: float | None = None
-        self._was_over = False
+        self._was_over = self._was_tight = False
         self._is_stuck = False
         self._settled_at = -math.inf
         self._took_at = -math.inf
@@ -66,7 +66,7 @@ class Motives(Judge):
 
     def look_begins(self) -> None:
         self._begun_at = self.now
-        self._was_over = self._is_over()
+        self._was_over, self._was_tight = self._is_over(), self._is_over(0.0)
         for key, runner in self.life.host.scheduler.loaded.items():
             if runner.refs > 0:
                 self._busy_at[key] = self.now
@@ -131,7 +131,7 @@ class Motives(Judge):
                 self._judge_unload(command)
             named = {normalise_name(name) for name in self.life.said.settings.models}
             is_dismissed = normalise_name(command.name) in self.life.ever_named - named
-            if not self._was_over and not self._is_stuck and not is_dismissed:
+            if not self._was_tight and not self._is_stuck and not is_dismissed:
                 self._room = (self.now, command.name)
 
     # -- the rules --------------------------------------------------------------------------------
@@ -167,28 +167,26 @@ class Motives(Judge):
         if over > OVER_SECONDS and not is_told and self.life.story.sees_processes:
             self.tell(f"more is held than may be, for {over:.0f} s, and no alarm stands")
 
-    def _is_over(self) -> bool:
+    def _is_over(self, slack: float = SLACK_SHARE) -> bool:
         """Whether models hold more of the card than the budget and other programs leave them.
 
-        Runners whose name means other weights now are nobody's to unload: they count as others.
+        `slack` is a share of the card. Runners whose name means other weights now are nobody's to
+        unload: they count as others. So does what Ollama's word of a model leaves out, where the
+        driver does not say whose it is.
         """
         host, said = self.life.host, self.life.said.settings
         known = {model.digest for model in host.library.models()}
         held, others = 0, host.cards.foreign(CARD)
         for runner in host.scheduler.loaded.values():
             count = host.cards.held_by(runner.pid).get(CARD, 0)
-            if runner.model.digest in known:
-                held += count
-            else:
-                others += count
+            ours = count if self.life.story.sees_processes else min(count, runner.vram_bytes)
+            ours = ours if runner.model.digest in known else 0
+            held, others = held + ours, others + count - ours
         total = host.spec.gpus[0].total_bytes
         budget = said.budget.budget_bytes(CARD, 0, total)
         reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
         room = total - others - min(reserve, max(0, others - reserve))
-        held = sum(
-            host.cards.held_by(runner.pid).get(CARD, 0) for runner in host.scheduler.loaded.values()
-        )
-        return held > min(budget, room) + SLACK_SHARE * total
+        return held > min(budget, room) + slack * total
 
     def _disturbed_since(self, moment: float) -> bool:
         return max(self._moved_at, self.life.witness.disturbed_at) > moment

@@ -63,6 +63,7 @@ class Restraints(Judge):
         self._unloading = ("", -math.inf)
         self._cycles: dict[str, list[float]] = {}
         self._races: list[float] = []
+        self._raced: dict[str, float] = {}  # name -> when an accident of its ping was told last
         self._quiet_until = -math.inf
         self._vain: dict[str, list[float]] = {}
         self._is_stuck = False
@@ -96,7 +97,14 @@ class Restraints(Judge):
                 self.tell(f"the preload of {opened[0].name} is open for {open_for:.0f} s")
 
     def found(self, findings: Iterable[Finding]) -> None:
-        races = [self.now for finding in findings if finding.kind in RACE_KINDS]
+        races = []
+        for finding in findings:
+            told_at = self._raced.get(finding.name, -math.inf)
+            if finding.kind == "ping_reloaded" and self.now - told_at < self.loop.calm:
+                continue  # the same accident once more, shown by the next look
+            if finding.kind in RACE_KINDS:
+                self._raced[finding.name] = self.now
+                races.append(self.now)
         window = self.loop.fight_window
         self._races = [*(at for at in self._races if self.now - at < window), *races]
         if races and len(self._races) > 1:
@@ -117,6 +125,7 @@ class Restraints(Judge):
             if is_unloaded and event.key in self._ours:
                 self._cycles.setdefault(event.key, []).append(self.now)
             if is_unloaded:
+                self._vain.pop("unload", None)  # for all that can be seen, something came of it
                 self._unloading = ("", -math.inf)  # who leaves later leaves for another reason
             self._ours.discard(event.key)
 

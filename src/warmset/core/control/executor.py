@@ -126,6 +126,8 @@ def _done(state: State, running: Running, event: Done, config: Config, now: floa
     if running.stage == "read":
         return _ping_or_leave(state, order, event, now)
     state, findings = after_ping(state, order, event, config, now)
+    if any(found.kind == "ping_raced" for found in findings):  # what was to follow may race too
+        state = _drop_queue(state)
     return _follow(state, now, findings)
 
 

@@ -55,7 +55,8 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
         )
         touched = state.of(row.key).touched_at
         if touched is not None and touched >= looked.at:
-            state = note_race(state, config.loop, now)
+            if not any(at >= touched for at in state.races):  # else it was noticed at once
+                state = note_race(state, config.loop, now)
             kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
         else:
             state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
