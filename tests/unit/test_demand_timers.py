@@ -105,3 +105,26 @@ def test_any_times_are_taken(times):
 def test_two_habits_without_a_middle_are_no_error():
     """Gaps of two lengths have no gap in the middle; the search goes on with one of them."""
     assert find_period([0.0, 100.0, 200.0, 300.0, 1300.0, 2300.0, 3300.0]) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_timer_among_strays_is_found(seed):
+    """Cron asks every quarter of an hour, people as often in between: its next beat is known."""
+    rng = random.Random(seed)
+    strays, at = [], 0.0
+    while at < 40 * 900.0:
+        at += rng.expovariate(1 / 900)
+        strays.append(at)
+    timer = fed(sorted([*beats(900.0, 40, seed=seed), *strays])).of("m")
+    assert timer.period_seconds == pytest.approx(900.0, rel=0.001)
+    now = 100.0 + 39.5 * 900
+    assert timer.due(now) == pytest.approx(100.0 + 40 * 900, abs=8)
+    assert timer.jitter_seconds < 4
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_strays_that_meet_on_the_full_minute_are_no_timer(seed):
+    """A client that wakes each minute and asks every third time keeps no appointment."""
+    rng = random.Random(seed)
+    times = [60.0 * k + rng.gauss(0, 1) for k in range(400) if rng.random() < 1 / 3]
+    assert fed(times).of("m") is None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.demand.periods import LEAST_USES, NEAR_JITTERS, find_period
+from warmset.core.demand.strays import find_beat
 
 BURST_SECONDS: Final = 20.0
 """Uses this close together are one beat: well within the shortest period of cron, a minute."""
@@ -122,6 +123,11 @@ class Timers:
 
 def find_timer(beats: Sequence[float]) -> Timer | None:
     """Returns the timer behind these uses if it is sharp and steady enough to rely on."""
+    return _alone(beats) or _among_strays(beats)
+
+
+def _alone(beats: Sequence[float]) -> Timer | None:
+    """Returns the timer that nearly all uses are due to."""
     found = find_period(beats)
     if found is None or found.seconds < 2 * BURST_SECONDS:
         return None
@@ -136,4 +142,17 @@ def find_timer(beats: Sequence[float]) -> Timer | None:
         anchor=found.anchor + max(steps) * found.seconds,
         jitter_seconds=max(LEAST_JITTER_SECONDS, found.jitter_seconds),
         share=share,
+    )
+
+
+def _among_strays(beats: Sequence[float]) -> Timer | None:
+    """Returns the timer that some of the uses are due to."""
+    found = find_beat(list(beats), RECENT_BEATS)
+    if found is None:
+        return None
+    return Timer(
+        period_seconds=found.period.seconds,
+        anchor=found.period.anchor,
+        jitter_seconds=max(LEAST_JITTER_SECONDS, found.period.jitter_seconds),
+        share=found.share,
     )
