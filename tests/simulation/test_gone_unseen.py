@@ -3,7 +3,18 @@ would rather see elsewhere."""
 
 from __future__ import annotations
 
-from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL, START, config, world
+from loop_hosts import (
+    CHAT,
+    CODER,
+    EMBED,
+    GIANT,
+    MEDIUM,
+    SMALL,
+    START,
+    World,
+    config,
+    world,
+)
 from test_fault_scenes import frail, freeze, pull_anew
 
 from warmset.core.control.loop import Loop
@@ -109,9 +120,9 @@ def test_a_hidden_server_keeps_its_gpus_as_long_as_somebody_stays() -> None:
     assert "gpus_changed" in scene.alarms()
 
 
-def test_after_a_ping_that_met_an_unload_the_others_of_its_round_are_left_out() -> None:
-    """All leases are given anew, and somebody unloads the first model just before its ping."""
-    scene = world(config(**TWO_PINS, EMBED={"priority": 50})).run(60)
+def snatch_next(scene: World, *more: str) -> None:
+    """All leases are given anew, and somebody unloads the first model just before its ping, and
+    asks for more."""
     carry_out = scene.sidecar._carry_out
 
     def snatch(commands) -> None:
@@ -119,12 +130,33 @@ def test_after_a_ping_that_met_an_unload_the_others_of_its_round_are_left_out() 
             if isinstance(command, SendPing) and command.key in scene.host.scheduler.loaded:
                 scene.sidecar._carry_out = carry_out
                 scene.host.unload(scene.host.library.find(command.name))
+                for name in more:
+                    scene.host.use(name, 1.0)
         carry_out(commands)
 
     scene.sidecar._carry_out = snatch
     scene.sidecar.clock_ahead += 100.0
+
+
+def test_after_a_ping_that_met_an_unload_the_others_of_its_round_are_left_out() -> None:
+    """They are left for later, and one accident is counted once."""
+    scene = world(config(**TWO_PINS, EMBED={"priority": 50})).run(60)
+    snatch_next(scene)
     scene.run(70)
     assert len(scene.findings("ping_raced")) == 1
     assert len(scene.pings(since=60)) == 1
     scene.run(200)
-    assert set(scene.pings(since=70)) == {CODER, CHAT, EMBED}  # one accident is counted once
+    assert set(scene.pings(since=70)) == {CODER, CHAT, EMBED}
+
+
+def test_a_ping_that_waits_for_a_load_is_hung_up_on() -> None:
+    """The model was unloaded just before its ping, and behind a giant that waits for a busy model
+    the ping would wait as long as that one is busy, and warmset with it."""
+    scene = world(config(CODER={"pin": True}, MEDIUM={"preload": False})).run(30)
+    scene.host.use(MEDIUM, 3000.0, keep_alive=7200.0)
+    scene.run(60)
+    snatch_next(scene, GIANT)
+    scene.run(100)
+    assert scene.findings("ping_raced") == [CODER]
+    assert len(scene.sidecar.log.cancels) == 1
+    assert scene.sidecar.loop.state.orders.running is None

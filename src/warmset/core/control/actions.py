@@ -96,9 +96,12 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOff:
-    """Hang up on the preload that is open: it takes too long, comes too late, or is never begun."""
+    """Hang up on the preload that is open: it takes too long, comes too late, or is never begun.
 
-    kind: Literal["slow", "overtaken", "stuck"]
+    Or on a ping that became a load (`raced`).
+    """
+
+    kind: Literal["slow", "overtaken", "stuck", "raced"]
     reason: str
 
 

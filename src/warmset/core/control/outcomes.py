@@ -232,6 +232,10 @@ def _after_abort(state: State, running: Running, config: Config, now: float) -> 
         state = note_stuck(state, config.loop, now)
     elif why is not None and why.kind == "slow":
         state = pause(state, order.key, config.loop, now, text)
+    elif why is not None and why.kind == "raced":
+        state = note_race(state.note(order.key, order.name, lease=None), config.loop, now)
+        state = replace(state, load_seen_at=now, load_why=text)
+        return state, (finding("ping_raced", order, text, Severity.WARNING, seconds=seconds),)
     return state, (finding(kind, order, text, seconds=seconds),)
 
 

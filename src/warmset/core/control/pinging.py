@@ -31,6 +31,11 @@ resident models return at once, and the shortest loads in the transcripts take m
 Where processes are hidden nothing else tells of it.
 """
 
+PING_LIMIT_SECONDS: Final = 20.0
+"""A ping that is open for so long waits for a load, perhaps for ever: it is hung up on. Our choice,
+between the 15 and 30 s that ollama-behaviour 1.4 advises; Ollama skips a request that is gone.
+"""
+
 
 def why_not_ping_any(
     rows: tuple[Resident, ...] | None,

@@ -19,8 +19,9 @@ from typing import Final
 from warmset.core.control.actions import Alarm, CallOff, Finding, Preload, Severity, Unload
 from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
+from warmset.core.control.pinging import PING_LIMIT_SECONDS
 from warmset.core.control.scene import Scene
-from warmset.core.control.state import State
+from warmset.core.control.state import Running, State
 from warmset.core.control.vanished import row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey, Observation
@@ -60,13 +61,26 @@ def why_call_off(
     loop: LoopSettings,
     now: float,
 ) -> CallOff | None:
-    """Returns why our own preload, if one is open, shall be called off.
+    """Returns why our own preload, or a ping that became a load, shall be called off.
 
     Args:
         observation, state, now: the look, and what is remembered with it.
         news: what this look showed: who came whose weights nobody knows is told only once.
         loop: for the longest load.
     """
+    running = state.orders.running
+    if running is not None and running.stage == "ping":
+        return _why_hang_up(running, now)
+    return _why_not_wait(observation, state, news, loop, now)
+
+
+def _why_not_wait(
+    observation: Observation,
+    state: State,
+    news: Iterable[Finding],
+    loop: LoopSettings,
+    now: float,
+) -> CallOff | None:
     running = state.orders.running
     if running is None or not isinstance(running.order, Preload) or running.is_cancelled:
         return None
@@ -89,6 +103,15 @@ def why_call_off(
         reason = f"nothing has been loaded or unloaded for {format_seconds(still)}"
         return CallOff(kind="stuck", reason=reason)
     return None  # without a view of processes, a long load of our own looks the same
+
+
+def _why_hang_up(running: Running, now: float) -> CallOff | None:
+    seconds = now - running.since
+    if running.is_cancelled or seconds <= PING_LIMIT_SECONDS:
+        return None
+    return CallOff(
+        kind="raced", reason=f"it has taken {format_seconds(seconds)}: it found no runner"
+    )
 
 
 def _came_since(key: ModelKey | None, state: State, since: float) -> bool:
