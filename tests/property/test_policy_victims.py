@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmset.core.policy.victims import choose_victims
+from warmset.core.policy.victims import Candidate, _weights, choose_victims
 from warmset.errors import FactsError
 
 VALUES = st.one_of(
@@ -70,6 +70,88 @@ def test_the_set_is_as_good_as_the_best_of_all_subsets(residents, percent, data)
     assert not any(v["busy"] or v["pinned"] for v in victims)
     assert free + sum(v["bytes"] for v in victims) >= need
     assert key(victims) == best
+
+
+DRAWS = {  # bytes, priority and value of residents that make the search hard
+    "ties": lambda rng: (rng.choice([1, 2, 3]), rng.choice([0, 1]), 1),
+    "equal": lambda _: (5, 50, 1.0),
+    "worthless": lambda rng: (rng.randrange(9), rng.choice([-5, 0, 3]), 0),
+    "negative priorities": lambda rng: (rng.randrange(20), -rng.randrange(4) - 0.5, rng.random()),
+    "huge and tiny": lambda rng: (
+        rng.randrange(1 << 70),
+        rng.choice([-1e300, 0, 1e300]),
+        rng.choice([1e308, 5e-324, 1e-308, 10**400, 0]),
+    ),
+    "rounding": lambda rng: (
+        rng.randrange(1, 40),
+        0.5,
+        rng.choice([0.1, 0.2, 0.1 + 0.2, 0.3, 1e16, 1e16 + 2]),
+    ),
+    # no order by value per byte tells these apart
+    "value as bytes": lambda rng: ((size := rng.randrange(1, 1000)), 0, size),
+}
+KINDS = tuple(DRAWS)
+
+
+def hard_pool(kind, n, seed, spared=0.1):
+    rng = random.Random(f"{kind} {n} {seed}")
+    rows = []
+    for i in range(n):
+        size, priority, value = DRAWS[kind](rng)
+        busy, pinned = rng.random() < spared, rng.random() < spared
+        rows.append(
+            {"id": f"m{i}", "bytes": size, "priority": priority, "value": value}
+            | {"busy": busy, "pinned": pinned}
+        )
+    return rows, rng
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_pools_are_exact_as_well(kind):
+    """Ties, values of nothing, numbers beyond and below any float's: as good as brute force."""
+    for seed in range(300):
+        residents, rng = hard_pool(kind, seed % 10, seed)
+        need = rng.randrange(sum(r["bytes"] for r in residents) + 2)
+        free = rng.choice([0, 0, -1, 3])
+        classes = sorted({r["priority"] for r in residents}, reverse=True)
+
+        def loss(victims, classes=classes):
+            lost = [
+                sum(Fraction(v["value"]) for v in victims if v["priority"] == c) for c in classes
+            ]
+            return (*lost, len(victims))
+
+        best = None
+        subsets = [()]
+        for r in residents:
+            if not (r["busy"] or r["pinned"]):
+                subsets += [(*chosen, r) for chosen in subsets]
+        for chosen in subsets:
+            if free + sum(r["bytes"] for r in chosen) >= need:
+                best = min(best or loss(chosen), loss(chosen))
+        found = choose_victims(residents, need, free)
+        by_id = {r["id"]: r for r in residents}
+        assert (found is None) == (best is None), (kind, seed)
+        if found is not None:
+            assert loss([by_id[i] for i in found]) == best, (kind, seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [40, 200])
+def test_large_hard_pools_lose_at_most_one_victim_more_than_the_fractional_bound(kind, n):
+    """In folded weights, where one class outweighs all lower ones, as in those of one class."""
+    residents, _ = hard_pool(kind, n, 1, spared=0)
+    need = sum(r["bytes"] for r in residents) // 3
+    rows = [Candidate(r["id"], r["bytes"], r["priority"], r["value"]) for r in residents]
+    weight = dict(zip((r.id for r in rows), _weights(rows), strict=True))
+    chosen = choose_victims(residents, need, 0)
+    bound, left = Fraction(0), need
+    for r in sorted((r for r in rows if r.bytes), key=lambda r: Fraction(weight[r.id], r.bytes)):
+        bound += Fraction(weight[r.id] * min(r.bytes, left), r.bytes)
+        left -= min(r.bytes, left)
+        if not left:
+            break
+    assert bound <= sum(weight[i] for i in chosen) <= bound + weight[r.id]
 
 
 @given(st.lists(RESIDENT, max_size=12).map(pool), st.integers(0, 60 << 30), st.randoms())
@@ -196,6 +278,8 @@ def test_a_need_that_is_no_number_of_bytes_is_refused():
         choose_victims([GOOD], 1.5, 0)
     with pytest.raises(FactsError, match="free_bytes is None"):
         choose_victims([GOOD], 1, None)
+    with pytest.raises(FactsError, match="residents is None"):
+        choose_victims(None, 1, 0)
     with pytest.raises(FactsError, match="resident 'a' is not a mapping"):
         choose_victims("a", 1, 0)
 

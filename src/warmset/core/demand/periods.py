@@ -34,6 +34,10 @@ NEAR_JITTERS: Final = 3.0
 LEAST_NEAR_SECONDS: Final = 3.0
 """However sharp the uses seen, the next may lie so far off: three seconds of network and start."""
 
+BURST_JUMP: Final = 4.0
+"""Gaps in a burst are so much shorter than those between bursts: an answer takes seconds, the
+shortest timer a minute. Less is the scatter of one law: our choice."""
+
 MAD_TO_SIGMA: Final = 1.4826
 """Sigma of a normal law over its median absolute deviation: 1 / 0.6745."""
 
@@ -109,7 +113,7 @@ def _starts(times: Sequence[float]) -> list[float]:
     # the widest jump between neighbouring gaps, in proportion, parts bursts from waits
     jumps = [(log(b / a), a) for a, b in pairwise(gaps)]
     size, below = max(jumps, default=(0.0, 0.0))
-    cut = below if size > log(4.0) else 0.0
+    cut = below if size > log(BURST_JUMP) else 0.0
     starts = [times[0]]
     for before, at in pairwise(times):
         if at - before > cut:

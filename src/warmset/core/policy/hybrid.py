@@ -23,6 +23,8 @@ MARGIN: Final = 0.10
 HEAD, TAIL = 0.05, 0.99
 REPRESENTATIVE: Final = 2.0
 RECENT: Final = 10
+FAR_MARGIN: Final = 0.15
+"""Before and after a forecast beyond the range. Source: the same section, of its ARIMA model."""
 
 
 class Histogram:
@@ -50,7 +52,7 @@ class Histogram:
         within = sum(self.bins)
         if self.total - within > within:
             guess = sum(self.far) / len(self.far)
-            return 0.85 * guess, 0.30 * guess
+            return (1 - FAR_MARGIN) * guess, 2 * FAR_MARGIN * guess
         mean = within / BINS
         if within < 2 or sqrt(max(0.0, self.squares / BINS - mean * mean)) < REPRESENTATIVE * mean:
             return 0.0, RANGE_SECONDS

@@ -188,6 +188,8 @@ def _weights(candidates: Sequence[Candidate]) -> list[int]:
 
 def _read(residents: Iterable[Mapping[str, object]]) -> list[Candidate]:
     """Returns those that may go."""
+    if not isinstance(residents, Iterable):
+        raise FactsError(f"residents is {residents!r}, not a list of mappings", hint=_KEYS_HINT)
     seen: set[str] = set()
     candidates: list[Candidate] = []
     for resident in residents:
