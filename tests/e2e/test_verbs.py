@@ -190,6 +190,8 @@ def test_pins_that_do_not_fit_are_refused_with_numbers(shell: Shell) -> None:
     assert done.returncode == 6
     assert "qwen2.5:14b" in done.stdout
     assert "GiB" in done.stdout
+    assert "Unpin one of qwen2.5:" in done.stdout
+    assert "`warmset fit qwen2.5:" in done.stdout
     assert shell.run("check", "--host", TWIN).returncode == 6
 
 

@@ -45,6 +45,7 @@ def print_plan(seen: Preview, more: Sequence[Member], *, wide: bool, no_color: b
     wish = seen.wish
     if wish.conflict is not None:
         print(f"refused: {printable(wish.conflict.reason)}")
+        print(_way_out([printable(name) for name in wish.conflict.names]))
         return
     rows = [_member_row(member, seen) for member in wish.plan.members]
     if rows:
@@ -61,6 +62,12 @@ def print_plan(seen: Preview, more: Sequence[Member], *, wide: bool, no_color: b
             "No installed model is configured, so none is loaded: `warmset init` writes a "
             "budgets.toml, `warmset plan --all` shows what could be in it."
         )
+
+
+def _way_out(names: Sequence[str]) -> str:
+    """Returns what works where these are pinned in vain."""
+    pins = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+    return f"Unpin {pins}, or see `warmset fit {' '.join(names)}` for a smaller form that fits."
 
 
 def _print_others(seen: Preview, more: Sequence[Member]) -> None:

@@ -180,14 +180,24 @@ def _without_fragile(
 def _refused_part(
     host: HostCapacity, wanted: Wanted, solution: Solution, loads: Effort
 ) -> frozenset[int]:
-    """Returns a part of the chosen that Ollama would not hold, all of which it takes."""
+    """Returns a part of the chosen that Ollama would not hold, all of which it takes.
+
+    A model bound to a GPU may load only after another one, so a part may fail that more models
+    would make good. What fails even where nothing is bound fails with any others; else the whole
+    set is the part: what holds more than it was proposed and refused before.
+    """
+    unbound = [replace(c, bound_to=None) for c in wanted.candidates]
     members = sorted(solution.chosen, key=lambda n: wanted.candidates[n].rank, reverse=True)
+    is_bound = any(wanted.candidates[n].bound_to is not None for n in members)
 
     def is_feasible(subset: frozenset[int]) -> bool:
-        part = [wanted.candidates[n] for n in sorted(subset)]
+        part = [unbound[n] for n in sorted(subset)]
         loads.was_cut_short = False
         return find_route(host, part, loads) is not None or loads.was_cut_short or loads.is_spent
 
+    everybody = frozenset(members)
+    if is_bound and is_feasible(everybody):
+        return everybody
     return smallest_infeasible(members, is_feasible, checks=0)
 
 

@@ -1,0 +1,46 @@
+"""Plans with models bound to a GPU, against trying every set under Ollama's own rules.
+
+Such a model may load only after another one: what fails alone need not fail in company.
+"""
+
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from planner_hosts import host, model
+
+from warmset.core.model import DeviceId
+from warmset.core.planner import plan
+from warmset.core.planner.standing import find_route
+
+FOUND_ONCE = (60, 147, 216, 291, 293, 299, 343, 349, 362)
+"""Instances of which a plan was once called the best that was not."""
+
+
+def make(seed):
+    chance = random.Random(seed)
+    machine = host(*[chance.choice((10, 12, 16, 24, 24)) for _ in range(chance.randint(2, 3))])
+    models = []
+    for number in range(chance.randint(2, 5)):
+        size = chance.choice((2, 3, 4, 6, 8, 9, 10, 14, 18))
+        one = model("abcde"[number], size, value=chance.randint(1, 9), spread=None)
+        if chance.random() < 0.45:
+            one = replace(one, bound_to=DeviceId(f"GPU-{chance.randrange(len(machine.gpus))}"))
+        models.append(one)
+    return machine, models
+
+
+@pytest.mark.parametrize("seed", [*FOUND_ONCE, *range(40)])
+def test_no_set_that_ollama_would_load_is_worth_more(seed):
+    """The plan is proved, and is as good as the best of all sets that have a route."""
+    machine, models = make(seed)
+    outcome = plan(models, machine)
+    best = max(
+        sum(m.value for m in some)
+        for count in range(len(models) + 1)
+        for some in combinations(models, count)
+        if find_route(machine, some) is not None
+    )
+    assert outcome.is_proved
+    assert sum(m.value for m in outcome.members) == best
