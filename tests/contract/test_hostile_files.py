@@ -23,12 +23,16 @@ from warmset.adapters.journal import (
 )
 from warmset.adapters.journal.reading import MAX_BODY_BYTES
 from warmset.adapters.observations import read_loads
+from warmset.adapters.webhook import post
 from warmset.cli.commands.config import describe
 from warmset.core.model import Entry, HostMemory, ModelKey, Observation, Resident, unknown
-from warmset.errors import TraceError
+from warmset.errors import ConfigError, TraceError
+from warmset.shell.bounded import read_bounded
 from warmset.shell.lock import find_holder
 from warmset.shell.recorded import open_span
+from warmset.shell.saved_plan import load_plan
 from warmset.shell.starter import write_starter
+from warmset.shell.trace_files import read_models
 
 
 @pytest.fixture
@@ -178,3 +182,20 @@ def test_a_password_in_an_address_is_shown_nowhere(tmp_path: Path) -> None:
     told = " ".join(line.text for line in describe(load_settings(config=str(file))))
     assert "s3cret" not in told
     assert "127.0.0.1:9" in told
+
+
+def test_files_without_an_end_fill_no_memory() -> None:
+    """A device says that it is empty, and goes on for ever: plans, logs and tokens are bounded."""
+    zero = Path("/dev/zero")
+    with pytest.raises(ConfigError, match="larger than any plan"):
+        load_plan(zero)
+    with pytest.raises(ConfigError, match="one token"):
+        post("http://127.0.0.1:1/", {}, token_file=str(zero))
+    assert len(read_bounded(zero, limit_bytes=100)) == 101
+
+
+def test_costs_beside_a_trace_may_be_nonsense(tmp_path: Path) -> None:
+    """Nesting without end is an error of the file, as any other."""
+    (tmp_path / "a.models.json").write_text("[" * 200_000)
+    with pytest.raises(TraceError, match=r"a\.models\.json"):
+        read_models(tmp_path / "a.csv")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import ollama
@@ -165,3 +167,17 @@ def test_v1_answers_in_whole(server: TwinServer) -> None:
         refused = http.post("/v1/completions", json={"model": "nope", "prompt": "x"})
         assert refused.status_code == 404
         assert refused.json()["error"]["type"] == "not_found_error"
+
+
+def test_a_request_without_an_end_is_refused(server: TwinServer, monkeypatch) -> None:
+    """The twin keeps no more of a body than its limit, however long the client goes on."""
+    monkeypatch.setattr("warmset.shell.twin_asgi.MAX_BODY_BYTES", 1 << 20)
+    address = ("127.0.0.1", server.port)
+    with socket.create_connection(address, timeout=10) as connection, suppress(OSError):
+        connection.sendall(b"POST /api/generate HTTP/1.1\r\nHost: x\r\n")
+        connection.sendall(b"Content-Length: 10000000000\r\n\r\n")
+        for _ in range(64):
+            connection.sendall(b"a" * (1 << 18))
+        assert b" 413 " in connection.recv(100)
+    with ollama.Client(host=server.url) as other:
+        assert len(other.list().models) == 2

@@ -29,7 +29,7 @@ from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import GIB
 from warmset.errors import BackendTimeout, Unreachable
 from warmset.shell.doctor import examine
-from warmset.shell.doctor_install import examine_configuration, examine_files
+from warmset.shell.doctor_install import examine_configuration, examine_files, examine_token
 from warmset.shell.doctor_probe import Health, Probe
 from warmset.shell.doctor_settings import examine_environment, examine_settings
 from warmset.shell.wiring import Connection, SystemClock
@@ -360,6 +360,20 @@ def test_who_may_change_the_configuration(tmp_path: Path) -> None:
     assert health(link) is Health.OK
     assert health(tmp_path / "gone") is Health.UNKNOWN
     assert list(examine_configuration("")) == []
+
+
+def test_a_token_that_everybody_may_read_is_named(tmp_path: Path) -> None:
+    """Its file's mode is told, never what is in it; no token, nothing to tell."""
+    assert list(examine_token("")) == []
+    token = tmp_path / "token"
+    (missing,) = examine_token(str(token))
+    assert missing.health is Health.WARN
+    token.write_text("s3cret")
+    for mode, health in ((0o644, Health.WARN), (0o600, Health.OK), (0o640, Health.OK)):
+        token.chmod(mode)
+        (probe,) = examine_token(str(token))
+        assert probe.health is health
+        assert "s3cret" not in probe.detail + probe.hint
 
 
 def test_a_device_file_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,3 +315,47 @@ def test_a_writer_killed_at_any_moment_leaves_a_sound_journal(tmp_path: Path) ->
         assert told is not None
         assert told.parts["p"] is not None
         journal.close()
+
+
+LOST = {
+    "nothing": lambda wal: wal,
+    "all of it": lambda _wal: b"",
+    "torn in the middle of a page": lambda wal: wal[: len(wal) * 2 // 3 + 1234],
+    "zeros at its end": lambda wal: wal[: len(wal) // 2] + bytes(len(wal) - len(wal) // 2),
+    "garbage at its end": lambda wal: wal[: len(wal) // 2] + b"\xa5" * (len(wal) // 2),
+    "zeros only": lambda wal: bytes(len(wal)),
+    "its head only": lambda wal: wal[:32],
+}
+"""What a disk may have of the last writes after the power went: they were not asked to be there."""
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_after_a_loss_of_power_a_journal_is_shorter_and_sound(tmp_path: Path, name: str) -> None:
+    """What was checkpointed is there, of what came since a beginning; the next writer goes on."""
+    journal = Journal(tmp_path)
+    for n in range(20):
+        journal.record_decision(decision(n, part=[BIG, n]), [event(n)])
+    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for n in range(20, 40):
+        journal.record_decision(decision(n, part=[BIG, n]), [event(n)])
+    wal = tmp_path / "journal.sqlite3-wal"
+    there, tail = journal.path.read_bytes(), LOST[name](wal.read_bytes())
+    journal.close()
+    after = tmp_path / "after"
+    after.mkdir(mode=0o700)
+    (after / "journal.sqlite3").write_bytes(there)
+    (after / "journal.sqlite3-wal").write_bytes(tail)
+    again = Journal(after)
+    assert again.take_trouble() == ""
+    numbers = [row.at for row in again.decisions(limit=100)]
+    assert numbers == [float(n) for n in range(len(numbers))]
+    assert 20 <= len(numbers) <= 40
+    assert (len(numbers) == 40) == (name == "nothing")
+    assert [row.at for row in again.events(limit=100)] == numbers
+    last = again.decisions(limit=1)[0].id
+    assert last is not None
+    told = again.decision(last)
+    assert told is not None
+    assert told.parts["part"] is not None
+    assert again.record_decision(decision(99)) is not None
+    again.close()

@@ -12,6 +12,9 @@ import httpx
 from warmset.errors import BackendError, BadStatus, ConfigError, Unreachable
 
 TIMEOUT_SECONDS: Final = 5.0
+MAX_TOKEN_BYTES: Final = 8192
+"""Source: what web servers take of a header line, most of them."""
+
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -51,10 +54,11 @@ def _host(url: str) -> str:
 
 def _token(path: str) -> str:
     try:
-        token = Path(path).read_text("utf-8").strip()
+        with Path(path).open("rb") as file:
+            token = file.read(MAX_TOKEN_BYTES + 1).decode("utf-8").strip()
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ConfigError(f"{path}: the token cannot be read: {reason}") from None
-    if not token or not token.isascii() or not token.isprintable():
+    if not 0 < len(token) <= MAX_TOKEN_BYTES or not token.isascii() or not token.isprintable():
         raise ConfigError(f"{path}: should hold one token, in one line")
     return token

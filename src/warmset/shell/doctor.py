@@ -14,7 +14,12 @@ from warmset.core.ollama.generation import generation_of
 from warmset.core.settings import Settings, merge_server
 from warmset.errors import BackendError
 from warmset.shell.doctor_advice import Advice, Host, advise
-from warmset.shell.doctor_install import examine_configuration, examine_files, examine_software
+from warmset.shell.doctor_install import (
+    examine_configuration,
+    examine_files,
+    examine_software,
+    examine_token,
+)
 from warmset.shell.doctor_levers import examine_levers
 from warmset.shell.doctor_machine import examine_machine
 from warmset.shell.doctor_probe import Health, Probe
@@ -46,6 +51,7 @@ def examine(
         ),
         *(() if survey.is_twin else examine_levers(environ, connection.server.url)),
         *(() if survey.is_twin else examine_configuration(settings.path)),
+        *examine_token(settings.alerts.token_file),
         *(() if survey.is_twin else examine_files(environ)),
         *examine_software(),
     )

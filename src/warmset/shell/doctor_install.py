@@ -66,6 +66,27 @@ def examine_configuration(path: str) -> Iterator[Probe]:
     )
 
 
+def examine_token(path: str) -> Iterator[Probe]:
+    """Yields who else may read the webhook's token; nothing where there is none."""
+    if not path:
+        return
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        detail = f"{path}: {error.strerror or error}"
+        hint = "let the user of the service read it, and nobody else"
+        yield Probe(area="files", name="token_file", health=Health.WARN, detail=detail, hint=hint)
+        return
+    is_open = bool(mode & (stat.S_IROTH | stat.S_IWOTH))
+    yield Probe(
+        area="files",
+        name="token_file",
+        health=Health.WARN if is_open else Health.OK,
+        detail=f"{path}: everybody may read it" if is_open else path,
+        hint=f"chmod 600 {path}" if is_open else "",
+    )
+
+
 def examine_software() -> Iterator[Probe]:
     """Yields the versions of warmset and of what it stands on."""
     from importlib.metadata import PackageNotFoundError, version

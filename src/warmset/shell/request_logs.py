@@ -20,6 +20,7 @@ from typing import Final
 
 from warmset.core.ollama.keepalive import DurationError, parse_go_duration
 from warmset.errors import TraceError
+from warmset.shell.bounded import read_bounded
 
 MAX_LOG_BYTES: Final = 1 << 30
 
@@ -59,11 +60,12 @@ def read_log(path: Path, *, model: str = "") -> list[Logged]:
         TraceError: naming file, line and value of what is wrong, or what is missing.
     """
     try:
-        if path.stat().st_size > MAX_LOG_BYTES:
-            raise TraceError(f"{path}: longer than {MAX_LOG_BYTES >> 20} MiB", hint="split it")
-        lines = path.read_text("utf-8", errors="replace").splitlines()
+        content = read_bounded(path, limit_bytes=MAX_LOG_BYTES)
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > MAX_LOG_BYTES:
+        raise TraceError(f"{path}: longer than {MAX_LOG_BYTES >> 20} MiB", hint="split it")
+    lines = content.decode("utf-8", "replace").splitlines()
     is_access_log = any("[GIN]" in line for line in lines)
     if is_access_log and not model:
         raise TraceError(

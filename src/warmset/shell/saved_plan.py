@@ -16,6 +16,7 @@ from typing import Final
 from warmset.core.control.plain import to_plain
 from warmset.core.control.preview import Preview
 from warmset.errors import ConfigError, Refused
+from warmset.shell.bounded import read_bounded
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "warmset-plan"
@@ -101,9 +102,10 @@ def load_plan(path: Path) -> SavedPlan:
     """
     hint = "make it with `warmset plan --out FILE`"
     try:
-        if path.stat().st_size > MAX_BYTES:
+        content = read_bounded(path, limit_bytes=MAX_BYTES)
+        if len(content) > MAX_BYTES:
             raise ConfigError(f"{path}: larger than any plan", hint=hint)
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(content)
     except OSError as error:
         text = f"{path}: the plan cannot be read: {error.strerror or error}"
         raise ConfigError(text, hint=hint) from error

@@ -20,8 +20,10 @@ from typing import Final
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import ModelCost
 from warmset.errors import TraceError
+from warmset.shell.bounded import read_bounded
 
 MAX_TRACE_BYTES: Final = 256 << 20
+MAX_MODELS_BYTES: Final = 16 << 20
 COLUMNS: Final = ("t", "model", "duration_s")
 
 
@@ -91,9 +93,12 @@ def read_models(path: Path) -> dict[str, ModelCost] | None:
     if not beside.exists():
         return None
     try:
-        rows = json.loads(beside.read_text("utf-8"))["models"]
+        content = read_bounded(beside, limit_bytes=MAX_MODELS_BYTES)
+        if len(content) > MAX_MODELS_BYTES:
+            raise ValueError(f"larger than {MAX_MODELS_BYTES >> 20} MiB")  # noqa: TRY301 - told below
+        rows = json.loads(content)["models"]
         return {name: _cost(beside, name, row) for name, row in rows.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TraceError(
             f"{beside}: cannot be read: {error}",
             hint='it holds {"models": {"NAME": {"bytes": 5000000000, "load_s": 4.0}}}',

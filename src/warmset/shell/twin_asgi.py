@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from warmset.core.twin.api import Exchange
     from warmset.shell.twin_server import TwinServer
+
+MAX_BODY_BYTES: Final = 64 << 20
+"""Of a request. Our choice: some pictures for a model that sees; Ollama itself has no limit."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -41,6 +44,10 @@ class TwinApp:
             return
         body = await _read_body(receive)
         if body is None:
+            return
+        if len(body) > MAX_BODY_BYTES:
+            await send({"type": "http.response.start", "status": 413, "headers": []})
+            await send(_part(b"", is_last=True))
             return
         changed = asyncio.Event()
         exchange = self._handle(scope, body, changed)
@@ -110,14 +117,16 @@ class TwinApp:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Returns the body of a request, `None` if the client left before its end."""
-    parts = []
+    """Returns the body of a request, cut soon after its limit; `None`: the client left before."""
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES or not message.get("more_body", False):
             return b"".join(parts)
 
 
