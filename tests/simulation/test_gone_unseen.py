@@ -19,7 +19,9 @@ from test_fault_scenes import frail, freeze, pull_anew
 
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing
-from warmset.core.control.state import state_from_plain, state_to_plain
+from warmset.core.control.outcomes import note_race
+from warmset.core.control.state import State, state_from_plain, state_to_plain
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.twin.sidecar import Sidecar
 
 TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
@@ -160,3 +162,23 @@ def test_a_ping_that_waits_for_a_load_is_hung_up_on() -> None:
     assert scene.findings("ping_raced") == [CODER]
     assert len(scene.sidecar.log.cancels) == 1
     assert scene.sidecar.loop.state.orders.running is None
+
+
+def test_a_ping_whose_load_failed_is_an_accident_too() -> None:
+    """It is told as one, not only as a ping that failed."""
+    scene = frail(config(CODER={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    physics = scene.sidecar.host._physics
+    physics.failing, physics.error = 1, "llama runner process has terminated"
+    snatch_next(scene)
+    scene.run(75)
+    assert scene.findings("ping_raced") == [CODER]
+    assert len(scene.sidecar.loop.state.races) == 1
+
+
+def test_after_two_accidents_of_pings_there_is_no_third_for_a_while() -> None:
+    """Neither when the pause is over: two in ten minutes are as many as there may be."""
+    loop = LoopSettings()
+    state = note_race(note_race(State(), loop, 1000.0), loop, 1100.0)
+    assert state.pings_quiet_until == 1000.0 + loop.fight_window

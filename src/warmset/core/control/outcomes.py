@@ -178,9 +178,11 @@ def _unmoved(state: State, order: Renew, event: Done) -> float | None:
 
 
 def note_race(state: State, loop: LoopSettings, now: float) -> State:
-    """Counts a ping that did harm; the second within the fight window stops pings for a while."""
+    """Counts a ping that did harm; after the second there is no third within the fight window."""
     races = (*(at for at in state.races if now - at < loop.fight_window), now)
-    quiet = now + loop.back_off if len(races) > 1 else state.pings_quiet_until
+    quiet = state.pings_quiet_until
+    if len(races) > 1:
+        quiet = max(now + loop.back_off, races[-2] + loop.fight_window)
     return replace(state, races=races, pings_quiet_until=quiet)
 
 
@@ -207,6 +209,10 @@ def after_failure(
     if running.stage == "preload":
         state, mishaps = _pause_victims(state, order, running.since, config.loop, now)
         found = (failed, *mishaps)
+    if running.stage == "ping" and isinstance(event, Failed) and _is_of_a_load(event):
+        state = note_race(state, config.loop, now)
+        why = f"the ping found no runner, and its load failed: {error}"
+        found = (failed, finding("ping_raced", order, why, Severity.WARNING, seconds=seconds))
     if isinstance(event, Failed) and event.is_final:
         until = now + config.loop.back_off_limit
         return state.note(order.key, order.name, quiet_until=until, quiet_reason=error), found
@@ -218,6 +224,11 @@ def after_failure(
         state = forget_leases(state)
         state = replace(state, load_seen_at=now, load_why=text)
     return pause(state, order.key, config.loop, now, text), found
+
+
+def _is_of_a_load(event: Failed) -> bool:
+    """Whether only a load can have failed so: a ping asks a runner for nothing."""
+    return event.status is not None and event.status >= 500 and event.status != 503
 
 
 def _after_abort(state: State, running: Running, config: Config, now: float) -> Result:
