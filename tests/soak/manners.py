@@ -68,7 +68,7 @@ class Manners(Judge):
         self._client_loads: dict[str, float] = {}
         self._came_at = -math.inf
         self._preload: tuple[float, str] | None = None
-        self._is_overtaken = False
+        self._is_overtaken = self._is_behind = False
         self._moved_at = 0.0
         self._gave_up_at = -math.inf
         self._loads: dict[str, list[float]] = {}
@@ -100,6 +100,7 @@ class Manners(Judge):
     def look_begins(self) -> None:
         loaded = self.life.host.scheduler.loaded
         self._starts = self.life.host.starts
+        self._is_behind = self._find_behind()
         self._durations |= {key: runner.duration for key, runner in loaded.items()}
         self._dead = frozenset(
             key
@@ -274,17 +275,20 @@ class Manners(Judge):
 
     def _judge_overtaken(self) -> None:
         """Our load waits no longer than a look once somebody else's went before it."""
+        was, self._is_overtaken = self._is_overtaken, self._is_behind and self._preload is not None
+        if was and self._is_overtaken:
+            self.tell("our preload waits on behind somebody else's load")
+
+    def _find_behind(self) -> bool:
+        """Whether somebody's load went before our own, which still waits."""
         if self._preload is None:
-            return
+            return False
         scheduler, (since, key) = self.life.host.scheduler, self._preload
         loading = None if scheduler.loading is None else scheduler.loading.model.key
         if key == loading or key in scheduler.loaded:
-            self._is_overtaken = False
-            return
+            return False
         others = [at for other, at in self._client_loads.items() if other in scheduler.loaded]
-        was, self._is_overtaken = self._is_overtaken, any(at > since for at in others)
-        if was and self._is_overtaken:
-            self.tell("our preload waits on behind somebody else's load")
+        return any(at > since for at in others)
 
     def _judge_end(self, event: Unloaded) -> None:
         """In peace no lease of what is wanted runs out: it is renewed in time."""

@@ -49,6 +49,7 @@ class Motives(Judge):
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
         self._open: Command | None = None
+        self._booted_ahead = 0.0
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -57,6 +58,9 @@ class Motives(Judge):
         self._room = self._open = None
         self._loads.clear()
         self._busy_at.clear()
+        if self.life.clock_ahead != self._booted_ahead:
+            self._came_at.clear()  # by the new clock all that is remembered is long ago or to come
+        self._booted_ahead = self.life.clock_ahead
         self._over_since = None
         self._moved_at = self.now
 
