@@ -12,6 +12,7 @@ from policy_adapter import HarnessModel
 
 MANY = 80  # models, where time per decision is told
 DAY = 86400.0
+PART = 0.6  # share of the models in `part`
 SHAPES = ("drift", "cron", "bursts", "week", "many")
 
 
@@ -79,4 +80,29 @@ def dealt(evaluator: ModuleType, trace: Trace, seed: int = 7) -> Trace:
     models = {name: evaluator.Model(name, cost.size, cost.load_s) for name, cost in pairs}
     return evaluator.Trace(
         f"dealt-{trace.name}", trace.t, trace.model, trace.duration, models, trace.budgets
+    )
+
+
+def part(evaluator: ModuleType, trace: Trace, seed: int = 1) -> Trace:
+    """The requests of three fifths of the models, with their sizes and load times dealt anew."""
+    import numpy as np
+
+    rng = random.Random(f"{trace.name}sub{seed}")
+    names = sorted(trace.models)
+    kept = rng.sample(names, int(len(names) * PART))
+    costs = [trace.models[name] for name in kept]
+    rng.shuffle(costs)
+    models = {
+        name: evaluator.Model(name, cost.size, cost.load_s)
+        for name, cost in zip(kept, costs, strict=True)
+    }
+    rows = [i for i, name in enumerate(trace.model) if name in models]
+    total = sum(model.size for model in models.values())
+    return evaluator.Trace(
+        f"part-{trace.name}",
+        np.array([trace.t[i] for i in rows]),
+        [trace.model[i] for i in rows],
+        np.array([trace.duration[i] for i in rows]),
+        models,
+        {f"f{share}": total * share // 100 for share in (15, 25, 40)},
     )
