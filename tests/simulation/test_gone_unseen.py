@@ -182,3 +182,16 @@ def test_after_two_accidents_of_pings_there_is_no_third_for_a_while() -> None:
     loop = LoopSettings()
     state = note_race(note_race(State(), loop, 1000.0), loop, 1100.0)
     assert state.pings_quiet_until == 1000.0 + loop.fight_window
+
+
+def test_another_context_right_after_a_ping_is_a_clients() -> None:
+    """A ping asks for the context that is there, so it is no accident of ours, and a load of
+    somebody's."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    scene.sidecar.clock_ahead += 100.0  # the lease is given anew at the next look
+    look = scene.sidecar.loop.wake_at - START
+    scene.at(look + 0.1, lambda host: host.use(CODER, 1.0, options={"num_ctx": 16384}))
+    scene.run(look + 10)
+    assert scene.pings(since=60)[:1] == [CODER]
+    assert scene.findings("model_reloaded") == [CODER]
+    assert not scene.findings("ping_reloaded")

@@ -117,6 +117,7 @@ class Witness:
     def forgets(self) -> None:
         self._forgot_at.append(self.now)
         self._unmoved.clear()
+        self._resident_before &= set(self.life.host.scheduler.loaded)  # of others nobody knows
 
     def disturbed(self) -> None:
         """Something happened that no look so far can have shown."""

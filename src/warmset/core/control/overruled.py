@@ -54,7 +54,8 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             free_high=high,
         )
         touched = state.of(row.key).touched_at
-        if touched is not None and touched >= looked.at:
+        is_as_before = row.context == before[row.key].context  # a ping asks for what is there
+        if touched is not None and touched >= looked.at and is_as_before:
             if not any(at >= touched for at in state.races):  # else it was noticed at once
                 state = note_race(state, config.loop, now)
             kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
