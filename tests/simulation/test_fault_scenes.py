@@ -554,3 +554,24 @@ def test_more_than_may_be_held_is_an_alarm() -> None:
     scene.run(1500)
     assert "over_budget" not in scene.sidecar.loop.state.raised
     assert scene.alarms().count("over_budget") == 1
+
+
+def test_a_ping_that_waits_in_a_queue_is_called_off() -> None:
+    """The model leaves before the ping, which then waits behind somebody's load for a long request:
+    it is hung up, told, and everything goes on."""
+    scene = world(config(EMBED={"pin": True}))
+    sends = scene.sidecar._load
+
+    def snatch_and_send(command) -> None:
+        if isinstance(command, SendPing) and not scene.findings("ping_raced"):
+            scene.host.use(MEDIUM, 3000.0)
+            scene.host.use(GIANT, 1.0)
+            scene.host.unload(scene.host.library.find(EMBED))
+        sends(command)
+
+    scene.sidecar._load = snatch_and_send
+    scene.run(2000)
+    assert scene.findings("ping_raced") == [EMBED]
+    assert scene.sidecar.log.cancels
+    running = scene.sidecar.loop.state.orders.running
+    assert running is None or scene.host.timeline.now - running.since < 200.0

@@ -14,6 +14,7 @@ from soak.laws import Witness
 from soak.manners import Manners
 from soak.motives import Motives
 from soak.restraints import Restraints
+from soak.sights import Sights
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
 from warmset.adapters.journal import Journal
 from warmset.core.control.config import Config
@@ -152,6 +153,7 @@ class Life:
         self.judges: tuple[Judge, ...] = (
             Manners(self, self.witness.breaks),
             Restraints(self, self.witness.breaks),
+            Sights(self, self.witness.breaks),
             self.motives,
         )
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)

@@ -42,9 +42,6 @@ CALM_FROM = TROUBLE_SECONDS + 300.0
 NEEDLESS_PINGS = 4
 """Pings of one model in a window beside those that renew it or give its lease back: one for each
 rank that it gets."""
-LEVER_USES = 8
-"""Uses of a lever without effect within one pause: four in a row, and as many that were on the
-way or of other models."""
 
 
 class Manners(Judge):
@@ -73,7 +70,7 @@ class Manners(Judge):
         self._gave_up_at = -math.inf
         self._loads: dict[str, list[float]] = {}
         self._pings: dict[str, list[float]] = {}
-        self._idle_uses: dict[str, list[float]] = {}
+        self._listed: set[str] = set()  # at the last look
         self._starts = 0  # of the server, up to the look
         self._durations: dict[str, float] = {}  # key -> keep-alive at the last look
         self._leased: dict[str, float] = {}  # name -> the keep-alive that we gave it last
@@ -126,6 +123,7 @@ class Manners(Judge):
         if self._shows_the_gpus(observation) and observation.server is not None:
             self._gpus_known = True
         if observation.residents is not None:
+            self._listed = {row.key for row in observation.residents if row.key is not None}
             self._judge_overtaken()
 
     def decided(self, before: State, decision: Decision) -> None:
@@ -153,7 +151,9 @@ class Manners(Judge):
         ours = None if self._preload is None else self._preload[1]
         if isinstance(event, LoadEnded) and not event.error:
             key = event.order.model.key
-            if key != ours:
+            # Where processes are hidden, one that was there before looks as if it had been used.
+            is_hidden = not self.life.story.sees_processes and key in self._listed
+            if key != ours and not is_hidden:
                 self._client_loads[key] = self.now
             else:
                 self._client_loads.pop(key, None)
@@ -229,6 +229,8 @@ class Manners(Judge):
             self.tell(f"ping of {command.name}, which was used since the look")
         if before is not None and before.expires_at == math.inf:
             self.tell(f"ping of {command.name}, which a client keeps for ever")
+        if self._spoilt:
+            self.tell(f"ping of {command.name}, though {self._spoilt} since the look")
         if command.key in self._dead and self.life.story.sees_processes:
             self.tell(f"ping of {command.name}, whose process was gone at the look")
         loop = self.life.said.loop
@@ -252,12 +254,6 @@ class Manners(Judge):
         is_ours = self.life.story.sees_processes and self._gpus_known
         if is_ours and not self._shows_the_gpus(seen):
             self.tell(f"{what} on GPUs that Ollama was not started with")
-        lever = "preload" if isinstance(command, SendPreload) else "unload"
-        if lever in self.life.faults.broken:
-            pause = self.life.said.loop.back_off
-            count = self._count(self._idle_uses, lever, pause)
-            if count > LEVER_USES * (1 + self._lives(pause)):
-                self.tell(f"{count} times {lever} in five minutes, and nothing comes of it")
         if isinstance(command, SendPreload):
             self._judge_preload(command, what)
 

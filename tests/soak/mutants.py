@@ -170,7 +170,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "question and planner: old memory counts",
         ("question:if_fresh", "..planner.host_room:if_fresh"),
         lambda reading: reading,
-        DRIVER,
+        ("driver", "outsider", "edit"),
     ),
     Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
     Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged, CLOCK),
@@ -220,7 +220,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "pinging: whatever the model does",
         ("executor:why_not_ping",),
         _nothing,
-        ("slow_look", "nag"),
+        ("slow_look", "nag", "edit"),
     ),
     Mutant(
         "pinging: a ping that moved nothing",
@@ -482,7 +482,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "pinging: it was used since",
         "pinging:why_not_ping",
         "last is not None and last.expires_at != row.expires_at",
-        ("slow_look", "nag"),
+        ("slow_look", "nag", "edit"),
     ),
     inside(
         "renewing: who is in use",

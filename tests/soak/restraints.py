@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Finding
+from warmset.core.control.departures import UNLOAD_SECONDS
 from warmset.core.control.drift import FAILURES
 from warmset.core.control.orders import (
     Aborted,
@@ -29,7 +30,7 @@ from warmset.core.control.orders import (
 from warmset.core.control.restraint import CYCLES
 from warmset.core.control.state import State
 from warmset.core.control.stuck import RESCUES
-from warmset.core.model import Observation
+from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.events import LoadEnded, Unloaded
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Restraints(Judge):
         self._races: list[float] = []
         self._raced: dict[str, float] = {}  # name -> when an accident of its ping was told last
         self._quiet_until = -math.inf
-        self._vain: dict[str, list[float]] = {}
+        self._vain: dict[str, list[tuple[float, str]]] = {}
         self._is_stuck = False
         self._rescues: list[float] = []
 
@@ -169,6 +170,15 @@ class Restraints(Judge):
             self._judge_unload(command, what)
         self._judge_lever(command, what)
 
+    def used(self, name: str, keep: float | None) -> None:
+        """Who is used after its unload may be there for that reason: it tells nothing."""
+        del keep
+        self._vain["unload"] = [
+            (at, unloaded)
+            for at, unloaded in self._vain.get("unload", ())
+            if unloaded != normalise_name(name) or self.now - at > UNLOAD_SECONDS + LATE_SECONDS
+        ]
+
     # -- the rules --------------------------------------------------------------------------------
 
     def _judge_ping(self, what: str) -> None:
@@ -217,6 +227,6 @@ class Restraints(Judge):
             self._vain.pop(lever, None)
             return
         uses = self._vain.setdefault(lever, [])
-        if len(uses) >= FAILURES and self.now - uses[-1] < self.loop.back_off:
+        if len(uses) >= FAILURES and self.now - uses[-1][0] < self.loop.back_off:
             self.tell(f"{what}: the {len(uses) + 1}th time that nothing comes of it")
-        uses.append(self.now)
+        uses.append((self.now, normalise_name(command.name)))

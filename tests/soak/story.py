@@ -180,7 +180,7 @@ def _clients(rng: Random) -> list[Happening]:
 
 def _mishaps(rng: Random, focus: Sequence[str]) -> list[Happening]:
     out = []
-    for _ in range(rng.choice((4, 6, 8) if focus else (0, 1, 2, 3, 4, 6, 8))):
+    for _ in range(rng.choice((8, 12, 16) if focus else (0, 1, 2, 3, 4, 6, 8))):
         kind = rng.choice(focus or MISHAPS)
         at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
         out.append(Happening(at, kind, DETAILS[kind](rng)))

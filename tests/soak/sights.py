@@ -1,0 +1,159 @@
+"""What a look showed, or the operator said, and no command may go against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision
+from warmset.core.control.levers import SOON_GONE_SECONDS
+from warmset.core.control.orders import (
+    Cancel,
+    Command,
+    Done,
+    Event,
+    Failed,
+    ReadResidents,
+    SendPing,
+    SendPreload,
+    Started,
+    TimedOut,
+)
+from warmset.core.control.state import State
+from warmset.core.model import Observation, Quality, normalise_name
+from warmset.core.planner import ActionKind
+from warmset.core.twin.events import LoadEnded, Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+OTHER_SECONDS = 120.0
+"""A keep-alive further from our lease than this is no doubt between two looks."""
+
+
+class Sights(Judge):
+    """Judges commands by what was on the table when they were decided."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self._seen: Observation | None = None
+        self._open: Command | None = None
+        self._busy: frozenset[str] = frozenset()  # at the look
+        self._given: dict[str, float] = {}  # key -> lease that warmset knows to stand
+        self._stood: set[str] = set()  # those that stood at the last look
+        self._clients: set[str] = set()  # whose lease a client replaced, as a look showed
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def boots(self, *, is_fresh: bool) -> None:
+        del is_fresh
+        self._seen = self._open = None
+        self._forget_leases()
+        self._clients.clear()
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        self._forget_leases()
+        if is_server:
+            self._clients.clear()
+
+    def _forget_leases(self) -> None:
+        self._given.clear()
+        self._stood.clear()
+
+    def look_begins(self) -> None:
+        loaded = self.life.host.scheduler.loaded
+        self._busy = frozenset(k for k, r in loaded.items() if r.refs > 0 and r.is_alive)
+        for key, runner in loaded.items():
+            apart = abs(runner.duration - self._given.get(key, math.inf))
+            if apart < 1.0:
+                self._stood.add(key)
+            elif key in self._stood and key not in self._busy and apart > OTHER_SECONDS:
+                self._stood.discard(key)
+                self._clients.add(key)
+
+    def looked(self, observation: Observation) -> None:
+        self._seen = observation
+        if observation.residents is None or observation.trouble:
+            self._forget_leases()  # longer looks away may be a gap
+
+    def decided(self, before: State, decision: Decision) -> None:
+        del before
+        if any(finding.kind == "look_gap" for finding in decision.findings):
+            self._forget_leases()
+
+    def hears(self, event: object) -> None:
+        key = ""
+        if isinstance(event, LoadEnded):
+            key = event.order.model.key
+        elif isinstance(event, Unloaded):
+            key = event.key
+        self._clients.discard(key)
+        self._stood.discard(key)
+        self._given.pop(key, None)
+
+    def ends(self, event: Event) -> None:
+        opened = self._open
+        if opened is None or isinstance(event, Started):
+            return
+        if event.number != getattr(opened, "number", None):
+            return
+        self._open = None
+        if isinstance(event, Done) and isinstance(opened, SendPing | SendPreload):
+            self._given[opened.key] = opened.keep_alive
+            self._stood.discard(opened.key)
+        elif isinstance(event, TimedOut | Failed):
+            self._forget_leases()
+
+    def carries_out(self, command: Command) -> None:
+        if isinstance(command, Cancel):
+            return
+        self._open = command
+        warmset, seen = self.life.warmset, self._seen
+        decision = None if warmset is None else warmset.loop.decision
+        if isinstance(command, ReadResidents) or decision is None or seen is None:
+            return
+        what = f"{type(command).__name__} of {command.name}"
+        if isinstance(command, SendPing):
+            self._judge_ping(command, decision, what)
+            return
+        if decision.conflict is not None:
+            self.tell(f"{what}, although the pins never fit together")
+        if isinstance(command, SendPreload):
+            self._judge_preload(seen, decision, what)
+        elif not self.loop.may_rescue and self._is_stuck(decision):
+            self.tell(f"{what}, while nothing is loaded any more, and nobody allowed that")
+
+    # -- the rules --------------------------------------------------------------------------------
+
+    def _judge_ping(self, command: SendPing, decision: Decision, what: str) -> None:
+        if normalise_name(command.name) not in self.life.said.settings.models:
+            self.tell(f"{what}, which nobody configured")
+        if command.key in self._busy and self.life.story.sees_processes:
+            self.tell(f"{what}, which was in use at the look")
+        if command.key in self._clients and not self.is_pin(command.name):
+            self.tell(f"{what}, whose keep-alive a client has set")
+        going = {c.key for c in decision.changes if c.kind is ActionKind.UNLOAD}
+        if command.key in going:
+            self.tell(f"{what}, which is to go")
+
+    def _judge_preload(self, seen: Observation, decision: Decision, what: str) -> None:
+        if seen.memory.pressure:
+            self.tell(f"{what}, while programs wait for RAM")
+        if any(device.free_bytes.quality is Quality.STALE for device in seen.devices):
+            self.tell(f"{what} on memory that could not be read just now")
+        if decision.postponed is None:
+            return
+        named = self.life.said.settings.models
+        soon = seen.at + SOON_GONE_SECONDS
+        for row in seen.residents or ():
+            is_others = normalise_name(row.name) not in named
+            if is_others and row.expires_at is not None and row.expires_at < soon:
+                self.tell(f"{what}, beside {row.name}, which is about to leave")
+
+    def _is_stuck(self, decision: Decision) -> bool:
+        state = None if self.life.warmset is None else self.life.warmset.loop.state
+        probe_at = None if state is None else state.probe_at
+        is_raised = "loads_stuck" in decision.standing
+        return is_raised and probe_at is not None and decision.at < probe_at
