@@ -442,7 +442,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     inside(
         "stuck: loads without end",
-        "stuck:why_call_off",
+        "stuck:_why_not_wait",
         "now - since > loop.load_limit",
         ("slow_loads", "outsider"),
     ),
