@@ -195,3 +195,22 @@ def test_another_context_right_after_a_ping_is_a_clients() -> None:
     assert scene.pings(since=60)[:1] == [CODER]
     assert scene.findings("model_reloaded") == [CODER]
     assert not scene.findings("ping_reloaded")
+
+
+def test_a_preload_that_was_pushed_out_before_a_look_had_its_effect() -> None:
+    """The server is deaf for a while after it; then the lever is not to blame, and somebody's load
+    may be under way."""
+    scene = world(config(CODER={"pin": True}), starts=False)
+    scene.sidecar.start()
+    scene.run(1)
+    scene.sidecar.answers_ps = False
+    scene.run(8)
+    scene.host.unload(scene.host.library.find(CODER))
+    scene.run(30)
+    scene.sidecar.answers_ps = True
+    scene.run(50)
+    assert not scene.findings("preload_without_effect")
+    assert scene.findings("model_left") == [CODER]
+    assert len(scene.preloads()) == 1  # the next one waits until users' loads are over
+    scene.run(200)
+    assert scene.resident() == {CODER}

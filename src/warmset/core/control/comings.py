@@ -144,7 +144,6 @@ def _rival(observation: Observation, state: State) -> str:
 
 def notice_comers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Tells models that users loaded from our own preloads, and checks the latter."""
-    del config
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
     is_first = state.looked is None
     pids = resident_pids(observation)
@@ -182,7 +181,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         elif not is_first:
             state, news = _came(state, row, now)
             found.append(news)
-    return _missing_preloads(observation, state, found, now)
+    return _missing_preloads(observation, state, found, now, patience=2 * config.loop.tick)
 
 
 def _is_late_known(row: Resident, state: State) -> bool:
@@ -217,13 +216,28 @@ def _asked_at(state: State, key: ModelKey) -> float | None:
 
 
 def _missing_preloads(
-    observation: Observation, state: State, found: list[Finding], now: float
+    observation: Observation,
+    state: State,
+    found: list[Finding],
+    now: float,
+    *,
+    patience: float,
 ) -> Result:
-    """A preload that was answered with success and is not there had no effect."""
+    """A preload that was answered with success and is not there had no effect.
+
+    If that was a while ago, it was pushed out before anybody looked.
+    """
     listed = {row.key for row in observation.residents or ()}
     for key, known in state.models.items():
         since = known.preloaded_at
         if since is None or key in listed or state.looked is None or since < state.looked.at:
+            continue
+        if now - since > patience:
+            state = _forget_runner(state, key, known.name).note(key, preloaded_at=None, lost_at=now)
+            why = f"{known.name} left before anybody saw it"
+            state = replace(state, load_seen_at=now, load_why=why)
+            left = Finding(kind="model_left", key=key, name=known.name, text=why)
+            found.append(replace(left, basis={"cause": "displaced"}))
             continue
         text = "the server said loaded, and it is not resident"
         state = state.note(key, resident_since=None, lease=None, preloaded_at=None, lost_at=now)
