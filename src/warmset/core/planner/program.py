@@ -26,6 +26,9 @@ PASSES: Final = 8
 MOST_ENTERED: Final = 6
 """Columns taken in after one look, the most gainful first."""
 
+CELLS_PER_STEP: Final = 2000
+"""Cells of the basis inverse whose change costs as much as a step of the search over sets."""
+
 Column = tuple[float, dict[int, float]]
 """Worth of a filling, and what it takes of each row."""
 
@@ -89,6 +92,7 @@ class Program:
         if aim.places is not None:
             limits.append(float(aim.places + len(aim.forced)))
         self._limits = limits
+        self._pivot_steps = 1 + len(limits) ** 2 // CELLS_PER_STEP
         self._lp = Columns(limits, *self._box(start))
 
     def _box(self, around: Prices) -> tuple[list[float], list[float]]:
@@ -141,13 +145,13 @@ class Program:
             self._pool.append((worth, cells))
         for _ in range(PASSES):
             while lp.settle():
-                effort.spend(1)
+                effort.spend(self._pivot_steps)
             gains = [(lp.gain(*column), at) for at, column in enumerate(self._pool)]
             effort.spend(1 + len(self._pool) // 50)
             for gain, at in sorted(gains, reverse=True)[:MOST_ENTERED]:
                 if gain <= TINY:
                     break
-                effort.spend(1)
+                effort.spend(self._pivot_steps)
                 lp.enter(*self._pool[at], at)
             if max(gains, default=(0.0, 0))[0] <= TINY:
                 break
