@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -211,6 +212,30 @@ def test_advise_tells_keep_alives_from_a_trace(shell: Shell, trace: Path) -> Non
     end = lines.index("", start) if "" in lines[start:] else len(lines)
     (shell.folder / "budgets.toml").write_text("\n".join(lines[start:end]) + "\n")
     shell("config", "show")
+
+
+def test_advise_tells_habits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which hours of the week a model is asked for, as a window, and after whom."""
+    monday = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
+    rows = []
+    for hour in range(14 * 24):
+        at = monday + hour * 3600 + 600
+        if hour // 24 % 7 < 5 and 8 <= hour % 24 < 18:
+            rows += [(at, "llama3.2:3b"), (at + 5, "nomic-embed-text:latest")]
+        if hour % 5 == 0:
+            rows.append((at + 1800, "qwen3:8b"))
+    lines = (json.dumps({"at": at, "model": name, "duration_s": 1}) for at, name in rows)
+    (shell.folder / "log.jsonl").write_text("\n".join(lines) + "\n")
+    shell("trace", "import", "log.jsonl", "--host", "twin://laptop")
+    monkeypatch.setenv("TZ", "UTC")
+    told = shell.json("advise", "--on", "laptop")
+    window = {"window": "Mon-Fri 08:00-18:00", "share": 1.0}
+    assert told["hours"] == {"llama3.2:3b": window, "nomic-embed-text:latest": window}
+    (follows,) = told["follows"]
+    assert (follows["first"], follows["then"]) == ("llama3.2:3b", "nomic-embed-text:latest")
+    text = shell("advise", "--on", "laptop").stdout
+    assert 'windows = ["Mon-Fri 08:00-18:00"]' in text
+    assert "nomic-embed-text:latest after llama3.2:3b: " in text
 
 
 def test_advise_without_history_says_what_to_do(shell: Shell) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isinf
 
+from warmset.adapters.config.zones import find_zone
+from warmset.core.demand.coactivity import Follows, find_follows
+from warmset.core.demand.hours import Hours, find_hours
 from warmset.core.demand.keeping import weigh_keep_alives
 from warmset.core.policy.advice import Advice, advise, most_at_once, one_for_all
 from warmset.core.units import format_seconds
@@ -33,6 +36,8 @@ class Counsel:
         keep_alive: one value for all models, where nobody sets more.
         max_loaded: what `OLLAMA_MAX_LOADED_MODELS` should be; `None`: it is enough.
         clients: what works against it.
+        hours: by model, when it is asked for, if only then; in the local time of this machine.
+        follows: who is asked for right after whom, the surest first.
     """
 
     models: tuple[Advice, ...]
@@ -40,6 +45,8 @@ class Counsel:
     keep_alive: float
     max_loaded: int | None
     clients: tuple[Client, ...]
+    hours: Mapping[str, Hours]
+    follows: tuple[Follows, ...]
 
 
 def counsel(source: Source, *, environ: Mapping[str, str]) -> Counsel:
@@ -66,7 +73,21 @@ def counsel(source: Source, *, environ: Mapping[str, str]) -> Counsel:
         keep_alive=one_for_all(keepings, costs, budget_bytes=room, span_seconds=span),
         max_loaded=needed if limit is not None and needed > limit else None,
         clients=_clients(source, models, environ),
+        hours=_hours(source, models),
+        follows=find_follows(source.trace),
     )
+
+
+def _hours(source: Source, models: tuple[Advice, ...]) -> dict[str, Hours]:
+    """Returns when models are asked for; nothing where the demand is of no day in particular."""
+    if source.begins is None:
+        return {}
+    begins, zone = source.begins, find_zone("")
+    found = {
+        advice.keeping.model: find_hours([begins + at for at in advice.keeping.times], zone)
+        for advice in models
+    }
+    return {model: hours for model, hours in found.items() if hours is not None}
 
 
 def _clients(

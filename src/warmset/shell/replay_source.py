@@ -22,6 +22,7 @@ class Source:
 
     Attributes:
         label, host: for people.
+        begins: Unix seconds of the trace's zero; `None`: of no day in particular.
         notes: what limits the answer.
     """
 
@@ -31,6 +32,7 @@ class Source:
     trace: Trace
     spec: PoolSpec
     gpus: int
+    begins: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -69,12 +71,14 @@ def find_source(
     size = parse_size(budget, "--budget") if budget else None
     on = look_at(settings)
     given: Mapping[str, ModelCost] | None = None
+    begins: float | None = None
     notes: tuple[str, ...] = ()
     if from_history:
         from warmset.shell.demand_history import read_history
 
         past = read_history(environ, on.url, on)
         trace, given, notes, label = past.trace, past.costs, past.notes, "history"
+        begins = past.begins
     elif is_trace_file(word):
         path = Path(word).expanduser()
         trace, given, label = read_trace(path), read_models(path), path.name
@@ -89,6 +93,7 @@ def find_source(
         trace=trace,
         spec=on.spec(trace.models, given=given, budget_bytes=size),
         gpus=on.gpus,
+        begins=begins,
         notes=notes,
     )
 

@@ -147,6 +147,7 @@ def _told(made: Counsel) -> list[str]:
         for a in timers
         if a.period_seconds and a.keep_alive < a.period_seconds
     ]
+    lines += _habits(made)
     if made.clients:
         lines += ["", "What clients send:"]
         lines += [
@@ -156,6 +157,31 @@ def _told(made: Counsel) -> list[str]:
     little = [a.keeping.model for a in made.models if a.is_little]
     if little:
         lines += ["", f"Too few requests to be sure: {', '.join(little)}"]
+    return lines
+
+
+def _habits(made: Counsel) -> list[str]:
+    """Returns in which hours models are asked for, and after whom."""
+    from json import dumps
+
+    from warmset.core.windows import format_window
+
+    lines = []
+    for model, hours in made.hours.items():
+        text = format_window(hours.window)
+        lines.append(
+            f"  {model}: {text} ({hours.share:.0%} of the hours with a request); to keep it warm "
+            f"then and only then: windows = [{dumps(text)}]"
+        )
+    if lines:
+        lines = ["", "Asked for at some times of the week only:", *lines]
+    if made.follows:
+        lines += ["", "Asked for within a minute of another:"]
+        lines += [
+            f"  {f.then} after {f.first}: {f.seen:.0f} of {f.uses:.0f} times, by chance "
+            f"{f.expected:.1f}"
+            for f in made.follows
+        ]
     return lines
 
 
@@ -173,6 +199,7 @@ def toml_lines(advice: Advice) -> tuple[str, ...]:
 
 def describe(made: Counsel, source: Source) -> dict[str, object]:
     """Returns the document of `-o json`. Units: bytes, seconds, GiB hours; `null`: for ever."""
+    from warmset.core.windows import format_window
     from warmset.shell.advise import wire_text
 
     environment: dict[str, object] = {"OLLAMA_KEEP_ALIVE": wire_text(made.keep_alive)}
@@ -194,6 +221,20 @@ def describe(made: Counsel, source: Source) -> dict[str, object]:
                 "text": client.text,
             }
             for client in made.clients
+        ],
+        "hours": {
+            model: {"window": format_window(hours.window), "share": hours.share}
+            for model, hours in made.hours.items()
+        },
+        "follows": [
+            {
+                "first": f.first,
+                "then": f.then,
+                "times": f.seen,
+                "of": f.uses,
+                "by_chance": f.expected,
+            }
+            for f in made.follows
         ],
         "notes": list(source.notes),
     }

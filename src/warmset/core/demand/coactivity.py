@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
+from warmset.core.demand.trace import Trace
 from warmset.core.units import DAY, MINUTE
 
 WINDOW_SECONDS: Final = 1 * MINUTE
@@ -25,6 +26,15 @@ FADE_SECONDS: Final = HALF_LIFE_SECONDS / 64
 MOST_PAIRS: Final = 4096
 """64 models with one another; the weakest pair is dropped for a new one."""
 
+LEAST_FOLLOWED: Final = 5.0
+"""Times that B came after A before it is told: fewer are an accident, as with timers."""
+
+LEAST_SURPRISE: Final = 5.0
+"""Standard deviations above chance: with 4096 pairs looked at, chance shows none."""
+
+LEAST_SHARE: Final = 0.5
+"""Of the uses of A that B came after: below, it is no rule that anybody could act on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follows:
@@ -32,6 +42,7 @@ class Follows:
 
     Attributes:
         seen: times that B came within the window after A (weighted by age).
+        uses: of A (weighted alike; within a window one counts).
         expected: times it would have by chance.
         lift: `seen / expected`.
         surprise: how many standard deviations of chance `seen` lies above `expected`.
@@ -40,6 +51,7 @@ class Follows:
     first: str
     then: str
     seen: float
+    uses: float
     expected: float
     lift: float
     surprise: float
@@ -82,10 +94,17 @@ class CoActivity:
             first=first,
             then=then,
             seen=seen,
+            uses=a,
             expected=expected,
             lift=seen / expected,
             surprise=(seen - expected) / sqrt(expected),
         )
+
+    def pairs(self) -> tuple[Follows, ...]:
+        """Returns all pairs that were seen, the most surprising first."""
+        found = (self.follows(first, then) for first, then in self._pairs)
+        known = [follows for follows in found if follows is not None]
+        return tuple(sorted(known, key=lambda f: (-f.surprise, f.first, f.then)))
 
     def _fade(self, now: float) -> None:
         """Lets weeks pass: counts and the span they were made in shrink alike."""
@@ -106,3 +125,17 @@ class CoActivity:
             self._pairs[pair] *= keep
         for model in self._uses:
             self._uses[model] *= keep
+
+
+def find_follows(trace: Trace) -> tuple[Follows, ...]:
+    """Returns which models are asked for right after which, as a rule; the surest first."""
+    learned = CoActivity()
+    for at, model in zip(trace.times, trace.models, strict=True):
+        learned.requested(at, model)
+    return tuple(
+        pair
+        for pair in learned.pairs()
+        if pair.seen >= LEAST_FOLLOWED
+        and pair.seen >= LEAST_SHARE * pair.uses
+        and pair.surprise >= LEAST_SURPRISE
+    )
