@@ -150,6 +150,10 @@ class HostileServer:
                 if self._is_ending.is_set():
                     return
                 connection.sendall(part)
+            connection.shutdown(socket.SHUT_WR)  # closed with a request unread, it would be a reset
+            connection.settimeout(5)
+            while connection.recv(65536):
+                pass
 
     def stop(self) -> None:
         """Lets go of everything."""

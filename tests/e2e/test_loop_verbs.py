@@ -185,7 +185,7 @@ def test_plan_apply_and_serve_decide_the_same(tmp_path: Path) -> None:
 def test_after_apply_the_plan_shows_no_change(tmp_path: Path) -> None:
     """Beside a server with large models: with and without what `apply` remembers, on the next
     look nothing is left to do."""
-    with rigged(tmp_path, host="cpu", speed=30.0) as rig:
+    with rigged(tmp_path, host="cpu", speed=5.0) as rig:  # faster, loads look like none at all
         names = ("llama3.2:3b", "nomic-embed-text", "qwen2.5-coder:7b")
         rig.budgets.write_text("".join(f'[model."{name}"]\npin = true\n' for name in names))
         assert rig.run("plan", "--detailed-exitcode").returncode == 7

@@ -3,6 +3,8 @@ would rather see elsewhere."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loop_hosts import (
     CHAT,
     CODER,
@@ -120,6 +122,22 @@ def test_a_hidden_server_keeps_its_gpus_as_long_as_somebody_stays() -> None:
     scene.run(400)
     assert scene.unloads() == []
     assert "gpus_changed" in scene.alarms()
+
+
+def test_a_driver_that_was_silent_at_first_tells_nothing_of_a_hidden_server() -> None:
+    """Its process is not seen, and the GPU is found only later: the server may have had it all the
+    time, so this is no change, and the rest goes on."""
+    scene = frail(config(CODER={"pin": True}, MEDIUM={"priority": 60}))
+    scene.sidecar.sees_processes = False
+    scene.host.use(CODER, 1.0)
+    observe = scene.sidecar.observe
+    scene.sidecar.observe = lambda: replace(observe(), devices=())
+    scene.sidecar.start()
+    scene.run(30)
+    scene.sidecar.observe = observe
+    scene.run(400)
+    assert "gpus_changed" not in scene.alarms()
+    assert scene.resident() == {CODER, MEDIUM}
 
 
 def snatch_next(scene: World, *more: str) -> None:

@@ -102,13 +102,14 @@ def _notice_server(observation: Observation, config: Config, state: State, now: 
 def _notice_gpus(observation: Observation, config: Config, state: State, now: float) -> Result:
     """A server counts with the GPUs that it found at its start, whatever the driver shows now.
 
-    One whose process is hidden is the same as long as somebody is resident who was before.
+    One whose process is hidden is the same as long as somebody is resident who was before; but that
+    the driver showed us no GPU at first says nothing of what the server found.
     """
     del config, now
     is_hidden = observation.server is None
     rows = observation.residents or ()
     stays = any(r.key is not None and state.of(r.key).resident_since is not None for r in rows)
-    if state.gpus is None or (is_hidden and not stays):
+    if state.gpus is None or (is_hidden and not (stays and state.gpus)):
         return replace(state, gpus=gpu_ids(observation)), ()
     return state, ()
 
