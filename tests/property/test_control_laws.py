@@ -88,8 +88,12 @@ def check_silence(scene) -> None:
 
 
 def check_pings(scene, story) -> None:
-    """Every load was asked for by a user or by a preload of ours, never by a ping."""
+    """Every load was asked for by a user or by a preload of ours, never by a ping.
+
+    What nobody configured has no rank, and so gets no ping.
+    """
     sent = scene.sidecar.log.sent
+    assert {c.name for _, c in sent if isinstance(c, SendPing)} <= set(SAID.settings.models)
     pinged = {round(at, 6) for at, c in sent if isinstance(c, SendPing)}
     preloaded = {round(at, 6) for at, c in sent if isinstance(c, SendPreload)}
     started = {round(START + at, 6) for at, e in scene.events if isinstance(e, LoadStarted)}

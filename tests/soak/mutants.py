@@ -337,13 +337,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("repull",),
         instead='((), "")',
     ),
-    inside(
-        "step: pins that never fit",
-        "step:_decide",
-        "() if wish.conflict is not None else list_changes(scene)",
-        ("edit",),
-        instead="list_changes(scene)",
-    ),
     # -- pauses
     inside(
         "restraint: what failed is tried again at once",
@@ -395,11 +388,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "since is not None and now - since < loop.min_residency",
         ("tide",),
     ),
-    inside("idle: who is in use now", "idle:why_not_idle", "known.busy_at == now", ("tide",)),
     inside(
         "idle: who was in use a moment ago",
         "idle:why_not_idle",
-        "known.used_at is not None and now - known.used_at < loop.idle_after",
+        "known.used_at is not None and now - known.used_at <= loop.idle_after",
         ("tide",),
     ),
     Mutant(
@@ -502,12 +494,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "renewing:find_renewals",
         "state.pings_quiet_until is not None and now < state.pings_quiet_until",
         ("snatch", "edit"),
-    ),
-    inside(
-        "renewing: models that nobody configured",
-        "renewing:find_renewals",
-        "row.key not in wish.managed or",
-        instead="",
     ),
     inside(
         "renewing: a client's value of any model",

@@ -14,6 +14,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.durations import Bounds, bounds_of_move, raise_base
 from warmset.core.control.executor import begin, hear, stop
+from warmset.core.control.idle import why_not_idle
 from warmset.core.control.orders import (
     Aborted,
     Cancel,
@@ -370,3 +371,11 @@ def test_memory_that_never_returns_is_not_waited_for_for_ever() -> None:
     state, found = confirm_departures(seen(), leaving(NOW - 9, gone_at=NOW - 5), NOW)
     assert not state.leaving
     assert "not back" in found[0].text
+
+
+def test_who_is_in_use_is_never_idle():
+    """Whatever the operator calls idle: a sign of use at this very look comes first."""
+    loop = LoopSettings(idle_after=0.0)
+    state = State().note(A, "a", resident_since=NOW - 60, used_at=NOW, busy_at=NOW)
+    assert why_not_idle(A, state, loop, NOW) == "in use"
+    assert why_not_idle(A, state, loop, NOW + 1) == ""

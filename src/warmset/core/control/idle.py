@@ -26,8 +26,7 @@ def why_not_idle(key: ModelKey, state: State, loop: LoopSettings, now: float) ->
     known = state.of(key)
     if known.resident_since is None or known.resident_since >= now:
         return "seen for the first time: whether it is in use is not known yet"
-    if known.busy_at == now:
-        return "in use"
-    if known.used_at is not None and now - known.used_at < loop.idle_after:
-        return f"used {format_seconds(now - known.used_at)} ago"
+    if known.used_at is not None and now - known.used_at <= loop.idle_after:
+        is_busy = known.busy_at == now  # then this look is the last sign of use
+        return "in use" if is_busy else f"used {format_seconds(now - known.used_at)} ago"
     return ""

@@ -65,7 +65,7 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     dead = find_dead(observation, state)
     due = []
     for row in observation.residents or ():
-        if row.key is None or row.key not in wish.managed or row.key in going | dead:
+        if row.key is None or row.key in going | dead:
             continue
         left = None if row.expires_at is None else row.expires_at - observation.at
         renew = _renewal(row, left, scene, is_pin=row.key in pins)
@@ -91,7 +91,7 @@ def find_dead(observation: Observation, state: State) -> frozenset[ModelKey]:
 def _renewal(row: Resident, left: float | None, scene: Scene, *, is_pin: bool) -> Renew | None:
     assert row.key is not None
     state, loop, now = scene.state, scene.loop, scene.now
-    known = state.of(row.key)
+    known = state.of(row.key)  # without a slot: nobody configured it, or it has no rank
     if known.slot is None or left is None or left < PING_MARGIN_SECONDS or known.busy_at == now:
         return None
     lease = lease_seconds(known.slot, state.base)

@@ -129,7 +129,7 @@ def _decide(
     scene: Scene, silent: str, findings: tuple[Finding, ...]
 ) -> tuple[State, Decision, float]:
     wish = scene.wish
-    changes = () if wish.conflict is not None else list_changes(scene)
+    changes = list_changes(scene)  # none while the pins conflict: then nothing is planned
     renewals = () if silent else find_renewals(scene)
     if silent:
         choice = Choice(waits=(Wait(key=None, name="", reason=silent),))
