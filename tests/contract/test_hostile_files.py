@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from warmset.adapters.budgets_edit import set_pin
 from warmset.adapters.config import load_settings
 from warmset.adapters.journal import (
     DecisionRow,
@@ -24,15 +26,16 @@ from warmset.adapters.journal import (
 from warmset.adapters.journal.reading import MAX_BODY_BYTES
 from warmset.adapters.observations import read_loads
 from warmset.adapters.webhook import post
+from warmset.bounded import read_bounded
 from warmset.cli.commands.config import describe
 from warmset.core.model import Entry, HostMemory, ModelKey, Observation, Resident, unknown
 from warmset.errors import ConfigError, TraceError
-from warmset.shell.bounded import read_bounded
 from warmset.shell.lock import find_holder
 from warmset.shell.recorded import open_span
+from warmset.shell.request_logs import read_log
 from warmset.shell.saved_plan import load_plan
 from warmset.shell.starter import write_starter
-from warmset.shell.trace_files import read_models
+from warmset.shell.trace_files import read_models, read_trace
 
 
 @pytest.fixture
@@ -117,6 +120,68 @@ def test_pipes_where_files_should_be_hold_nobody(tmp_path: Path) -> None:
     assert read_loads(tmp_path / "observations.sqlite3") == ()
     with pytest.raises(OSError, match="no plain file"):
         os.close(open_state(tmp_path / "lock"))
+
+
+def test_a_pipe_that_is_named_as_a_file_is_read_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`<(a command)` is such a pipe. One that nobody writes into, or that never ends, is refused
+    by every reader, where a plain `open` would wait for ever."""
+    monkeypatch.setattr("warmset.bounded.PIPE_SECONDS", 0.3)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    readers: list[Callable[[], object]] = [
+        lambda: load_settings(config=str(pipe)),
+        lambda: load_plan(pipe),
+        lambda: read_trace(pipe),
+        lambda: read_log(pipe),
+        lambda: post("http://127.0.0.1:1/", {}, token_file=str(pipe)),
+        lambda: open_span(pipe),
+        lambda: set_pin(pipe, ["a:1"], pin=True, check=lambda _: None),
+    ]
+    for read in readers:
+        with pytest.raises((ConfigError, TraceError), match=r"pipe: |not ended|no plain file"):
+            read()
+    keeper = os.open(pipe, os.O_RDWR)  # a writer that has nothing more to say
+    os.write(keeper, b"[policy]")
+    with pytest.raises(ConfigError, match="not ended within"):
+        load_settings(config=str(pipe))
+    os.close(keeper)
+    words = b'[model."llama3.2:3b"]\n' + b"#" * 200_000  # more than a pipe holds
+    writer = threading.Thread(target=pipe.write_bytes, args=(words,))
+    writer.start()
+    assert "llama3.2:3b" in load_settings(config=str(pipe)).models
+    writer.join()
+
+
+def test_a_strangers_words_in_the_current_folder_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stands in somebody else's folder has not chosen what lies there: it has to be named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    file = tmp_path / "budgets.toml"
+    file.write_text('[ollama]\nurl = "http://stranger:1"\n')
+    assert load_settings().url == "http://stranger:1"
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match="everybody may write it"):
+        load_settings()
+    file.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(file, 65534, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        load_settings()
+    assert load_settings(config="budgets.toml").url == "http://stranger:1"
+    assert load_settings(look_here=False).url != "http://stranger:1"
+    monkeypatch.setenv("SUDO_UID", str(file.stat().st_uid))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert load_settings().url == "http://stranger:1"
+    file.rename(tmp_path / "own.toml")
+    monkeypatch.delenv("SUDO_UID")
+    file.symlink_to("/nowhere")
+    assert load_settings().url != "http://stranger:1"
 
 
 def test_orders_behind_a_link_are_not_taken(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def write_new(path: Path, text: str, *, check: Check, may_replace: bool) -> None
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():  # a pipe gives its words once
+        raise ConfigError(f"{path}: no plain file", hint="name a file that can be replaced")
     try:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

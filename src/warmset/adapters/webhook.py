@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from warmset.bounded import read_bounded
 from warmset.errors import BackendError, BadStatus, ConfigError, Unreachable
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -54,8 +55,7 @@ def _host(url: str) -> str:
 
 def _token(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            token = file.read(MAX_TOKEN_BYTES + 1).decode("utf-8").strip()
+        token = read_bounded(Path(path), limit_bytes=MAX_TOKEN_BYTES).decode("utf-8").strip()
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ConfigError(f"{path}: the token cannot be read: {reason}") from None

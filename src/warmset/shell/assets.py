@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import warmset
+from warmset.bounded import read_bounded
 from warmset.errors import ConfigError, NotConverged, Refused
 
 
@@ -229,7 +230,7 @@ def _text_of(place: str) -> str:
 
 def _change(path: Path, text: str, *, is_seed: bool) -> Change:
     try:
-        there = path.read_bytes()
+        there = read_bounded(path, limit_bytes=len(text.encode()))
     except FileNotFoundError:
         return Change.NEW
     except OSError as error:

@@ -18,9 +18,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from warmset.bounded import read_bounded
 from warmset.core.ollama.keepalive import DurationError, parse_go_duration
 from warmset.errors import TraceError
-from warmset.shell.bounded import read_bounded
 
 MAX_LOG_BYTES: Final = 1 << 30
 

@@ -13,10 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from warmset.bounded import read_bounded
 from warmset.core.control.plain import to_plain
 from warmset.core.control.preview import Preview
 from warmset.errors import ConfigError, Refused
-from warmset.shell.bounded import read_bounded
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "warmset-plan"

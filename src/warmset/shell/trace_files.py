@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from warmset.bounded import read_bounded
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import ModelCost
 from warmset.errors import TraceError
-from warmset.shell.bounded import read_bounded
 
 MAX_TRACE_BYTES: Final = 256 << 20
 MAX_MODELS_BYTES: Final = 16 << 20
@@ -146,8 +146,10 @@ def _cost(path: Path, name: str, row: Mapping[str, object]) -> ModelCost:
 
 def _text(path: Path) -> str:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(MAX_TRACE_BYTES + 1)
+        raw = read_bounded(path, limit_bytes=MAX_TRACE_BYTES)
+        if path.suffix == ".gz":
+            with gzip.open(io.BytesIO(raw)) as file:
+                raw = file.read(MAX_TRACE_BYTES + 1)
         if len(raw) > MAX_TRACE_BYTES:
             raise TraceError(f"{path}: longer than {MAX_TRACE_BYTES >> 20} MiB")
         text = raw.decode("utf-8")

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from warmset.bounded import read_bounded
 from warmset.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -31,8 +32,7 @@ def read_text(path: Path) -> str:
         ConfigError: if it cannot be read, is too large or is not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = read_bounded(path, limit_bytes=MAX_BYTES)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror or error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from warmset.errors import ConfigError
@@ -18,7 +19,8 @@ def find_file(config: str | None = None, *, look_here: bool = True) -> Path | No
         look_here: whether `./budgets.toml` counts; a daemon must not depend on where it starts.
 
     Raises:
-        ConfigError: if a file was named, by flag or `WARMSET_CONFIG`, and is not there.
+        ConfigError: if a file was named, by flag or `WARMSET_CONFIG`, and is not there, or the one
+            in the current folder is not ours.
     """
     for source, named in (
         ("--config", config),
@@ -32,7 +34,38 @@ def find_file(config: str | None = None, *, look_here: bool = True) -> Path | No
                     context={"path": named},
                 )
             return Path(named)
-    return next((p for p in search_path(look_here=look_here) if _is_there(p)), None)
+    found = next((p for p in search_path(look_here=look_here) if _is_there(p)), None)
+    if found is not None and not found.is_absolute():
+        _refuse_a_strangers(found)
+    return found
+
+
+def _refuse_a_strangers(path: Path) -> None:
+    """Raises if others wrote what was merely found where somebody stands, or may write it.
+
+    A file that is named counts whosever it is. As `git` and `ssh` do, root's is trusted, and that
+    of whoever called sudo.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    ours = {0, os.geteuid()}
+    caller = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and caller.isdecimal():
+        ours.add(int(caller))
+    try:
+        status = path.stat()
+        owners = {status.st_uid, path.lstat().st_uid}  # of the file, and of a link to it
+    except OSError:
+        return  # whoever reads it tells why
+    is_open = bool(status.st_mode & stat.S_IWOTH)
+    if owners <= ours and not is_open:
+        return
+    why = "everybody may write it" if owners <= ours else "it belongs to another user"
+    raise ConfigError(
+        f"{path.absolute()}: {why}, and it was not named: it does not count",
+        hint=f"--config {path} takes it all the same; else chmod o-w it, or leave this folder",
+        context={"path": str(path)},
+    )
 
 
 def search_path(*, look_here: bool = True) -> tuple[Path, ...]:
