@@ -3,13 +3,14 @@
 import random
 import time
 from fractions import Fraction
+from itertools import combinations
 from operator import add
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmset.core.policy.victims import Candidate, _weights, choose_victims
+from warmset.core.policy.victims import Candidate, _weights, choose_victims, least_lost
 from warmset.errors import FactsError
 
 VALUES = st.one_of(
@@ -292,3 +293,13 @@ def test_numbers_beyond_any_float_are_compared_exactly():
         GOOD | {"id": "b", "bytes": huge, "value": huge},
     ]
     assert choose_victims(residents, huge, 0) == ("b",)
+
+
+@given(residents=st.lists(RESIDENT, max_size=8), short=st.integers(min_value=1, max_value=40))
+def test_no_set_loses_less_than_the_bound(residents, short):
+    """What `least_lost` says is a floor: every set that frees enough loses at least that."""
+    rows = [Candidate(f"m{i}", r["bytes"], 0, r["value"]) for i, r in enumerate(residents)]
+    floor = least_lost(rows, short)
+    for chosen in (c for k in range(len(rows) + 1) for c in combinations(rows, k)):
+        if sum(row.bytes for row in chosen) >= short:
+            assert floor <= sum(row.value for row in chosen) * (1 + 1e-9)

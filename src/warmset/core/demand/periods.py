@@ -82,7 +82,7 @@ def find_period(times: Sequence[float]) -> Period | None:
     middle = median_low(gaps)  # one of them: between two habits there is no gap
     near = [g for g in gaps if abs(g - middle) <= SAME_SHARE * middle]
     tried = [sum(near) / len(near), middle, median(near)]
-    best = max((_fit(starts, p) for p in tried), key=lambda p: p.strength)
+    best = _blurred(max((_fit(starts, p) for p in tried), key=lambda p: p.strength), starts)
     chance = min(_chance_of_phase(starts, best), _chance_of_gathering(starts, best))
     return best if chance * len(tried) < BY_CHANCE else None
 
@@ -139,6 +139,9 @@ def _fit(starts: Sequence[float], period: float) -> Period:
     x, y = sum(map(cos, phases)) / len(phases), sum(map(sin, phases)) / len(phases)
     strength = min(1.0, hypot(x, y))
     anchor = origin + atan2(y, x) / (2 * pi) * period
-    sharp = Period(seconds=period, anchor=anchor, jitter_seconds=0.0, strength=strength)
-    jitter = MAD_TO_SIGMA * median(map(sharp.off, starts))  # a stray use must not blur the others
-    return replace(sharp, jitter_seconds=jitter)
+    return Period(seconds=period, anchor=anchor, jitter_seconds=0.0, strength=strength)
+
+
+def _blurred(found: Period, starts: Sequence[float]) -> Period:
+    """Returns the grid with its jitter; by the median, so that a stray use blurs nothing."""
+    return replace(found, jitter_seconds=MAD_TO_SIGMA * median(map(found.off, starts)))

@@ -28,6 +28,10 @@ USUAL_SECONDS: Final = tuple(minutes * MINUTE for minutes in (5, 10, 15, 20, 30,
 Not below five: a model that is asked for every minute or two is held in any case.
 """
 
+STEP_SECONDS: Final = USUAL_SECONDS[0]
+"""It divides them all: uses that meet on one of them meet on it as well, so its fullest window
+says how many can."""
+
 MOST_MISSED: Final = 1 / 8
 """Beats that may be without a use: one of the last eight, over which a timer is followed."""
 
@@ -56,17 +60,26 @@ def find_beat(times: Sequence[float], recent_beats: int) -> Beat | None:
 
     Source: the binomial tail of `periods`, for the best of as many windows as there are uses.
     """
-    found = (_beat(times, seconds, recent_beats) for seconds in USUAL_SECONDS)
+    if len(times) < LEAST_USES:
+        return None
+    most, _ = _gathering(times, STEP_SECONDS)
+    found = (
+        _beat(times, seconds, recent_beats)
+        for seconds in USUAL_SECONDS
+        if times[-1] - times[0] >= LEAST_USES * seconds and not _is_chance(times, most, seconds)
+    )
     return next((beat for beat in found if beat is not None), None)
 
 
+def _is_chance(times: Sequence[float], count: int, seconds: float) -> bool:
+    """Whether so many uses in one window of a beat may be chance: the fewer, the likelier."""
+    width, tried = 2 * LEAST_NEAR_SECONDS / seconds, len(times) * len(USUAL_SECONDS)
+    return comb(len(times), count) * width ** (count - 1) * tried >= BY_CHANCE
+
+
 def _beat(times: Sequence[float], seconds: float, recent_beats: int) -> Beat | None:
-    if len(times) < LEAST_USES or times[-1] - times[0] < LEAST_USES * seconds:
-        return None
     count, phase = _gathering(times, seconds)
-    tried = len(times) * len(USUAL_SECONDS)
-    width = 2 * LEAST_NEAR_SECONDS / seconds
-    if comb(len(times), count) * width ** (count - 1) * tried >= BY_CHANCE:
+    if _is_chance(times, count, seconds):
         return None
     steps = [round((at - phase) / seconds) for at in times]
     near = [

@@ -20,7 +20,7 @@ from warmset.core.policy.rent import worth
 from warmset.core.policy.sleepers import Sleepers
 from warmset.core.policy.trust import Trust
 from warmset.core.policy.values import Values
-from warmset.core.policy.victims import Candidate, best_victims
+from warmset.core.policy.victims import Candidate, best_victims, least_lost
 from warmset.core.units import HOUR, MINUTE
 
 LOAD_PRICE: Final = 0.1
@@ -123,9 +123,9 @@ class Lookahead:
             self.quiet_until = self.nothing_due_until = -inf
         due, next_start = self._due(view)
         promises, pays_at = self._promising(view)
-        lost: dict[str, float] = {}
+        settled: list[Candidate] = []
         for promise in (*due, *promises)[:CANDIDATES]:
-            victims = self._victims(view, promise, lost)
+            victims = self._victims(view, promise, settled)
             if victims is not None:
                 return self._fetch(view, promise, victims)
         for model in self.unseen:
@@ -205,30 +205,28 @@ class Lookahead:
         return self.values.wall.chance_within(now, model.id, lead) < rent * lead
 
     def _victims(
-        self, view: View, promise: Promise, lost: dict[str, float]
+        self, view: View, promise: Promise, settled: list[Candidate]
     ) -> tuple[str, ...] | None:
         """Returns who makes room for a promise, or `None` if it is not worth it.
 
-        `lost` collects what the residents are worth at this look, for the next promise.
+        `settled` takes what the residents are worth at this look, for the next promise.
         """
         short = view.short_of(promise.model)
         if short <= 0:
             return ()
-        if not lost:
-            settled = (h for h in view.residents.values() if _is_settled(view.now, h))
-            lost |= {h.id: self._lost_seconds(view.now, h) for h in settled}
-        residents = ((view.residents[name], value) for name, value in lost.items())
-        rows = [
-            Candidate(h.id, h.bytes, h.priority, value)
-            for h, value in residents
-            if h.priority <= promise.model.priority
-        ]
-        if not any(short * row.value < promise.saved_seconds * row.bytes for row in rows):
-            return None  # no set costs less per byte than its cheapest member
+        if not settled:
+            settled += [
+                Candidate(h.id, h.bytes, h.priority, self._lost_seconds(view.now, h))
+                for h in view.residents.values()
+                if _is_settled(view.now, h)
+            ]
+        rows = [row for row in settled if row.priority <= promise.model.priority]
+        if least_lost(rows, short) >= promise.saved_seconds:
+            return None
         victims = best_victims(rows, short)
         if victims is None:
             return None
-        pays = promise.saved_seconds > sum(lost[v] for v in victims)
+        pays = promise.saved_seconds > sum(row.value for row in rows if row.id in victims)
         return victims if pays else None
 
     def _lost_seconds(self, now: float, held: Held) -> float:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Final, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 from warmset.errors import FactsError
 
@@ -27,8 +26,7 @@ _KEYS = ("id", "bytes", "priority", "value", "busy", "pinned")
 _KEYS_HINT = "give id, bytes, priority, value, busy and pinned for every resident"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A resident that may go.
 
     Units:
@@ -81,6 +79,21 @@ def best_victims(candidates: Iterable[Candidate], short_bytes: int) -> tuple[str
         return None
     gone = sorted((rows[i] for i in chosen), key=lambda c: (c.priority, c.value, c.id))
     return tuple(c.id for c in gone)
+
+
+def least_lost(candidates: Iterable[Candidate], short_bytes: int) -> float:
+    """Returns what no set that frees `short_bytes` loses less than; `inf` if there is none.
+
+    The fractional optimum: the cheapest per byte go first, of the last one only a part (Dantzig).
+    """
+    lost, short = 0.0, max(0, short_bytes)
+    rows = (row for row in candidates if row.bytes > 0)
+    for row in sorted(rows, key=lambda c: c.value / c.bytes):
+        if row.bytes >= short:
+            return lost + row.value * short / row.bytes
+        lost += row.value
+        short -= row.bytes
+    return inf if short else lost
 
 
 def cheapest_cover(

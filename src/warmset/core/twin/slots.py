@@ -17,7 +17,7 @@ class Slot:
 
     __slots__ = (
         "before", "busy_until", "changed", "cost", "expiry", "keep_alive", "last_keep_alive",
-        "loaded_at", "preloaded", "telling", "uses",
+        "loaded_at", "preloaded", "shown", "telling", "uses",
     )  # fmt: skip
 
     def __init__(self, cost: ModelCost, now: float, *, preloaded: bool) -> None:
@@ -32,6 +32,7 @@ class Slot:
         self.last_keep_alive: tuple[float, float] | None = None  # when, what a client sent last
         self.expiry = inf  # of the timer event that is queued
         self.telling = False  # whether the end of its use is queued
+        self.shown: Held | None = None  # as a policy saw it last
 
 
 class Residents(Mapping[str, Held]):
@@ -91,17 +92,27 @@ class Lacking(Mapping[str, int]):
 
 
 def held(slot: Slot, now: float) -> Held:
-    """Returns a resident as it is at that moment."""
+    """Returns a resident as it is at that moment; made anew only if it changed."""
+    last_used, shown = min(slot.busy_until, now), slot.shown
+    if (
+        shown is not None
+        and shown.last_used == last_used
+        and shown.uses == slot.uses
+        and shown.in_use == (slot.busy_until > now)
+        and shown.keep_alive_seconds == slot.keep_alive
+    ):
+        return shown
     cost = slot.cost
-    return Held(
+    slot.shown = Held(
         id=cost.id,
         bytes=cost.bytes,
         load_seconds=cost.load_seconds,
         loaded_at=slot.loaded_at,
-        last_used=min(slot.busy_until, now),
+        last_used=last_used,
         in_use=slot.busy_until > now,
         uses=slot.uses,
         keep_alive_seconds=slot.keep_alive,
         priority=cost.priority,
         pinned=cost.pinned,
     )
+    return slot.shown
