@@ -96,11 +96,14 @@ def test_more_memory_ends_the_waiting(shell: Shell, trace: Path) -> None:
     assert [point["budget_bytes"] for point in curve] == sorted(p["budget_bytes"] for p in curve)
     seconds = [point["cold_seconds"]["lru"] for point in curve]
     assert (seconds[0], seconds[-1]) == (240.0, 12.0)
+    (enough,) = told["enough_bytes"].values()
+    assert [p["budget_bytes"] >= enough for p in curve] == [s == 12.0 for s in seconds]
     words = ("simulate", trace.name, "--on", "laptop", "--policy", "lru", "--svg", "curve.svg")
     shown = shell(*words).stdout
     assert "POLICY" in shown
     assert "cold seconds" in shown
     assert "GiB for models" in shown
+    assert "nobody waits but for first loads from: lru " in shown
     drawn = ET.parse(shell.folder / "curve.svg").getroot()
     assert any(part.tag.endswith("polyline") for part in drawn)
 
@@ -114,6 +117,12 @@ def test_pins_of_budgets_toml_are_pins(shell: Shell, trace: Path) -> None:
     assert (before[0]["cold_starts"], before[0]["preloads"]) == (3, 0)
     assert (after[0]["cold_starts"], after[0]["preloads"]) == (60, 1)
     assert after[1] == before[1]
+    refused = shell(*words[:-1], "2GB", code=3)
+    assert "1.9 GiB for models are too little for its own pins" in refused.stderr
+    assert "llama3.2:3b" in refused.stderr
+    assert "--budget" in refused.stderr
+    curve = shell.json(*words, "--points", "3")["curve"]
+    assert curve[0]["cold_seconds"]["lru"] >= curve[-1]["cold_seconds"]["lru"] == 12.0
 
 
 @pytest.mark.parametrize(
@@ -212,6 +221,41 @@ def test_advise_tells_keep_alives_from_a_trace(shell: Shell, trace: Path) -> Non
     end = lines.index("", start) if "" in lines[start:] else len(lines)
     (shell.folder / "budgets.toml").write_text("\n".join(lines[start:end]) + "\n")
     shell("config", "show")
+
+
+def test_advise_says_what_not_to_keep(shell: Shell) -> None:
+    """What is asked for twice in a day, beside what fills the memory; and what is too large."""
+    rows = [(i * 40_000 + i * i * 7919 % 30_000, "qwen3:8b") for i in range(12)]
+    rows += [(at, "llama3.2:3b") for at in range(100, 480_000, 200)]
+    text = "".join(f"{at},{name},5\n" for at, name in sorted(rows))
+    (shell.folder / "rare.csv").write_text(f"t,model,duration_s\n{text}")
+    words = ("advise", "rare.csv", "--on", "laptop", "--budget")
+    advice = {m["model"]: m["advice"] for m in shell.json(*words, "9GB")["models"]}
+    assert advice["qwen3:8b"]["action"] == "do not keep"
+    assert advice["llama3.2:3b"]["action"] == "pin"
+    shown = shell(*words, "9GB", "-o", "wide").stdout
+    assert "not at all" in shown
+    for length in ("1M", "5M", "15M", "1H", "4H"):
+        assert f"GIB H AT {length}" in shown
+    assert "Larger than the memory, so never kept: qwen3:8b" in shell(*words, "5GB").stdout
+
+
+def test_advice_for_callers_is_of_the_host_that_is_named(shell: Shell) -> None:
+    """As everywhere, `--on` takes a twin."""
+    shown = shell("advise", "--for", "caller", "--on", "laptop").stdout
+    assert "interactive" in shown
+    assert "qwen3:8b" in shown
+
+
+def test_an_access_log_is_imported_for_the_model_that_is_named(shell: Shell) -> None:
+    """It names none itself; days then show its uses."""
+    line = '[GIN] 2026/01/05 - 09:00:{:02d} | 200 |  1.5s | 127.0.0.1 | POST     "/api/chat"\n'
+    (shell.folder / "ollama.log").write_text("".join(line.format(at) for at in (10, 30, 50)))
+    words = ("trace", "import", "ollama.log", "--host", "twin://laptop")
+    assert "names no models" in shell(*words, code=3).stderr
+    shell(*words, "--model", "qwen3:8b")
+    (day,) = shell.json("history", "--daily", "--host", "twin://laptop")["days"]
+    assert (day["model"], day["uses"]) == ("qwen3:8b", 3)
 
 
 def test_advise_tells_habits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

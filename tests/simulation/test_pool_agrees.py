@@ -17,7 +17,7 @@ from warmset.core.twin.clock import Timeline
 from warmset.core.twin.demand import Arrival
 from warmset.core.twin.host import HostSpec, TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
-from warmset.core.twin.pool import PoolSpec
+from warmset.core.twin.memory import PoolSpec
 from warmset.core.twin.replay import replay
 from warmset.shell.replay_host import host_url, look_at
 

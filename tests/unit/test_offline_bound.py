@@ -8,7 +8,9 @@ from warmset.adapters.linear import can_solve, minimise
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import POLICIES, ModelCost
 from warmset.core.twin.bound import state_bound
-from warmset.core.twin.pool import Pool, PoolSpec
+from warmset.core.twin.memory import PoolSpec
+from warmset.core.twin.pool import Pool
+from warmset.shell.simulate import simulate
 
 MODELS = {
     name: ModelCost(id=name, bytes=size, load_seconds=float(load))
@@ -27,6 +29,18 @@ def bound(names: str, budget: int) -> float:
 def test_the_solver_is_installed_for_the_tests() -> None:
     """The extra is among what the tests install, so nothing below is left out in silence."""
     assert can_solve()
+
+
+def test_without_the_solver_the_way_to_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is optional: rows and curve come without it, and nothing is imported."""
+    monkeypatch.setattr("warmset.adapters.linear.find_spec", lambda _: None)
+    demand = Trace.of([Request(0.0, "a", 1.0), Request(50.0, "b", 1.0)])
+    made = simulate(
+        demand, PoolSpec(models=MODELS, budget_bytes=9), ["lru"], mode="admission", points=2
+    )
+    assert made.bound_seconds is None
+    assert "pip install 'warmset[bound]'" in made.bound_note
+    assert (len(made.rows), len(made.curve)) == (1, 2)
 
 
 @pytest.mark.parametrize(

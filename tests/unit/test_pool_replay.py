@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import POLICIES, Decision, Event, ModelCost
 from warmset.core.twin.beside import Rule, Server
-from warmset.core.twin.pool import Pool, PoolSpec
+from warmset.core.twin.memory import PoolSpec
+from warmset.core.twin.pool import Pool
 from warmset.core.twin.score import percentile
+from warmset.errors import ConfigError
 
 GB = 10**9
 
@@ -87,6 +89,28 @@ def test_a_load_waits_for_the_others_before_it_takes_a_pin() -> None:
     pool = Pool(trace((20, "b", 72), (40, "c", 1), (200, "a", 1)), host, POLICIES["lru"]())
     assert set(pool.run().cold_by_model) == {"b", "c"}
     assert max(pool.tally.waits) == pytest.approx(100 - 40 + 8)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("change", "named", "way_out"),
+    [
+        ({}, "which need 22.4 GiB: a, b, c", "--budget"),
+        ({"budget_bytes": 7 * GB}, "6.5 GiB for models are too little", "--budget"),
+        ({"budget_bytes": 25 * GB, "fit_share": 0.8}, "which need 24.2 GiB", "--budget"),
+        ({"budget_bytes": 99 * GB, "max_loaded": 2}, "3 pins are more than the 2", "MAX_LOADED"),
+    ],
+)
+def test_a_memory_too_small_for_its_own_pins_is_refused(way, change, named, way_out) -> None:
+    """Three pins of 8 GB: in 20, in 7, beside the server's margin, over its limit of two."""
+    host = replace(pinned(spec(), "a", "b", "c"), **change)
+    with pytest.raises(ConfigError) as refused:
+        way(trace((0, "a", 1)), host, POLICIES["lru"]()).run()
+    assert named in str(refused.value)
+    assert way_out in (refused.value.hint or "")
+    assert Server(trace((0, "a", 1)), host).run().loads <= 1  # stock Ollama knows no pins
+    enough = replace(host, budget_bytes=host.least_for_pins(), max_loaded=None)
+    assert way(trace((40, "a", 1)), enough, POLICIES["lru"]()).run().cold_starts == 0
 
 
 def test_a_server_alone_knows_no_pins() -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from warmset.cli.options import options_of, settings_of
+from warmset.cli.options import options_of
 from warmset.cli.render import Column, Output, emit, emit_names, say, table
 
 if TYPE_CHECKING:
@@ -21,17 +21,26 @@ COLUMNS = (
 )
 
 
-def show(ctx: typer.Context, output: Output) -> None:
+def show(ctx: typer.Context, output: Output, *, on: str = "") -> None:
     """Prints the advice for every model of the host.
+
+    Args:
+        ctx: of the run.
+        output: the form of it.
+        on: another host than the configured one, as `--on` names it.
 
     Raises:
         BackendError: the server does not answer.
     """
+    from warmset.adapters.config import load_settings
     from warmset.shell.callers import advise_callers
     from warmset.shell.ordering import Desk
+    from warmset.shell.replay_host import host_url
     from warmset.shell.wiring import TWIN_SCHEME, connect
 
-    settings = settings_of(ctx)
+    options = options_of(ctx)
+    host = host_url(on) if on else options.host
+    settings = load_settings(config=options.config, host=host)
     connection = connect(settings, environ=os.environ)
     try:
         entries = connection.server.entries()
@@ -48,7 +57,6 @@ def show(ctx: typer.Context, output: Output) -> None:
         emit_names([advice.model for advice in advices])
     else:
         shown = [row | {"keep_alive": row["keep_alive"] or "none"} for row in rows]
-        options = options_of(ctx)
         table(shown, COLUMNS, wide=output is Output.WIDE, no_color=options.no_color)
         say(
             "`warmset.client` adds these to Python clients; `warmset assets show callers` has "

@@ -15,7 +15,7 @@ from warmset.core.planner.verdict import first_forecast
 from warmset.core.policy import ModelCost
 from warmset.core.settings import Settings
 from warmset.core.twin.hosts import HOSTS
-from warmset.core.twin.pool import PoolSpec
+from warmset.core.twin.memory import PoolSpec
 from warmset.errors import CapacityError, TraceError
 from warmset.shell.wiring import TWIN_SCHEME
 

@@ -10,7 +10,7 @@ from warmset.adapters.config import load_settings, parse_size
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import ModelCost
 from warmset.core.twin.demand import PATTERNS, generate_demand
-from warmset.core.twin.pool import PoolSpec
+from warmset.core.twin.memory import PoolSpec
 from warmset.errors import ConfigError, TraceError
 from warmset.shell.replay_host import ReplayHost, host_url, look_at
 from warmset.shell.trace_files import is_trace_file, read_models, read_trace

@@ -14,7 +14,8 @@ from warmset.core.policy import POLICIES
 from warmset.core.policy.ollama import DEFAULT_LIMIT_PER_GPU
 from warmset.core.twin.beside import Rule, Server
 from warmset.core.twin.bound import state_bound
-from warmset.core.twin.pool import Pool, PoolSpec
+from warmset.core.twin.memory import PoolSpec
+from warmset.core.twin.pool import Pool
 from warmset.core.twin.score import Score
 from warmset.errors import ConfigError
 
@@ -31,6 +32,9 @@ DEFAULT_POLICIES: Final = ("ollama", "lru", "gdsf", "worth-demand", "worth")
 
 LONG_WORK: Final = 100_000
 """Replayed requests from which further processes are worth their start. Our choice."""
+
+ROUNDING_SECONDS: Final = 1e-3
+"""Sums of load seconds differ by less, in whatever order they are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,21 @@ class Simulation:
     bound_note: str
     curve: tuple[Point, ...]
 
+    def enough_bytes(self, policy: str) -> int | None:
+        """Returns the least memory of the curve from which on only first requests wait for loads.
+
+        Returns:
+            `None` if that is not reached in the curve.
+        """
+        models = self.spec.models
+        first = sum(models[name].load_seconds for name in set(self.trace.models))
+        enough = None
+        for point in reversed(self.curve):
+            if point.cold_seconds[policy] > first + ROUNDING_SECONDS:
+                break
+            enough = point.budget_bytes
+        return enough
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -100,9 +119,11 @@ def simulate(
         points: sizes of memory of the curve; 0: none.
 
     Raises:
-        ConfigError: there is no such policy.
+        ConfigError: there is no such policy, or no room for the pins.
     """
     check(policies)
+    if not STOCK.keys() >= set(policies):  # stock Ollama knows no pins
+        spec.check_pins()
     sizes = curve_sizes(trace, spec, points)
     jobs = [
         Job(trace=trace, spec=replace(spec, budget_bytes=size), policy=name, mode=mode, gpus=gpus)
@@ -165,7 +186,7 @@ def _run_all(jobs: Sequence[Job]) -> list[Score]:
 
 
 def curve_sizes(trace: Trace, spec: PoolSpec, points: int) -> tuple[int, ...]:
-    """Returns sizes of memory in equal steps: from the largest model alone to all that is asked."""
+    """Returns sizes of memory in equal steps: from the largest model or the pins to all asked."""
     if points < 1:
         return ()
     asked = frozenset(trace.models)
@@ -173,7 +194,8 @@ def curve_sizes(trace: Trace, spec: PoolSpec, points: int) -> tuple[int, ...]:
     if not sizes:
         return ()
     # The last load finds what the others leave, and may take a share of it.
-    least, most = max(sizes), sum(sizes) - max(sizes) + ceil(max(sizes) / spec.fit_share)
+    least = max(*sizes, spec.least_for_pins())
+    most = max(least, sum(sizes) - max(sizes) + ceil(max(sizes) / spec.fit_share))
     steps = max(1, points - 1)
     return tuple(least + (most - least) * step // steps for step in range(points))
 

@@ -27,7 +27,9 @@ COLUMNS = (
     Column(key="w900", title="15M", right=True),
     Column(key="w3600", title="1H", right=True),
     Column(key="w14400", title="4H", right=True),
+    Column(key="g60", title="GIB H AT 1M", right=True, wide=True),
     Column(key="g300", title="GIB H AT 5M", right=True, wide=True),
+    Column(key="g900", title="GIB H AT 15M", right=True, wide=True),
     Column(key="g3600", title="GIB H AT 1H", right=True, wide=True),
     Column(key="g14400", title="GIB H AT 4H", right=True, wide=True),
     Column(key="keep_alive", title="KEEP"),
@@ -68,7 +70,7 @@ def command(
     if subject is Subject.CALLER:
         from warmset.cli.advise_callers import show
 
-        show(ctx, output)
+        show(ctx, output, on=on)
         return
     options = options_of(ctx)
     source = find_source(
@@ -138,15 +140,14 @@ def _told(made: Counsel) -> list[str]:
     lines += ["", "In budgets.toml (or as keep_alive in each request):"]
     for advice in made.models:
         lines += ["  " + line for line in toml_lines(advice)]
-    timers = [a for a in made.models if a.period_seconds is not None]
-    if timers:
-        lines.append("")
-    lines += [
+    timers = [
         f"{a.keeping.model} is asked for every {format_seconds(a.period_seconds)}: "
         "`serve` can fetch it ahead, so it need not be kept in between"
-        for a in timers
+        for a in made.models
         if a.period_seconds and a.keep_alive < a.period_seconds
     ]
+    if timers:
+        lines += ["", *timers]
     lines += _habits(made)
     if made.clients:
         lines += ["", "What clients send:"]
@@ -154,6 +155,8 @@ def _told(made: Counsel) -> list[str]:
             f"  {c.model}: keep_alive of about {format_seconds(c.keep_alive)}: {c.text}"
             for c in made.clients
         ]
+    if made.unknown:
+        lines += ["", f"Larger than the memory, so never kept: {', '.join(made.unknown)}"]
     little = [a.keeping.model for a in made.models if a.is_little]
     if little:
         lines += ["", f"Too few requests to be sure: {', '.join(little)}"]

@@ -127,6 +127,8 @@ def _print(made: Simulation, source: Source, *, wide: bool, no_color: bool) -> N
 
         print()
         print(draw(_curves(made), x_title="GiB for models", y_title="cold seconds"))
+        print()
+        print(_enough(made))
 
 
 def _row(row: Row, made: Simulation) -> dict[str, object]:
@@ -149,6 +151,18 @@ def _row(row: Row, made: Simulation) -> dict[str, object]:
         "evictions": score.evictions,
         "thrash_reloads": score.thrash_reloads,
     }
+
+
+def _enough(made: Simulation) -> str:
+    """Returns how much memory ends the waiting, as far as the curve tells."""
+    from warmset.core.units import format_bytes
+
+    found = {row.policy: made.enough_bytes(row.policy) for row in made.rows}
+    words = [f"{name} {format_bytes(size)}" for name, size in found.items() if size is not None]
+    lacking = [name for name, size in found.items() if size is None]
+    told = f"nobody waits but for first loads from: {', '.join(words)}" if words else ""
+    never = f"waiting does not end in this range: {', '.join(lacking)}" if lacking else ""
+    return "; ".join(filter(None, (told, never)))
 
 
 def _curves(made: Simulation) -> Curves:
@@ -203,6 +217,7 @@ def describe(made: Simulation, source: Source) -> dict[str, object]:
             {"budget_bytes": point.budget_bytes, "cold_seconds": point.cold_seconds}
             for point in made.curve
         ],
+        "enough_bytes": {row.policy: made.enough_bytes(row.policy) for row in made.rows},
         "notes": _notes(made, source),
     }
 

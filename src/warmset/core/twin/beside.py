@@ -23,7 +23,8 @@ from typing import Final
 from warmset.core.demand.trace import Trace
 from warmset.core.policy import Decision, Event, Held, ModelCost, Policy, View
 from warmset.core.policy.ollama import DEFAULT_KEEP_ALIVE_SECONDS
-from warmset.core.twin.pool import TICK, Pool, PoolSpec
+from warmset.core.twin.memory import PoolSpec
+from warmset.core.twin.pool import TICK, Pool
 from warmset.core.twin.slots import Residents, Slot
 from warmset.core.units import MINUTE
 

@@ -19,21 +19,17 @@ the two agree: `tests/simulation/test_pool_agrees.py`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import ceil, inf
+from math import inf
 from typing import Final
 
 from warmset.core.demand.trace import Trace
 from warmset.core.policy import Decision, Event, ModelCost, Policy, View
 from warmset.core.policy.base import take
-from warmset.core.twin.score import Score, Tally
-from warmset.core.twin.slots import Lacking, Residents, Slot
+from warmset.core.twin.memory import Memory, PoolSpec
+from warmset.core.twin.score import Score
+from warmset.core.twin.slots import Residents, Slot
 from warmset.core.units import MINUTE
-
-FIT_SHARE: Final = 0.8
-"""Of the free memory a load may take beside others. Source: ollama-behaviour 4.2, v0.33."""
 
 PIN_WAITS_SECONDS: Final = MINUTE
 """So long nobody must have used a model before a pin takes its room back.
@@ -44,28 +40,7 @@ Source: `Config`'s default of `min_residency`.
 _LOADED, _IDLE, _EXPIRE, _WAKE, _ROOM, TICK = range(6)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSpec:
-    """A host as a replay takes it.
-
-    Attributes:
-        models: what may be asked for.
-        budget_bytes: what all residents may hold together.
-        max_loaded: the server's limit on their number; `None`: none.
-        fit_share: see `FIT_SHARE`; 1.0 for a server that asks for no margin.
-    """
-
-    models: Mapping[str, ModelCost]
-    budget_bytes: int
-    max_loaded: int | None = None
-    fit_share: float = FIT_SHARE
-
-    def servable(self) -> dict[str, ModelCost]:
-        """Returns the models that fit when they are alone."""
-        return {k: m for k, m in self.models.items() if m.bytes <= self.budget_bytes}
-
-
-class Pool:
+class Pool(Memory):
     """One replay in which the policy picks the victims at the moment of need (admission).
 
     Args:
@@ -75,34 +50,31 @@ class Pool:
     """
 
     def __init__(self, trace: Trace, spec: PoolSpec, policy: Policy) -> None:
-        self.models = spec.servable()
-        self.trace = trace.only(self.models)
+        self.trace = trace.only(spec.servable())
+        super().__init__(spec, self.trace.span_seconds)
         self.left_out = len(trace) - len(self.trace)
-        self.spec = spec
         self.policy = policy
         self.asked = frozenset(policy.events)
-        self.now = 0.0
-        self.end = self.trace.span_seconds
-        self.free_bytes = spec.budget_bytes
-        self.slots: dict[str, Slot] = {}
-        self.lacking = Lacking(self.models, self.slots, self.short_bytes)
         self.queue: deque[str] = deque()
         self.preloads: list[str] = []
-        self.pins = sorted(
-            (m for m in self.models.values() if m.pinned), key=lambda m: (-m.priority, m.id)
-        )
+        self.pins = spec.pins()
         self.pin_tried_at = inf
         self.waiting: dict[str, list[tuple[float, float, float | None]]] = {}
         self.loading: str | None = None
         self.ready_at = 0.0
         self.idle_loader_since = 0.0
         self.wake = inf
-        self.tally = Tally()
         self._events: list[tuple[float, int, int, str, Slot | None]] = []
         self._number = 0
 
     def run(self) -> Score:
-        """Replays the whole trace and returns what it cost."""
+        """Replays the whole trace and returns what it cost.
+
+        Raises:
+            ConfigError: the memory is too small for its own pins.
+        """
+        if self.pins:
+            self.spec.check_pins()
         self.policy.start(self.models, self.spec.budget_bytes)
         self.ask(Event.WAKE)
         times, names, lengths = self.trace.times, self.trace.models, self.trace.seconds
@@ -132,8 +104,7 @@ class Pool:
             else:
                 self._happen(*heappop(events))
                 self.pump()
-        for slot in slots.values():
-            self._account(slot, max(self.end, self.now))
+        self.close()
         self.tally.requests = count
         return self.tally.score()
 
@@ -146,11 +117,8 @@ class Pool:
     def make_room(self, cost: ModelCost) -> bool:
         """Evicts what the policy says; false if the load has to wait for somebody to end."""
         short = self.short_bytes(cost)
-        others = [s for s in self.slots.values() if not s.cost.pinned]
-        without_pins = sum(s.cost.bytes for s in others) >= short
-        among = others if without_pins else self.slots.values()
-        idle = {s.cost.id: s for s in among if s.busy_until <= self.now}
-        if sum(s.cost.bytes for s in idle.values()) < short:
+        idle = self.idle_for(short)
+        if idle is None:
             return False
         decision = self.ask(Event.SPACE, cost.id, short)
         order = [m for m in (decision.evict if decision else ()) if m in idle]
@@ -321,18 +289,7 @@ class Pool:
             lacking=self.lacking,
         )
 
-    # -- memory and loader ------------------------------------------------------------------------
-
-    def short_bytes(self, cost: ModelCost) -> int:
-        """Returns how many bytes must go before a load may begin; 0 or less: none."""
-        if not self.slots:
-            return 0
-        expected = cost.bytes if cost.forecast_bytes is None else cost.forecast_bytes
-        need = max(cost.bytes, ceil(expected / self.spec.fit_share)) - self.free_bytes
-        limit = self.spec.max_loaded
-        if limit is not None and len(self.slots) >= limit:
-            need = max(need, 1)
-        return min(need, self.spec.budget_bytes - self.free_bytes)
+    # -- loader -----------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Begins the next load when the loader is idle and the memory allows it."""
@@ -374,17 +331,16 @@ class Pool:
 
     def _try_pin_later(self) -> None:
         """Tries again when the next resident has been idle for long enough."""
-        free_at = (s.busy_until + PIN_WAITS_SECONDS for s in self.slots.values())
-        at = self.moment_of(min((at for at in free_at if at > self.now), default=inf))
+        at = self.moment_of(self.next_end(PIN_WAITS_SECONDS))
         if at < inf and not self.now < self.pin_tried_at <= at:
             self.pin_tried_at = at
             self.push(at, _ROOM)
 
     def _await_end(self) -> None:
         """Tries again when the next resident ends its use."""
-        ends = [s.busy_until for s in self.slots.values() if s.busy_until > self.now]
-        assert ends, "a load waits and nobody is busy"
-        self.push(min(ends), _ROOM)
+        at = self.next_end()
+        assert at < inf, "a load waits and nobody is busy"
+        self.push(at, _ROOM)
 
     def load(self, cost: ModelCost, *, demanded: bool) -> None:
         """Begins a load."""
@@ -393,17 +349,3 @@ class Pool:
         self.ready_at = self.now + cost.load_seconds
         self.tally.load(self.now, cost.id, cost.load_seconds, demanded=demanded)
         self.push(self.ready_at, _LOADED, cost.id)
-
-    def evict(self, slot: Slot) -> None:
-        """Ends a residency."""
-        name = slot.cost.id
-        self.tally.evictions += 1
-        self.tally.unused_preloads += slot.preloaded and not slot.uses
-        self.tally.evicted_at[name] = self.now
-        del self.slots[name]
-        self.free_bytes += slot.cost.bytes
-        self._account(slot, self.now)
-
-    def _account(self, slot: Slot, until: float) -> None:
-        seconds = max(0.0, min(until, self.end) - slot.loaded_at)
-        self.tally.held_byte_seconds += slot.cost.bytes * seconds
