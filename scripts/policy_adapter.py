@@ -41,7 +41,6 @@ class HarnessResident(Protocol):
     in_use: int
     uses: int
     keep_alive: float
-    stamp: int  # moves with every use and timer
 
 
 class HarnessNeed(Protocol):
@@ -73,7 +72,7 @@ class HarnessDecision:
     wake_at: float | None = None
 
 
-Kept = tuple[HarnessResident, int, float, Held]
+Kept = tuple[HarnessResident, float, int, int, float, Held]
 
 
 class Residents(Mapping[str, Held]):
@@ -88,11 +87,12 @@ class Residents(Mapping[str, Held]):
     def __getitem__(self, name: str) -> Held:
         """Returns one resident."""
         r = self.residents[name]
+        facts = (r, r.last_used, r.in_use, r.uses, r.keep_alive)
         known = self.kept.get(name)
-        if known and known[0] is r and known[1] == r.stamp and known[2] == r.last_used:
-            return known[3]
+        if known and known[0] is r and known[1:5] == facts[1:]:
+            return known[5]
         held = _held(r)
-        self.kept[name] = (r, r.stamp, r.last_used, held)
+        self.kept[name] = (*facts, held)
         return held
 
     def __iter__(self) -> Iterator[str]:
