@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from loop_hosts import words
+from loop_hosts import config, words, world
 
 from warmset.core.control.actions import Preload, Unload, Wait
 from warmset.core.control.config import Config
@@ -92,3 +93,18 @@ def test_without_ram_or_a_list_nothing_is_loaded_and_nobody_goes(
     wanted = words({third: {"pin": True}, first: {"priority": 50}})
     assert moves(look, wanted)[0]  # a sound look leads to something
     assert not moves(blind(look), wanted)[0]
+
+
+def test_who_does_not_answer_is_asked_ever_more_rarely() -> None:
+    """And at least twice a minute, so that an Ollama that is back is found soon."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    scene.sidecar.answers_ps = False
+    scene.run(400)
+    asked = [d.at for d in scene.sidecar.log.decisions if d.trouble]
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 5.0
+    assert pauses[-1] == 30.0
+    scene.sidecar.answers_ps = True
+    scene.run(431)
+    assert not scene.sidecar.loop.decision.trouble

@@ -88,6 +88,7 @@ def test_a_rescue_spares(change: Change) -> None:
     allowed, or with unloads that are known to do nothing."""
     scene = freeze(world(config(CODER={"pin": True}, SMALL={"priority": 10})))
     while scene.sidecar.loop.state.stuck_since is None:
+        assert scene.now < 1200.0
         scene.run(scene.now + 5.0)
     scene.run(scene.now + 20.0)
     now, state = scene.host.timeline.now, scene.sidecar.loop.state

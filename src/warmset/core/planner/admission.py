@@ -64,10 +64,16 @@ def load_from(before: Outlook, candidate: Candidate) -> tuple[World, ...] | Deni
         text = f"{host.max_count} models are the most that this server loads"
         return Denied(reason=text, evicts=True)
     after: dict[tuple[tuple[DeviceId, int], ...], World] = {}
+    places: set[object] = set()
     for forecast in _forecasts(before, candidate):
         if not forecast.admits:
             text = _eviction_text(host, world, forecast)
             return Denied(reason=text, evicts=True, forecast=forecast)
+        where = forecast.placement
+        there = (where.main_gpu, *(gpu.device for gpu in where.gpus))
+        if there in places:
+            continue  # most beliefs differ in numbers only, and it takes the same there
+        places.add(there)
         loaded = place(host, world, candidate, forecast)
         if isinstance(loaded, Denied):
             return loaded

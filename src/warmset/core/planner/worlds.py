@@ -193,10 +193,9 @@ def ram_room(host: HostCapacity, world: World) -> int | None:
     if host.ram_bytes is None:
         return None
     shared = {gpu.id for gpu in host.gpus if gpu.gpu.integrated}
-    taken = sum(
-        loaded.ram_bytes + sum(b for d, b in loaded.upper.items() if d in shared)
-        for loaded in world
-    )
+    taken = sum([loaded.ram_bytes for loaded in world])
+    if shared:
+        taken += sum(b for loaded in world for d, b in loaded.upper.items() if d in shared)
     return host.ram_bytes - taken
 
 
