@@ -22,6 +22,10 @@ RECENT_USES: Final = 64
 SAME_SHARE: Final = 0.2
 """Gaps this near to the middle one are taken for one period with its jitter."""
 
+LEAST_NEAR_SHARE: Final = 0.25
+"""Of all gaps, as near to the middle one: a timer that misses every other beat leaves half of its
+gaps at one period, and waits at random leave a seventh."""
+
 BY_CHANCE: Final = 1e-4
 """Highest probability at which a grid may still be chance.
 
@@ -81,6 +85,8 @@ def find_period(times: Sequence[float]) -> Period | None:
     gaps = [b - a for a, b in pairwise(starts)]
     middle = median_low(gaps)  # one of them: between two habits there is no gap
     near = [g for g in gaps if abs(g - middle) <= SAME_SHARE * middle]
+    if len(near) < LEAST_NEAR_SHARE * len(gaps):
+        return None
     tried = [sum(near) / len(near), middle, median(near)]
     best = _blurred(max((_fit(starts, p) for p in tried), key=lambda p: p.strength), starts)
     chance = min(_chance_of_phase(starts, best), _chance_of_gathering(starts, best))

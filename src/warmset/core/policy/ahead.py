@@ -131,6 +131,8 @@ class Lookahead:
         for model in self.unseen:
             if model.may_preload and view.short_of(model) <= 0:
                 return self._fill(view, model)
+        if promises:
+            self.quiet_until = view.now + AGAIN_SECONDS
         again = view.now + AGAIN_SECONDS if promises or due else pays_at
         return Decision(wake_at=max(min(again, next_start), view.now + LOOK_SECONDS))
 

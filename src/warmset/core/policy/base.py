@@ -68,9 +68,9 @@ class Held:
         return not (self.in_use or self.pinned)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class View:
-    """One memory pool at one instant.
+    """One memory pool at one instant; not frozen, since one is made for every question.
 
     Invariants:
         `short_bytes` is positive exactly for `Event.SPACE`.
