@@ -8,14 +8,12 @@ the accident is found, named and bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loop_hosts import START
 
 from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
-from warmset.core.control.actions import Finding
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing, SendPreload, SendUnload
 from warmset.core.control.pinging import PS_FRESH_SECONDS
@@ -23,15 +21,10 @@ from warmset.core.control.state import State
 from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.model import Observation, Quality
 from warmset.core.settings import normalise_name
-from warmset.core.twin.events import Event, Granted, LoadEnded, LoadStarted, Unloaded
+from warmset.core.twin.events import Event, Granted, LoadEnded, Unloaded
 
 if TYPE_CHECKING:
     from soak.life import Life, Watched
-
-TOLD_WITHIN_SECONDS = 60.0
-"""An accident of a ping is found by then: the slowest look of a story takes 15 s."""
-RACE_KINDS = {"ping_raced", "ping_reloaded"}
-LOOK_LIMIT_SECONDS = 16.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,6 @@ class Witness:
         self._reloads: list[float] = []
         self._resident_before: set[str] = set()
         self._own_load: tuple[float, str] | None = None
-        self._races: list[float] = []
-        self._told_races: list[float] = []
-        self._pinged: tuple[float, str] | None = None
         self._writes: list[tuple[float, str, str]] = []
         self._client_at = 0.0
         self._loaded_at: dict[str, float] = {}
@@ -84,7 +74,7 @@ class Witness:
 
     def boots(self, state: State | None) -> None:
         self._seen = None
-        self._own_load = self._pinged = None
+        self._own_load = None
         is_reset = self.life.clock_ahead != self._booted_ahead
         self._booted_ahead = self.life.clock_ahead
         if state is None or not state.at:
@@ -112,7 +102,7 @@ class Witness:
             if self.life.is_disk_full or at >= looked_at:
                 self._unmoved.pop(key, None)
         self._killed_at.append(self.now)
-        self._own_load = self._pinged = None
+        self._own_load = None
 
     def forgets(self) -> None:
         self._forgot_at.append(self.now)
@@ -128,6 +118,21 @@ class Witness:
         began = (*self._forgot_at, *self._killed_at, *self._restarted_at)
         return sum(at > since for at in began)
 
+    def fresh_beginnings(self, since: float) -> int:
+        """Returns how many processes of warmset began after a moment with nothing to go by."""
+        return sum(at > since for at in self._forgot_at)
+
+    def was_cut_off(self, at: float, *, forgotten: float, killed: float) -> bool:
+        """Whether nobody could tell any more: what was asked was not written down yet.
+
+        Args:
+            at: when something happened.
+            forgotten, killed: within so many seconds all was forgotten, or the process ended.
+        """
+        return any(at <= gone <= at + forgotten for gone in self._forgot_at) or any(
+            at <= gone <= at + killed for gone in self._killed_at
+        )
+
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
         self._asked = Truth(
@@ -141,9 +146,6 @@ class Witness:
     def looked(self, observation: Observation) -> None:
         self._truth, self._seen = self._asked, observation
 
-    def found(self, findings: Iterable[Finding]) -> None:
-        self._told_races += [self.now for f in findings if f.kind in RACE_KINDS]
-
     def hears(self, event: Event) -> None:
         """An event of Ollama's scheduler."""
         if isinstance(event, Granted):
@@ -151,8 +153,6 @@ class Witness:
             opened = warmset._open if warmset is not None else None
             if opened is None or opened[1] != event.request_id:
                 self._client_at = self.now
-        elif isinstance(event, LoadStarted):
-            self._judge_start(event)
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
             told = ("SendUnload", event.name)
@@ -174,7 +174,6 @@ class Witness:
         self._judge_knowledge(command)
         if isinstance(command, SendPing):
             self._judge_ping(command, loop)
-            self._pinged = (self.now, command.key)
             return
         self._writes.append((self.now, kind, command.name))
         self._judge_silence(command)
@@ -257,7 +256,6 @@ class Witness:
                 self._unmoved[command.key] = shown
                 self._met_at[command.key] = self.now
         if runner is not None and runner.refs > 0 and runner.duration <= 0:
-            self.counts["resurrected"] = self.counts.get("resurrected", 0) + 1
             is_visible = self.life.story.sees_processes and truth is not None
             if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
                 self.breaks(f"ping of {command.name}, a busy victim at the look")
@@ -268,21 +266,6 @@ class Witness:
         self._read_at: float | None = asked_at
 
     _read_at = None
-
-    def _judge_start(self, event: LoadStarted) -> None:
-        """A load that a ping began is an accident: it must be told and stay rare."""
-        key = event.order.model.key
-        if self._pinged is None or self._pinged[1] != key or self._own_load is not None:
-            return
-        if self.now - self._pinged[0] > 0.0 or self.disturbed_at == self.now:
-            return
-        self.counts["ping_loads"] = self.counts.get("ping_loads", 0) + 1
-        self._races.append(self.now)
-        window = self.life.said.loop.fight_window
-        recent = [at for at in self._races if self.now - at < window]
-        fresh = sum(self.now - at < window for at in self._forgot_at)
-        if len(recent) > 2 * (1 + fresh):
-            self.breaks(f"{len(recent)} pings loaded something in ten minutes")
 
     def _judge_eviction(self, event: Unloaded) -> None:
         """Nobody is evicted for our preload, unless something happened since the look."""
@@ -333,13 +316,6 @@ class Witness:
 
     def ends(self) -> None:
         """After a long peace everything is as wanted, and still."""
-        for at in self._races:
-            if not any(at <= told <= at + TOLD_WITHIN_SECONDS for told in self._told_races):
-                if any(at <= gone <= at + TOLD_WITHIN_SECONDS for gone in self._forgot_at):
-                    continue
-                if any(at <= gone <= at + LOOK_LIMIT_SECONDS for gone in self._killed_at):
-                    continue  # before a look: what was asked since the last one is not written
-                self.breaks(f"a ping loaded a model at {at:.1f}, and nobody found out")
         self._judge_peace()
 
     def _judge_peace(self) -> None:

@@ -13,6 +13,7 @@ from soak.judge import Judge
 from soak.laws import Witness
 from soak.manners import Manners
 from soak.motives import Motives
+from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
@@ -72,7 +73,6 @@ class Watched(Frail):
         super()._decide(observation)
         decision = self.loop.decision
         assert decision is not None
-        self.life.witness.found(decision.findings)
         self.life.tell_judges("decided", before, decision)
         if self.recorder is not None:
             after = self.loop.state
@@ -110,7 +110,6 @@ class Watched(Frail):
         self.life.tell_judges("ends", event)
         super()._report(event)
         found = [finding for _, finding in self.log.findings[known:]]
-        self.life.witness.found(found)
         self.life.tell_judges("found", found)
         if found and self.recorder is not None:
             self.recorder.findings(found, self.host.timeline.now)
@@ -150,11 +149,13 @@ class Life:
         self.physics = FrailPhysics(inner=physics_of(spec), error=OUT_OF_MEMORY)
         self.witness = Witness(self)
         self.motives = Motives(self, self.witness.breaks)
+        self.races = Races(self, self.witness.breaks)
         self.judges: tuple[Judge, ...] = (
             Manners(self, self.witness.breaks),
             Restraints(self, self.witness.breaks),
             Sights(self, self.witness.breaks),
             self.motives,
+            self.races,
         )
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)
         self.ever_named: set[str] = set()
@@ -516,6 +517,7 @@ class Life:
             content = bytearray(path.read_bytes())
             content[50:4000] = b"\xa5" * len(content[50:4000])
             path.write_bytes(bytes(content))
+        self.races.loses_journal()
         self.witness.forgets()
 
     def _old_state(self) -> None:
@@ -582,6 +584,7 @@ class Life:
         try:
             self.timeline.advance(START + PEACE)
             self.witness.ends()
+            self.races.closes()
         finally:
             if self.journal is not None:
                 self.journal.close()

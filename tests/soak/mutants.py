@@ -6,12 +6,13 @@ import __future__
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from unittest import mock
 
+from soak.story import Story, tell
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
 
@@ -26,6 +27,7 @@ class Mutant:
         places: `module:name` of every place that uses the guard, from the room of the loop.
         instead: what stands there then.
         focus: the mishaps that the guard is against; empty: stories of all kinds.
+        host: what else these stories have in common, as fields of `Story`.
         in_ci: whether one of the first three stories shows it.
         seeds: within so many stories a law must break.
         was: for a guard inside a function (the only place): its source, and `instead` is what is
@@ -39,6 +41,11 @@ class Mutant:
     in_ci: bool = False
     seeds: int = 100
     was: str = ""
+    host: Mapping[str, object] = field(default_factory=dict)
+
+    def story(self, seed: int) -> Story:
+        """Returns the story of a seed as the guard needs it."""
+        return replace(tell(seed, self.focus), **dict(self.host))  # type: ignore[arg-type]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -81,10 +88,16 @@ def _rewritten(function: FunctionType, was: str, instead: str) -> CodeType:
 
 
 def inside(
-    name: str, place: str, was: str, focus: tuple[str, ...] = (), *, instead: str = "False"
+    name: str,
+    place: str,
+    was: str,
+    focus: tuple[str, ...] = (),
+    *,
+    instead: str = "False",
+    **host: object,
 ) -> Mutant:
     """Returns a mutant of one expression inside a function."""
-    return Mutant(name, (place,), instead, focus, was=was)
+    return Mutant(name, (place,), instead, focus, was=was, host=host)
 
 
 def _lax(function: Callable[..., object], at: int, **settings: object) -> Callable[..., object]:
@@ -226,7 +239,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "pinging: a ping that moved nothing",
         ("outcomes:_unmoved",),
         lambda *_: None,
-        ("edit", "outsider"),
+        ("nag", "edit"),
+        host={"sees_processes": False, "lease_base": 300.0},
     ),
     Mutant(
         "outcomes: a ping that loaded something", ("executor:after_ping",), _no_race, ("snatch",)
@@ -461,8 +475,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "pinging: somebody left early",
         "pinging:why_not_ping_any",
         "if gone:",
-        ("slow_look", "edit", "runtime_oom"),
+        ("slow_look", "outsider", "nag"),
         instead="if False:",
+        lease_base=300.0,
     ),
     inside(
         "pinging: somebody came",

@@ -14,7 +14,7 @@ def narrate(life: Life, say: Callable[[str], None] = print) -> None:
     hears, sends, found, happen = (
         life._hear,
         life.witness.sends,
-        life.witness.found,
+        life.races.found,
         life.happen,
     )
 
@@ -44,7 +44,8 @@ def narrate(life: Life, say: Callable[[str], None] = print) -> None:
         happen(happening)  # type: ignore[arg-type]
 
     life.witness.sends = on_send  # type: ignore[method-assign]
-    life.witness.found, life.happen = on_found, on_happening  # type: ignore[method-assign,assignment]
+    life.races.found = on_found  # type: ignore[method-assign,assignment]
+    life.happen = on_happening  # type: ignore[method-assign,assignment]
     life.host._on_event = on_event
     decide = Watched._decide
     told: list[tuple] = []
@@ -57,8 +58,6 @@ def narrate(life: Life, say: Callable[[str], None] = print) -> None:
             [f"{type(a).__name__} {getattr(a, 'name', '')}: {a.reason}" for a in decision.actions],
             decision.standing,
         )
-        for finding in decision.findings:
-            tell(f"  warmset  found {finding.kind} {finding.name}: {finding.text}")
         short = (tuple(s.partition(":")[0] for s in says[0]), says[1])
         if short not in told[-1:]:
             told.append(short)

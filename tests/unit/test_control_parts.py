@@ -145,6 +145,27 @@ def test_a_slow_ping_is_an_accident_and_the_second_one_stops_pings() -> None:
         assert (state.pings_quiet_until is not None) is (turn_number == 2)
 
 
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        ((row(),), ["renewed", "ping_met_request"]),
+        ((row(expires=NOW + 0.5),), ["ping_raced"]),
+        (None, ["ping_unchecked"]),
+    ],
+)
+def test_a_ping_that_may_have_kept_a_victim_is_told(rows, kinds) -> None:
+    """It met a request, or somebody let the model go meanwhile, or nobody knows: no second one."""
+    turn = begin(looked(row()), Decision(at=NOW, actions=(RENEW,)), NOW)
+    turn = hear(turn.state, read(turn.commands[0].number, row()), CONFIG, NOW)
+    turn = hear(turn.state, Done(number=turn.commands[0].number, at=NOW), CONFIG, NOW)
+    number = turn.commands[0].number
+    no_answer = Failed(number=number, at=NOW, error="connection refused")
+    turn = hear(turn.state, no_answer if rows is None else read(number, *rows), CONFIG, NOW)
+    assert [found.kind for found in turn.findings if found.kind in kinds] == kinds
+    assert turn.state.of(A).lease == 2280.0
+    assert (turn.state.of(A).unmoved is None) is (kinds == ["ping_raced"])
+
+
 def test_one_command_is_open_at_a_time_and_late_events_change_nothing() -> None:
     """A decision during a load begins nothing; unknown and doubled events are ignored."""
     turn = begin(looked(row()), Decision(at=NOW, actions=(PRELOAD,)), NOW)

@@ -15,7 +15,7 @@ from warmset.core.control.orders import Aborted, Done, Failed, Order, TimedOut
 from warmset.core.control.pinging import SLOW_PING_SECONDS
 from warmset.core.control.state import Leaving, Remembered, Running, State
 from warmset.core.control.stuck import note_stuck
-from warmset.core.control.vanished import early_leavers
+from warmset.core.control.vanished import EARLY_SECONDS, early_leavers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import ModelKey
 from warmset.core.ollama.victim import is_out_of_memory
@@ -152,6 +152,8 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
         accident = f"the ping took {seconds:.1f} s: it found no runner and loaded one"
     elif rows is not None and all(row.key != order.key for row in rows):
         accident = "the model left while it was pinged"
+    elif _is_dismissed(order, event):
+        accident = "somebody let the model go while it was pinged, and now it stays"
     elif rows is not None and state.looked is not None and event.wall_at is not None:
         gone = early_leavers(state.looked.residents, rows, wall_at=event.wall_at)
         if gone:
@@ -159,7 +161,8 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
     if not accident:
         text = f"lease of {format_seconds(order.keep_alive)}: {order.reason}"
         state, drift = judge_ping(state, order, event, config.loop, now)
-        return state, (finding("renewed", order, text, seconds=seconds), *drift)
+        told = (finding("renewed", order, text, seconds=seconds), *_doubts(state, order, event))
+        return state, (*told, *drift)
     state = note_race(state, config.loop, now)
     state = replace(state, load_seen_at=now, load_why=accident)
     return state, (finding("ping_raced", order, accident, Severity.WARNING, seconds=seconds),)
@@ -169,12 +172,41 @@ def _unmoved(state: State, order: Renew, event: Done) -> float | None:
     """Returns the deadline that a ping left as it was, `None` if it moved.
 
     A deadline is written when the last request ends (ollama-behaviour 2.5), so one that our ping
-    did not move belongs to a model that serves somebody.
+    did not move belongs to a model that serves somebody. Where the list after it is missing, the
+    next look compares.
     """
     before = {row.key: row.expires_at for row in state.looked.residents} if state.looked else {}
-    after = {row.key: row.expires_at for row in event.residents or ()}
     old = before.get(order.key)
+    if event.residents is None:
+        return old
+    after = {row.key: row.expires_at for row in event.residents}
     return old if old is not None and after.get(order.key) == old else None
+
+
+def _is_dismissed(order: Renew, event: Done) -> bool:
+    """Whether the deadline after a ping is now, which only an unload does (ollama-behaviour 2.5).
+
+    It was sent to a model that serves somebody, and the ping has given that a new keep-alive.
+    """
+    row = next((row for row in event.residents or () if row.key == order.key), None)
+    if row is None or row.expires_at is None or event.wall_at is None:
+        return False
+    return row.expires_at < event.wall_at + EARLY_SECONDS
+
+
+def _doubts(state: State, order: Renew, event: Done) -> tuple[Finding, ...]:
+    """Returns what a ping may have done that no list shows.
+
+    A victim that is in use keeps its deadline too until it goes: nobody can tell it from another
+    model, and a ping keeps it (ollama-behaviour 3.5).
+    """
+    if event.residents is None:
+        text = "the ping was answered, and what is resident after it is not known"
+        return (finding("ping_unchecked", order, text),)
+    if state.of(order.key).unmoved is None:
+        return ()
+    text = "its deadline did not move: it serves somebody. If it was to leave then, it stays now"
+    return (finding("ping_met_request", order, text),)
 
 
 def note_race(state: State, loop: LoopSettings, now: float) -> State:
@@ -198,7 +230,7 @@ def after_failure(
     if isinstance(event, Aborted):
         return _after_abort(state, running, config, now)
     if running.stage in ("read", "check"):
-        return state, (finding("ping_left_out", order, "what is resident is not known"),)
+        return _after_no_list(state, running, config, now)
     error = "no answer in time" if isinstance(event, TimedOut) else event.error
     text = f"{running.stage} failed after {format_seconds(seconds)}: {error}"
     failed = finding(
@@ -224,6 +256,14 @@ def after_failure(
         state = forget_leases(state)
         state = replace(state, load_seen_at=now, load_why=text)
     return pause(state, order.key, config.loop, now, text), found
+
+
+def _after_no_list(state: State, running: Running, config: Config, now: float) -> Result:
+    """The list before a ping is missing, so it is not sent; or that after it, so nobody knows."""
+    order = running.order
+    if isinstance(order, Renew) and running.stage == "check":
+        return after_ping(state, order, Done(number=running.number, at=now), config, now)
+    return state, (finding("ping_left_out", order, "what is resident is not known"),)
 
 
 def _is_of_a_load(event: Failed) -> bool:
