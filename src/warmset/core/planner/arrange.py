@@ -40,6 +40,7 @@ class Arranger:
         ]
         self.brief_steps = BRIEF
         self._known: dict[frozenset[int], dict[int, int] | None] = {}
+        self._tried: dict[frozenset[int], int] = {}  # steps after which it was not known
         self.was_cut_short = False  # in the last `arrange`
 
     @cached_property
@@ -92,6 +93,9 @@ class Arranger:
         self.was_cut_short = False
         if key in self._known:
             return self._known[key]
+        if self._tried.get(key, -1) >= steps:
+            self.was_cut_short = True
+            return None
         for weights, limit in self._biting:
             if sum([weights[i] for i in key]) > limit:
                 self._known[key] = None
@@ -106,6 +110,7 @@ class Arranger:
         if effort is not None:
             effort.spend(own.used // STEPS_PER_UNIT)
         if placed is None and own.was_cut_short:
+            self._tried[key] = steps
             self.was_cut_short = True
             return None
         self._known[key] = placed

@@ -34,7 +34,7 @@ FILL_STEPS: Final = 300
 EXACT_STEPS: Final = 10_000
 """Steps of one filling for the limit that is kept."""
 
-STEPS_PER_UNIT: Final = 12
+STEPS_PER_UNIT: Final = 4
 """A step of filling costs a part of one of the search over sets."""
 
 AGAIN: Final = 7

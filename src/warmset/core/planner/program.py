@@ -26,7 +26,7 @@ PASSES: Final = 8
 MOST_ENTERED: Final = 6
 """Columns taken in after one look, the most gainful first."""
 
-CELLS_PER_STEP: Final = 2000
+CELLS_PER_STEP: Final = 500
 """Cells of the basis inverse whose change costs as much as a step of the search over sets."""
 
 Column = tuple[float, dict[int, float]]
@@ -147,7 +147,7 @@ class Program:
             while lp.settle():
                 effort.spend(self._pivot_steps)
             gains = [(lp.gain(*column), at) for at, column in enumerate(self._pool)]
-            effort.spend(1 + len(self._pool) // 50)
+            effort.spend(1 + len(self._pool) // 12)
             for gain, at in sorted(gains, reverse=True)[:MOST_ENTERED]:
                 if gain <= TINY:
                     break

@@ -15,7 +15,7 @@ FILL_STEPS: Final = 60
 MOST_ROWS: Final = 32
 """Models, the best first, that a GPU is filled from."""
 
-STEPS_PER_UNIT: Final = 16
+STEPS_PER_UNIT: Final = 4
 """A step of filling costs a part of one of the search over sets."""
 
 Places = list[dict[int, tuple[int, Use]]]

@@ -19,7 +19,7 @@ from warmset.core.planner.refill import Refill
 from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
 
-DEFAULT_WORK: Final = 6_000_000
+DEFAULT_WORK: Final = 16_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
 PEEP: Final = 300
@@ -111,17 +111,15 @@ class _Search:
         in what is left of the effort, and nothing else.
         """
         whole = self.ground.view(self.base, (), level)
-        is_open = self._promises_more(whole, level)
+        bound = self._bound(whole, whole.root, 0, level) or 0
+        self.open_bound = max(self.best.values[level], bound)
+        is_open = bound > self.best.values[level]
         if is_open and not self.is_lost and not self.effort.is_spent:
             left = self.effort.limit - self.effort.used
             is_last = level == self.ground.levels - 1
             self._prove(whole, level, self.effort.part(left if is_last else left * 2 // 3))
         elif is_open:
             self._settle_for_less(level)
-            bound = self._bound(whole, whole.root, 0, level)
-            self.open_bound = max(self.best.values[level], bound or 0)
-        else:
-            self.open_bound = self.best.values[level]
         self.upper.append(max(self.open_bound, self.best.values[level]))
         self.is_lost |= self.upper[-1] > self.best.values[level]
 
@@ -191,8 +189,9 @@ class _Search:
         """Searches a view within an effort; returns whether nothing better is left in it."""
         if view.root.values[: level + 1] > self.best.values[: level + 1]:
             self.best = self.ground.fill_up(view.root, effort)
-        self.open_bound = self.best.values[level]
+        known, self.open_bound = self.open_bound, self.best.values[level]
         self._descend(view, view.root, 0, level, effort)
+        self.open_bound = min(self.open_bound, known)
         return self.open_bound <= self.best.values[level]
 
     def _promises_more(self, view: View, level: int) -> bool:
