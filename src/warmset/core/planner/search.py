@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
+from warmset.core.planner.gather import Gather
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 from warmset.core.planner.refill import Refill
@@ -101,6 +102,10 @@ class _Search:
         return Shake(self.ground, self.refill.places)
 
     @cached_property
+    def gather(self) -> Gather:
+        return Gather(self.ground, self.refill.places)
+
+    @cached_property
     def sharpener(self) -> Sharpener:
         return Sharpener(self.ground)
 
@@ -127,17 +132,25 @@ class _Search:
         """Betters a level that cannot be proved, as an equal share of the effort that is left."""
         levels = 2 * (self.ground.levels - level)
         effort = self.effort.part((self.effort.limit - self.effort.used) // levels)
-        self.best = self.refill.improve(self.best, effort.part(effort.limit // 2))
+        self._better_at_once(level, effort.part(effort.limit // 2))
         found = self.shake.improve(self.best, level, effort)
         if self._is_better(found):
             self.best = found
+
+    def _better_at_once(self, level: int, effort: Effort) -> None:
+        """Betters the incumbent by what needs no search: room gathered, GPUs filled anew."""
+        self.best = self.refill.improve(self.best, effort.part(effort.limit // 2))
+        if level:
+            found = self.gather.improve(self.best, level, effort)
+            if self._is_better(found):
+                self.best = found
 
     def _prove(self, whole: View, level: int, effort: Effort) -> None:
         """Searches until nothing better is left on a level, or the effort is spent."""
         view = self._glance(level, effort.part(PEEP), whole)
         if view is None:
             return
-        self.best = self.refill.improve(self.best, effort.part(effort.limit // REFILL_SHARE))
+        self._better_at_once(level, effort.part(effort.limit // REFILL_SHARE))
         view = self._glance(level, effort.part(GLANCE))
         for share in PRICE_SHARES:
             if view is None:
