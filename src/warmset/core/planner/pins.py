@@ -23,7 +23,7 @@ def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
     An order that is not found within the steps of the search counts as none.
     """
     wanted = [replace(c, pin=True) for c in models]
-    if solve(state_problem(host, wanted).problem) is None:
+    if solve(state_problem(host, wanted, is_loose=True).problem) is None:
         return False
     return find_route(host, wanted) is not None
 
@@ -63,12 +63,13 @@ def _conflict_text(
         limit = f"the server loads at most {host.max_count} models"
         return f"{len(members)} {what} ({sizes}); {limit}"
     together = "pinned together" if is_of_pins else "together"
-    if solve(state_problem(host, members).problem) is None:
+    if solve(state_problem(host, members, is_loose=True).problem) is None:
         if len(members) == 1:
             fact = " is pinned and" if is_of_pins else ""
             size = format_bytes(_size(members[0]))
             return f"{members[0].name}{fact} needs {size}; {host.describe()}"
-        if not is_impossible(state_problem(host, [replace(c, pin=True) for c in members]).problem):
+        pinned = [replace(c, pin=True) for c in members]
+        if not is_impossible(state_problem(host, pinned, is_loose=True).problem):
             return f"{together} ({sizes}) they were not arranged in time; {host.describe()}"
         total = format_bytes(sum(_size(c) for c in members))
         return f"{together} they need {sizes}, {total} in all; {host.describe()}"

@@ -9,7 +9,6 @@ was refused by one truth or the other.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from warmset.core.footprint.result import Basis
@@ -18,6 +17,7 @@ from warmset.core.planner.actions import list_actions
 from warmset.core.planner.admission import load_in_all
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.choice import Choice, measured
 from warmset.core.planner.conflict import smallest_infeasible
 from warmset.core.planner.explain import why_impossible, why_left_out
 from warmset.core.planner.pins import name_conflict, pins_conflict
@@ -30,6 +30,7 @@ from warmset.core.planner.search import (
     relative_gap,
     solve,
 )
+from warmset.core.planner.splitting import with_any_split
 from warmset.core.planner.standing import (
     Route,
     find_route,
@@ -49,20 +50,6 @@ after the others."""
 
 MAX_EQUALS: Final = 4
 """Sets of equal worth that are looked at for one that restores itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The set that was chosen, and how good it is known to be.
-
-    Attributes:
-        values, bounds: per level of the problem; no set can exceed the bounds.
-    """
-
-    wanted: Wanted
-    route: Route
-    values: tuple[int, ...]
-    bounds: tuple[int, ...]
 
 
 def plan(
@@ -98,13 +85,18 @@ def plan(
     conflict = pins_conflict(host, [c for c in possible if c.pin], asked)
     if conflict is not None:
         return _refused(host, candidates, conflict)
-    return _make_plan(host, candidates, _choose(host, possible, work, Effort(loads)))
+    effort = Effort(loads)
+    choice, left, cuts = _choose(host, possible, work, effort)
+    choice = with_any_split(host, possible, choice, left, effort)
+    return _make_plan(host, candidates, _without_fragile(host, choice, cuts, left))
 
 
 def _choose(
     host: HostCapacity, candidates: Sequence[Candidate], work: int, loads: Effort
-) -> Choice:
-    """Proposes sets, best first, until Ollama's rules accept one or the effort is spent.
+) -> tuple[Choice, int, list[frozenset[int]]]:
+    """Returns a choice, the work that is left, and what was refused on the way.
+
+    Proposes sets, best first, until Ollama's rules accept one or the effort is spent.
 
     Every set that was worth more was refused for certain, so the accepted one is the best. Where
     a refusal was only a lack of steps, the worth of that set stays as the bound.
@@ -115,7 +107,9 @@ def _choose(
     while True:
         wanted = state_problem(host, candidates, conflicts=cuts)
         solution = solve(wanted.problem, work=left)
-        assert solution is not None, "the pins were found to fit"
+        if solution is None:  # the pins fit only with another split
+            none = (0,) * len(wanted.priorities)
+            return measured(wanted, _grow_route(host, (), candidates), none), left, cuts
         left -= solution.nodes * max(LEAST_ITEMS, len(candidates))
         loads.was_cut_short = False
         chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
@@ -128,23 +122,12 @@ def _choose(
             bounds = bounds or solution.bounds
         if route is not None:
             assert bounds is not None
-            choice = _measured(wanted, route, bounds)
-            return _without_fragile(host, choice, cuts, left)
+            return measured(wanted, route, bounds), left, cuts
         cuts.append(
             frozenset(solution.chosen)
             if loads.was_cut_short
             else _refused_part(host, wanted, solution, loads)
         )
-
-
-def _measured(wanted: Wanted, route: Route, bounds: tuple[int, ...]) -> Choice:
-    """Returns a route with what it is worth in the units of the problem."""
-    inside = {loaded.candidate.key for loaded in route.world}
-    values = [0] * len(bounds)
-    for item, candidate in zip(wanted.problem.items, wanted.candidates, strict=True):
-        if candidate.key in inside:
-            values[item.level] += item.value
-    return Choice(wanted=wanted, route=route, values=tuple(values), bounds=bounds)
 
 
 def _without_fragile(
@@ -208,7 +191,7 @@ def _grow_route(
 
     Of the rest only those join that load after all others, as they are.
     """
-    members = [c for c in chosen if c.pin]
+    members = [c for c in candidates if c.pin]
     route = find_route(host, members)
     assert route is not None, "the pins were found to load"
     outlooks = _outlooks_after(host, members, route)

@@ -20,7 +20,7 @@ from warmset.core.planner.refill import Refill
 from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
 
-DEFAULT_WORK: Final = 16_000_000
+DEFAULT_WORK: Final = 18_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
 PEEP: Final = 300

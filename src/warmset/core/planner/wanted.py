@@ -27,12 +27,20 @@ def state_problem(
     candidates: Sequence[Candidate],
     *,
     conflicts: Sequence[frozenset[int]] = (),
+    is_loose: bool = False,
 ) -> Wanted:
     """Returns the packing problem of these candidates under need.
 
     Levels are the priorities, highest first. Among sets of equal value on a level, what is
     resident is preferred by the seconds its reload would take, so that nothing is moved for
     nothing.
+
+    Args:
+        host: where.
+        candidates: to choose from.
+        conflicts: numbers of candidates, by key, that must not be chosen together.
+        is_loose: whether a split may share itself out in any way. As it is, it goes by what is
+            free when it loads; else it is taken to go by what is free on an empty host.
     """
     ordered = tuple(sorted(candidates, key=lambda c: c.key))
     priorities = tuple(sorted({c.priority for c in ordered}, reverse=True))
@@ -42,13 +50,16 @@ def state_problem(
     if host.ram_bytes is not None:
         capacities.append(max(0, host.ram_bytes))
         packed = packed or 1  # without GPUs, models are packed into RAM
+    groups = _groups(host)
+    if is_loose:
+        capacities += [sum(gpu.usable_bytes or 0 for gpu in members) for members in groups]
     bonuses = [round(1 + c.load_seconds) if c.is_resident else 0 for c in ordered]
     above_bonuses = 1 + sum(bonuses)
     items = [
         Item(
             level=priorities.index(c.priority),
             value=round(c.value * _VALUE_UNITS) * above_bonuses + bonus,
-            options=placements(host, c),
+            options=_loosely(host, c, groups) if is_loose else placements(host, c),
             is_mandatory=c.pin,
         )
         for c, bonus in zip(ordered, bonuses, strict=True)
@@ -85,18 +96,61 @@ def _spreads(host: HostCapacity, candidate: Candidate) -> list[Use]:
         return []
     numbers = {gpu.id: number for number, gpu in enumerate(host.known)}
     uses: list[Use] = []
-    groups: dict[str, list[GpuCapacity]] = {}
-    for gpu in host.gpus:
-        groups.setdefault(gpu.gpu.library, []).append(gpu)
-    for members in groups.values():
-        if len(members) < 2 or any(gpu.usable_bytes is None for gpu in members):
-            continue
+    for members in _groups(host):
         shares = candidate.spread.shares({gpu.id: gpu.gpu.free_bytes for gpu in members})
         on_gpus = tuple((numbers[device], count) for device, count in shares.items())
         shared = sum(shares[gpu.id] for gpu in members if gpu.gpu.integrated)
         ram = _in_ram(host, len(host.known), candidate.spread.ram_bytes + shared)
         uses.append((*on_gpus, *ram))
     return uses
+
+
+def _groups(host: HostCapacity) -> list[list[GpuCapacity]]:
+    """Returns the backend groups of two or more GPUs, all of them known."""
+    groups: dict[str, list[GpuCapacity]] = {}
+    for gpu in host.gpus:
+        groups.setdefault(gpu.gpu.library, []).append(gpu)
+    return [
+        members
+        for members in groups.values()
+        if len(members) > 1 and all(gpu.usable_bytes is not None for gpu in members)
+    ]
+
+
+def _loosely(
+    host: HostCapacity, candidate: Candidate, groups: Sequence[Sequence[GpuCapacity]]
+) -> tuple[Use, ...]:
+    """Returns the least that the candidate could take in each place it could go.
+
+    A split takes its fixed bytes on each GPU, and all of it from what the group holds together.
+    """
+    first = len(host.known) + (host.ram_bytes is not None)
+    numbers = {gpu.id: number for number, gpu in enumerate(host.known)}
+    group_of = {numbers[g.id]: first + at for at, group in enumerate(groups) for g in group}
+    uses: list[Use] = []
+    for use in placements(host, candidate):
+        on_gpus = [(r, n) for r, n in use if r in group_of]
+        if len(on_gpus) == 1:
+            ((r, n),) = on_gpus
+            uses.append((*use, (group_of[r], n)))
+        elif not on_gpus:
+            uses.append(use)
+    spread = candidate.spread
+    if spread is None or candidate.bound_to is not None or _is_for_cpu(candidate):
+        return tuple(uses)
+    for at, members in enumerate(groups):
+        fixed = spread.fixed_upper_bytes
+        shared = sum(fixed for gpu in members if gpu.gpu.integrated)
+        if all(gpu.gpu.integrated for gpu in members):
+            shared += spread.shared_bytes
+        ram = _in_ram(host, len(host.known), spread.ram_bytes + shared)
+        whole = (first + at, spread.shared_bytes + fixed * len(members))
+        uses.append((*((numbers[gpu.id], fixed) for gpu in members), *ram, whole))
+    located = candidate.located or {}
+    if len(located) > 1 and located.keys() <= numbers.keys():  # it may stay as it is
+        held = tuple((numbers[d], count + spread.margin_bytes) for d, count in located.items())
+        uses.append((*held, *_in_ram(host, len(host.known), spread.ram_bytes)))
+    return tuple(uses)
 
 
 def _in_ram(host: HostCapacity, resource: int, amount: int) -> tuple[tuple[int, int], ...]:
