@@ -10,6 +10,7 @@ from typing import Final
 
 from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
+from warmset.core.planner.places import Joint, place_prices, with_places
 from warmset.core.planner.problem import Effort, Problem
 
 LAST_RESORT: Final = 3_000_000
@@ -66,6 +67,13 @@ class Ground:
         self.arranger = Arranger(problem)
         self.levels = max((item.level for item in problem.items), default=-1) + 1
         self.surrogates: list[Surrogate] = list(surrogates(problem))
+        weights = self.surrogates[0].weights if problem.packed else (0,) * len(problem.items)
+        self.place_prices = place_prices(problem, weights)
+        self.joint: Joint | None = None
+        if problem.packed:
+            self.joint = with_places(problem, self.surrogates[0], self.place_prices)
+        if self.joint is not None:
+            self.surrogates.append(self.joint.surrogate)
         self._plain = len(self.surrogates)
         self._conflicts: dict[int, list[frozenset[int]]] = {}
         for conflict in problem.conflicts:
@@ -88,8 +96,9 @@ class Ground:
 
         def key(number: int) -> tuple[int, bool, float, int, int]:
             item, weight = self.problem.items[number], weights[number]
-            density = item.value / weight if weight else 0.0
-            return (item.level, weight > 0, -density, -item.value, number)
+            gain = item.value - self.place_prices[item.level]
+            density = gain / weight if weight else 0.0
+            return (item.level, weight > 0 or gain < 0, -density, -item.value, number)
 
         return tuple(sorted(open_items, key=key))
 

@@ -31,10 +31,10 @@ PRICE_UNITS: Final = 1 << 24
 FILL_STEPS: Final = 300
 """Steps of one filling inside the search for prices; beyond, its relaxation counts."""
 
-EXACT_STEPS: Final = 10_000
-"""Steps of one filling for the limit that is kept."""
+EXACT_STEPS: Final = 30_000
+"""Steps of all fillings for the limit that is kept."""
 
-STEPS_PER_UNIT: Final = 4
+STEPS_PER_UNIT: Final = 3
 """A step of filling costs a part of one of the search over sets."""
 
 AGAIN: Final = 7
@@ -122,6 +122,7 @@ class Pricing:
             for free, price in zip(self._is_free, prices.of, strict=True)
         ]
         limit = place * (self.problem.max_count or 0)
+        steps = EXACT_STEPS // max(1, len(self.shelves))
         for shelf in self.shelves:
             rows: list[Row] = [
                 (weight, whole[n] if share == 1.0 else int(whole[n] * share) + 1, n)
@@ -129,7 +130,7 @@ class Pricing:
                 if whole[n] > 0
             ]
             rows.sort(key=by_density)
-            filled = fill_best(rows, shelf.capacity, EXACT_STEPS, unit=shelf.unit)
+            filled = fill_best(rows, shelf.capacity, steps, unit=shelf.unit)
             effort.spend(filled.steps // STEPS_PER_UNIT)
             limit += len(shelf.gpus) * int(filled.bound)
         return Surrogate(weights=tuple(w + place for w in whole), limit=limit)

@@ -144,7 +144,7 @@ class Program:
             gained |= lp.enter(worth, cells, len(self._pool))
             self._pool.append((worth, cells))
         for _ in range(PASSES):
-            while lp.settle():
+            while not effort.is_spent and lp.settle():
                 effort.spend(self._pivot_steps)
             gains = [(lp.gain(*column), at) for at, column in enumerate(self._pool)]
             effort.spend(1 + len(self._pool) // 12)
@@ -153,7 +153,7 @@ class Program:
                     break
                 effort.spend(self._pivot_steps)
                 lp.enter(*self._pool[at], at)
-            if max(gains, default=(0.0, 0))[0] <= TINY:
+            if effort.is_spent or max(gains, default=(0.0, 0))[0] <= TINY:
                 break
         return gained
 

@@ -46,10 +46,12 @@ class Refill:
             amount + must * item.is_mandatory for amount, item in zip(worth, items, strict=True)
         ]
         largest = max(self._profit, default=0) or 1
+        place = sum(p * base ** (last - at) for at, p in enumerate(ground.place_prices))
         self._rows: list[list[Row]] = [[] for _ in range(packed)]
         for n, places in enumerate(self.places):
             for gpu, (_, use) in places.items():
-                self._rows[gpu].append((use[0][1], self._profit[n], n))
+                if self._profit[n] > place:
+                    self._rows[gpu].append((use[0][1], self._profit[n] - place, n))
         for rows in self._rows:
             rows.sort(key=lambda row: -row[1] / largest / (row[0] or 1))
 

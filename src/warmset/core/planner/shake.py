@@ -79,6 +79,11 @@ class _State:
         self.profit = [
             worth + must * item.is_mandatory for worth, item in zip(self.worth, items, strict=True)
         ]
+        self.place = sum(
+            price * base ** (level - at)
+            for at, price in enumerate(ground.place_prices)
+            if at <= level
+        )
         self.chosen = {n: o for n, o in node.chosen.items() if self.profit[n]}
         self.free = ground.node(self.chosen).free
         self.held: list[list[int]] = [[] for _ in range(self.problem.packed)]
@@ -99,7 +104,7 @@ class _State:
         noise = chance.choice(NOISE)
         left = dict.fromkeys([*before, *self.out])
         by = chance.random
-        profit = {n: self.profit[n] * (1000 + int(noise * by())) for n in left}
+        profit = {n: (self.profit[n] - self.place) * (1000 + int(noise * by())) for n in left}
         after: dict[int, list[int]] = {}
         for gpu in gpus:
             after[gpu] = self._fill(gpu, left, profit, free, effort)
@@ -125,7 +130,7 @@ class _State:
         rows: list[Row] = [
             (weight, profit[n], n)
             for n in left
-            if gpu in places[n] and (weight := places[n][gpu][1][0][1]) <= room
+            if profit[n] > 0 and gpu in places[n] and (weight := places[n][gpu][1][0][1]) <= room
         ]
         rows.sort(key=by_density)
         del rows[MOST_ROWS:]

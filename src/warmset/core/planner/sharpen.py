@@ -82,6 +82,9 @@ class Sharpener:
         """Returns the prices that the sharpest of the simple knapsacks amounts to."""
         simple = [self.ground.surrogates[0], *self.ground.arranger.grains]
         known = [_flat_prices(view, aim, surrogate) for surrogate in simple]
+        joint = self.ground.joint
+        if joint is not None and aim.places is not None:
+            known.append(_flat_prices(view, aim, joint.surrogate, joint.place))
         return min(known, key=lambda found: found[0])[1]
 
     def _held(self, view: View, best: Node) -> Used:
@@ -175,8 +178,13 @@ def _kept(prices: Prices, inside: set[int]) -> Prices:
     return Prices(of, prices.earlier, prices.place)
 
 
-def _flat_prices(view: View, aim: Aim, surrogate: Surrogate) -> tuple[float, Prices]:
-    """Returns the bound of a simple knapsack and the prices behind it: so much for its unit."""
+def _flat_prices(
+    view: View, aim: Aim, surrogate: Surrogate, place: int = 0
+) -> tuple[float, Prices]:
+    """Returns the bound of a simple knapsack and the prices behind it: so much for its unit.
+
+    `place` is what each weight holds for the place.
+    """
     weights = surrogate.weights
     room = float(surrogate.limit - sum(weights[n] for n in view.root.chosen))
     densities = []
@@ -195,6 +203,7 @@ def _flat_prices(view: View, aim: Aim, surrogate: Surrogate) -> tuple[float, Pri
         densities.append(last)
     inside = {*view.order, *view.root.chosen}
     return gathered, Prices(
-        [price * w if n in inside else 0.0 for n, w in enumerate(weights)],
+        [price * (w - place) if n in inside else 0.0 for n, w in enumerate(weights)],
         [price / d if d > 0 else 1.0 for d in densities[:-1]],
+        price * place,
     )
