@@ -38,8 +38,8 @@ def place_prices(problem: Problem, weights: Sequence[int]) -> list[int]:
         return [0] * levels
     room = sum(problem.capacities[: problem.packed])
     pins = [n for n, item in enumerate(problem.items) if item.is_mandatory]
-    room -= sum(weights[n] for n in pins)
-    places -= len(pins)
+    room = max(0, room - sum(weights[n] for n in pins))
+    places = max(0, places - len(pins))
     prices = []
     for level in range(levels):
         rows = [
@@ -89,7 +89,7 @@ def _price(rows: Sequence[tuple[int, int]], room: int, places: int) -> int:
     """Returns the least price at which no more than `places` rows are taken."""
     if _fill(rows, room, 0)[0] <= places:
         return 0
-    low, high = 0, max(value for value, _ in rows)
+    low, high = 0, max([value for value, _ in rows], default=0)
     for _ in range(ROUNDS):
         if high - low <= 1:
             break
