@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from loop_hosts import CARD, CODER, EMBED, config, gib, world
+from loop_hosts import CARD, CODER, EMBED, MEDIUM, config, gib, world
 from soak.life import Life
 from soak.story import Story, tell
 from typer.testing import CliRunner
@@ -158,6 +158,27 @@ def test_other_words_of_the_operator_show_what_they_change(journal: Path, tmp_pa
     assert "1 different" in out
     code, _, _ = run(journal, "--set", "policy.tick")
     assert code != 0
+
+
+def test_budgets_and_policies_are_compared_word_by_word(journal: Path, tmp_path: Path) -> None:
+    """Above the same file, less memory for models shows pins that no longer fit, and another policy
+    other keep-alives for the same models."""
+    file = tmp_path / "words.toml"
+    file.write_text(
+        f'[model."{CODER}"]\npin = true\n[model."{EMBED}"]\npriority = 50\n'
+        f'[model."{MEDIUM}"]\npriority = 50\n'
+    )
+
+    def told(*words: str) -> str:
+        code, out, err = run(journal, "--config", file, *words, "-o", "json")
+        assert code == 0, err
+        return json.dumps(json.loads(out)["differing"])
+
+    plain = told()
+    assert "pins that never fit" not in plain
+    assert "pins that never fit" in told("--set", "budget.vram_limit=4GiB")
+    assert told("--set", "policy.name=worth") != plain
+    assert told("--set", "policy.name=saving") == plain
 
 
 def test_holds_of_then_still_count(journal: Path) -> None:

@@ -209,8 +209,6 @@ def _index(parts: list[object], part: object) -> int:
 
 def _is_json(path: Path) -> bool:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise TraceError(f"{path}: no plain file", hint=_HINT)  # it is read more than once
         with path.open("rb") as file:
             return file.read(1) == b"{"
     except OSError as error:
