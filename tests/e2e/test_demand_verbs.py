@@ -91,7 +91,10 @@ def test_simulate_has_a_row_for_each_policy(shell: Shell, trace: Path, mode: str
 
 def test_more_memory_ends_the_waiting(shell: Shell, trace: Path) -> None:
     """The curve falls from every request to one load of each model, and so does the picture."""
-    told = shell.json("simulate", trace.name, "--on", "laptop", "--policy", "lru", "--points", "5")
+    told = shell.json(
+        "simulate", trace.name, "--on", "laptop", "--policy", "lru, lru", "--points", "5"
+    )
+    assert len(told["policies"]) == 1  # named twice, replayed once
     curve = told["curve"]
     assert [point["budget_bytes"] for point in curve] == sorted(p["budget_bytes"] for p in curve)
     seconds = [point["cold_seconds"]["lru"] for point in curve]
@@ -238,6 +241,9 @@ def test_advise_says_what_not_to_keep(shell: Shell) -> None:
     for length in ("1M", "5M", "15M", "1H", "4H"):
         assert f"GIB H AT {length}" in shown
     assert "Larger than the memory, so never kept: qwen3:8b" in shell(*words, "5GB").stdout
+    nothing = shell(*words, "1GB").stdout
+    assert "never kept: llama3.2:3b, qwen3:8b" in nothing
+    assert "OLLAMA_KEEP_ALIVE" not in nothing
 
 
 def test_advice_for_callers_is_of_the_host_that_is_named(shell: Shell) -> None:

@@ -133,11 +133,12 @@ def _told(made: Counsel) -> list[str]:
         "",
         "1M to 4H: the share of requests that would be warm if kept so long and not evicted.",
     ]
-    lines += ["", "For every model without a value of its own, in the server's environment:"]
-    lines.append(f"  OLLAMA_KEEP_ALIVE={wire_text(made.keep_alive)}")
-    if made.max_loaded is not None:
-        lines.append(f"  OLLAMA_MAX_LOADED_MODELS={made.max_loaded}")
-    lines += ["", "In budgets.toml (or as keep_alive in each request):"]
+    if made.models:
+        lines += ["", "For every model without a value of its own, in the server's environment:"]
+        lines.append(f"  OLLAMA_KEEP_ALIVE={wire_text(made.keep_alive)}")
+        if made.max_loaded is not None:
+            lines.append(f"  OLLAMA_MAX_LOADED_MODELS={made.max_loaded}")
+        lines += ["", "In budgets.toml (or as keep_alive in each request):"]
     for advice in made.models:
         lines += ["  " + line for line in toml_lines(advice)]
     timers = [

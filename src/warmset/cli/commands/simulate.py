@@ -72,7 +72,8 @@ def command(
     from warmset.shell.simulate import DEFAULT_POLICIES, check, simulate
 
     options = options_of(ctx)
-    names = tuple(word.strip() for word in policy.split(",") if word.strip()) or DEFAULT_POLICIES
+    words = dict.fromkeys(word.strip() for word in policy.split(","))
+    names = tuple(filter(None, words)) or DEFAULT_POLICIES
     check(names)
     if mode not in ("sidecar", "admission"):
         raise ConfigError(f"--mode {mode!r}", hint="--mode sidecar, or --mode admission")
