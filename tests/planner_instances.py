@@ -3,7 +3,7 @@
 import random
 
 GIB = 1 << 10
-KINDS = ("mixed", "uneven", "tight", "alike", "subset-sum", "bound")
+KINDS = ("mixed", "uneven", "tight", "alike", "subset-sum", "bound", "places")
 
 
 def make_instance(kind, seed, models, devices):
@@ -15,6 +15,8 @@ def make_instance(kind, seed, models, devices):
     places = [{"id": f"gpu{n}", "bytes": size} for n, size in enumerate(sizes)]
     rows = [_model(kind, n, chance, places) for n in range(models)]
     limit = chance.choice((None, None, max(1, models // 3)))
+    if kind == "places":  # fewer than fit by bytes
+        limit = max(1, models * 3 // 10)
     return {"devices": places, "models": rows, "max_loaded": limit}
 
 
@@ -29,11 +31,13 @@ def _model(kind, number, chance, places):
         size, value = chance.choice((5, 7, 11)) * GIB, chance.choice((3, 4, 6))
     if kind == "subset-sum":
         value = max(1, size * 4 // GIB)
+    if kind == "places":
+        size, value = chance.randrange(256, 40 * GIB), chance.randint(1, 1000)
     row = {
         "id": f"m{number}",
         "bytes": size,
         "value": value,
-        "priority": chance.choice((90, 50, 10)),
+        "priority": 50 if kind == "places" else chance.choice((90, 50, 10)),
         "pinned": chance.random() < 0.04 and size < 8 * GIB,
         "splittable": chance.random() < 0.3,
     }
