@@ -170,6 +170,25 @@ class Motives(Judge):
         over = self.now - self._over_since
         if over > OVER_SECONDS and not is_told and self.life.story.sees_processes:
             self.tell(f"more is held than may be, for {over:.0f} s, and no alarm stands")
+        spare = self._who_is_spare(decision)
+        if over > OVER_SECONDS and spare and self._open is None:
+            self.tell(f"more is held than may be, for {over:.0f} s, and {spare} may stay")
+
+    def _who_is_spare(self, decision: Decision) -> str:
+        """Returns a managed model that nobody has needed for so long, if nothing else happened."""
+        since = self.now - OVER_SECONDS
+        held_back = ("lever_broken unload", "loads_stuck")
+        if self._disturbed_since(since) or not self.life.story.sees_processes:
+            return ""
+        if self.life.story.is_read_only or any(c.startswith(held_back) for c in decision.standing):
+            return ""
+        named = {normalise_name(name) for name in self.life.said.settings.models}
+        for key, runner in self.life.host.scheduler.loaded.items():
+            name = normalise_name(runner.model.name)
+            used_at = max(self._busy_at.get(key, -math.inf), self._came_at.get(key, -math.inf))
+            if name in named and not self.is_pin(name) and runner.refs == 0 and used_at < since:
+                return name
+        return ""
 
     def _is_over(self, slack: float = SLACK_SHARE) -> bool:
         """Whether models hold more of the card than the budget and other programs leave them.

@@ -323,6 +323,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "levers:_is_pressed",
         "since is not None and scene.now - since >= scene.loop.pressure",
         ("foreign",),
+        sees_processes=True,
     ),
     inside(
         "levers: who is not chosen goes at once",
