@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Finding
-from warmset.core.control.orders import Command, SendPing
+from warmset.core.control.orders import Cancel, Command, SendPing
 from warmset.core.control.state import State
 from warmset.core.model import normalise_name
 from warmset.core.twin.events import Granted, LoadStarted
@@ -57,7 +57,10 @@ class Races(Judge):
     # -- what it is told --------------------------------------------------------------------------
 
     def carries_out(self, command: Command) -> None:
+        if isinstance(command, Cancel):
+            return
         if not isinstance(command, SendPing):
+            self._ping = None  # it is over; a number may be given again, by a server begun anew
             return
         host = self.life.host
         runner = host.scheduler.loaded.get(command.key)
