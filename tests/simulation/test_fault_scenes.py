@@ -575,3 +575,35 @@ def test_a_ping_that_waits_in_a_queue_is_called_off() -> None:
     assert scene.sidecar.log.cancels
     running = scene.sidecar.loop.state.orders.running
     assert running is None or scene.host.timeline.now - running.since < 200.0
+
+
+def test_nobody_goes_for_one_whose_turn_does_not_come() -> None:
+    """What a low rank remembers keeps out another. That one waits all the same for a higher rank,
+    which a pin keeps out and whose room it would take: so the low rank may stay."""
+    low = {"SMALL": {"priority": 10, "preload": False}, "CHAT": {"pin": True}}
+    scene = frail(config(**low))
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(6))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.driver = "lost"
+    scene.host.use(SMALL, 1.0, keep_alive=7200.0)
+    scene.run(80)
+    scene.sidecar.faults.driver = "well"
+    scene.host.cards.set_foreign(CARD, taken + gib(4.5))
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 50}}
+    scene.sidecar.loop.configure(config(**low, **more))
+    scene.run(900)
+    assert any("0 B it believes free" in text for text in scene.waits())
+    assert scene.unloads() == []
+    assert scene.resident() == {CHAT, SMALL}
+
+
+def test_what_residents_hold_of_ram_is_not_asked_for_twice() -> None:
+    """RAM gets short, and there is some left: all that residents need of it they have."""
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 50})).run(60)
+    assert scene.resident() == {CODER, EMBED}
+    total = scene.host.spec.system_total_bytes
+    scene.host.spec = replace(scene.host.spec, system_used_bytes=total - gib(1.2))
+    scene.run(900)
+    assert scene.unloads() == []

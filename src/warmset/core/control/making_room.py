@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from warmset.core.control.restraint import why_not_unload
-from warmset.core.control.room import leave, stale_holders, why_not_admitted
+from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
@@ -33,9 +33,24 @@ def who_leaves(
 
     Who is merely not chosen may stay until its room is of use.
     """
-    rooms = (who_makes_room(c, leaves, scene) for c in blocked[:ROOM_FOR])
+    asked = blocked[:ROOM_FOR]
+    rooms = ((c, who_makes_room(c, leaves, scene)) for c in asked)
     dismissed = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
-    return next((room for room in rooms if room), dismissed)
+    of_use = (room for c, room in rooms if room and _is_its_turn(c, asked, room, scene))
+    return next(of_use, dismissed)
+
+
+def _is_its_turn(
+    candidate: Candidate, blocked: Sequence[Candidate], room: Sequence[Change], scene: Scene
+) -> bool:
+    """Whether room made for one is taken by it: who ranks higher and stays blocked would forbid."""
+    without = leave(scene.wish, [change.key for change in room])
+    still = [
+        other
+        for other in blocked
+        if other.rank > candidate.rank and why_not_admitted(without, other, scene.state)
+    ]
+    return not still or is_harmless(without, candidate, still)
 
 
 def who_makes_room(
