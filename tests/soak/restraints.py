@@ -139,6 +139,7 @@ class Restraints(Judge):
         self._open = None
         if not isinstance(event, Done):
             self._is_spent = True
+            self._forget_use(command)
         is_busy = isinstance(event, Failed) and event.status == 503
         if isinstance(event, Aborted | Done) or isinstance(command, ReadResidents):
             return
@@ -146,8 +147,9 @@ class Restraints(Judge):
             self._refused_at = self.now
         if isinstance(event, TimedOut) or (event.status is not None and not is_busy):
             key = command.key  # type: ignore[union-attr]
-            _, times = self._failed.get(key, (0.0, 0))
-            self._failed[key] = (self.now, times + 1)
+            at, times = self._failed.get(key, (-math.inf, 0))
+            is_long_ago = self.now - at > self._pause(times) + self.loop.fight_window
+            self._failed[key] = (self.now, 1 if is_long_ago else times + 1)
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
@@ -191,9 +193,11 @@ class Restraints(Judge):
     def _judge_pause(self, command: SendPing | SendPreload, what: str) -> None:
         """What failed is left alone for a while, twice as long each time."""
         at, times = self._failed.get(command.key, (-math.inf, 1))
-        pause = min(self.loop.cool_down * 2 ** (times - 1), self.loop.back_off_limit)
-        if self.now - at < pause:
+        if self.now - at < self._pause(times):
             self.tell(f"{what}, {self.now - at:.0f} s after the {times}th failure")
+
+    def _pause(self, times: int) -> float:
+        return min(self.loop.cool_down * 2 ** (times - 1), self.loop.back_off_limit)
 
     def _judge_return(self, command: SendPreload, what: str) -> None:
         """Who left gives way for a while, unless it is pinned."""
@@ -218,8 +222,14 @@ class Restraints(Judge):
         window = self.loop.fight_window
         return sum(self.now - at < window for at in self._cycles.get(key, ()))
 
+    def _forget_use(self, command: Command) -> None:
+        """Whether the server took a command that was not answered with success, nobody knows."""
+        lever = "preload" if isinstance(command, SendPreload) else "unload"
+        if isinstance(command, SendPreload | SendUnload):
+            self._vain[lever] = self._vain.get(lever, [])[:-1]
+
     def _judge_lever(self, command: SendPreload | SendUnload | SendPing, what: str) -> None:
-        """After four uses in a row without effect a lever rests."""
+        """After four uses in a row that the server took and that had no effect a lever rests."""
         if isinstance(command, SendPing):
             return  # its effect shows when the deadline comes: `manners` counts them
         lever = "preload" if isinstance(command, SendPreload) else "unload"

@@ -27,6 +27,7 @@ from warmset.core.control.orders import (
     TimedOut,
 )
 from warmset.core.control.plain import PlainError, from_plain, to_plain
+from warmset.core.control.restraint import forget_old
 from warmset.core.control.state import (
     Leaving,
     Looked,
@@ -400,3 +401,14 @@ def test_who_is_in_use_is_never_idle():
     state = State().note(A, "a", resident_since=NOW - 60, used_at=NOW, busy_at=NOW)
     assert why_not_idle(A, state, loop, NOW) == "in use"
     assert why_not_idle(A, state, loop, NOW + 1) == ""
+
+
+def test_who_fails_again_and_again_is_not_forgiven_for_being_there_for_long() -> None:
+    """Pings of a model that stays resident get no answer: each pause is longer than the last."""
+    key, loop = ModelKey("m"), LoopSettings()
+    state = State().note(key, "m", resident_since=1.0, failures=2, pause=240.0, quiet_until=5000.0)
+    soon, late = (5000.0 + loop.fight_window + more for more in (-1.0, 1.0))
+    assert forget_old(state, loop, soon).of(key).pause == 240.0
+    assert forget_old(state, loop, late).of(key).pause == 0.0
+    still = state.note(key, resident_since=None)
+    assert forget_old(still, loop, late).of(key).pause == 240.0

@@ -41,7 +41,8 @@ def _has_counts(known: Remembered) -> bool:
 
 
 def _forget(known: Remembered, loop: LoopSettings, now: float) -> Remembered:
-    is_stable = known.resident_since is not None and now - known.resident_since > loop.fight_window
+    in_peace_since = max(known.resident_since or now, known.quiet_until or 0.0)
+    is_stable = now - in_peace_since > loop.fight_window
     return replace(
         known,
         restores=_recent(known.restores, loop, now),
