@@ -103,6 +103,21 @@ def test_a_newcomer_of_low_rank_stays_outside():
     assert outcome.fit.verdict is Verdict.FITS_WITH_EVICTIONS
 
 
+def test_what_an_outsider_would_keep_out_is_told_with_its_price():
+    """Resident all the same, it leaves room for the best of the others, seen resident or not."""
+    models = (
+        resident(model("high", 12, priority=90, value=9), 0),
+        model("small", 4, priority=80, value=3),
+    )
+    outcome = dry_run(model("new", 14, priority=10), models, host(24))
+    assert not outcome.joins
+    assert outcome.pushed_out == ()
+    assert outcome.absent == ("high",)
+    assert outcome.lost_value == 9
+    assert {m.name for m in outcome.with_it.members} == {"new", "small"}
+    assert outcome.after.members == outcome.before.members
+
+
 def test_a_dry_run_tells_whom_ollama_itself_would_evict():
     """Asked for now, the newcomer pushes out by Ollama's own rule, with Ollama's numbers."""
     models = (

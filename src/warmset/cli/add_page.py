@@ -54,7 +54,7 @@ def render_page(report: Report) -> str:
         "<p>It does not fit: the warm set stays as it is.</p>" if fit.conflict else "",
         *(_gpu(room, scale) for room in report.gpus),
         "" if report.gpus else "<p>No GPU: models lie in RAM.</p>",
-        "<h2>What its absence costs whoever goes</h2>",
+        "<h2>Who is away while it is resident, and what that costs</h2>",
         _losses(report.losses),
         "<h2>The first hour, rehearsed on a copy of this host</h2>",
         _rows(("what happens",), [(happening_text(h),) for h in report.hour]),
@@ -78,9 +78,11 @@ def render_page(report: Report) -> str:
 
 
 def _joins(report: Report) -> str:
-    words = "It joins" if report.outcome.joins else "By its own priority it does not join"
+    does_join = report.outcome.joins
+    words = "It joins" if does_join else "By its own priority it does not join"
     gone = ", ".join(escape(loss.name) for loss in report.losses)
-    return f"<p>{words} the warm set{f'; {gone} would leave it' if gone else ''}.</p>"
+    leaves = "would leave it" if does_join else "would be away if it were resident all the same"
+    return f"<p>{words} the warm set{f'; {gone} {leaves}' if gone else ''}.</p>"
 
 
 def _demand(report: Report) -> str:

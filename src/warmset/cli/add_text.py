@@ -96,8 +96,9 @@ def _lines(report: Report) -> Iterator[str]:
     )
     if report.losses:
         total_seconds = sum(loss.seconds_per_day for loss in report.losses)
+        words = "it would push out" if outcome.joins else "resident all the same, it would keep out"
         yield (
-            f"it would push out {', '.join(loss.name for loss in report.losses)}:"
+            f"{words} {', '.join(loss.name for loss in report.losses)}:"
             f" about {total_seconds:.0f} s of waiting more a day"
         )
         for loss in report.losses:
@@ -157,6 +158,7 @@ def describe(report: Report) -> Mapping[str, object]:
         **describe_fit(outcome.fit),
         "joins_warm_set": outcome.joins,
         "pushed_out": list(outcome.pushed_out),
+        "absent_with_it": list(outcome.absent),
         "losses": [_describe_loss(loss) for loss in report.losses],
         "lost_value_seconds_per_day": outcome.lost_value,
         "ollama_forecast_bytes": None if forecast is None else forecast.total_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from warmset.core.model import DeviceId, Entry, ModelKey, Observation
@@ -91,7 +91,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What adding one model would change."""
+    """What adding one model would change.
+
+    Attributes:
+        gpus: without it, and with it resident.
+        losses: what is away while it is resident.
+    """
 
     entry: Entry
     decision: Decision
@@ -153,7 +158,7 @@ def report_on(
                 reason=what.fit.reason,
                 need_bytes=None if need is None else need.upper_bytes,
                 joins=what.joins,
-                losses=_losses(other, what),
+                losses=_losses(other, what.pushed_out),
             )
         )
     return Report(
@@ -161,7 +166,7 @@ def report_on(
         decision=decision,
         outcome=outcome,
         gpus=_rooms(decision.host, outcome, entry),
-        losses=_losses(decision, outcome),
+        losses=_losses(decision, outcome.absent),
         hour=rehearse(observation, settings, decision.host, entry),
         alternatives=tuple(alternatives),
     )
@@ -178,8 +183,7 @@ def _try(
     return decision, dry_run(newcomer, decision.candidates, decision.host)
 
 
-def _losses(decision: Decision, outcome: DryRun) -> tuple[Loss, ...]:
-    gone = set(outcome.pushed_out)
+def _losses(decision: Decision, gone: Collection[str]) -> tuple[Loss, ...]:
     return tuple(
         Loss(
             name=c.name,
@@ -193,8 +197,6 @@ def _losses(decision: Decision, outcome: DryRun) -> tuple[Loss, ...]:
 
 
 def _rooms(host: HostCapacity, outcome: DryRun, entry: Entry) -> tuple[GpuRoom, ...]:
-    stays_out = outcome.fit.conflict is None and not outcome.joins
-    after = outcome.fit.plan if stays_out else outcome.after
     return tuple(
         GpuRoom(
             id=gpu.id,
@@ -204,7 +206,7 @@ def _rooms(host: HostCapacity, outcome: DryRun, entry: Entry) -> tuple[GpuRoom, 
             foreign_bytes=gpu.gpu.total_bytes - gpu.gpu.free_bytes,
             usable_bytes=gpu.usable_bytes,
             before=_shares(outcome.before, gpu.id, entry),
-            after=_shares(after, gpu.id, entry),
+            after=_shares(outcome.with_it, gpu.id, entry),
         )
         for gpu in host.gpus
     )

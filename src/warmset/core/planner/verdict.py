@@ -49,8 +49,11 @@ class DryRun:
 
     Attributes:
         fit: if somebody uses it: can it be resident beside the pins?
+        with_it: the warm set while the newcomer is resident, whether it joins by itself or not;
+            `after` if it cannot be.
         joins: whether it would belong to the warm set by its own priority and value.
         pushed_out: members of the warm set that would leave it for the newcomer.
+        absent: members of the warm set that are away while it is resident.
         lost_value: seconds of waiting per day that their absence costs.
         ollama_evicts: whom Ollama itself would evict if it were asked for now.
         ollama_reason: why, in Ollama's numbers; empty if it loads it without an eviction.
@@ -60,8 +63,10 @@ class DryRun:
     fit: Fit
     before: Plan
     after: Plan
+    with_it: Plan
     joins: bool
     pushed_out: tuple[str, ...]
+    absent: tuple[str, ...]
     lost_value: float
     ollama_evicts: tuple[str, ...]
     ollama_reason: str
@@ -161,8 +166,9 @@ def dry_run(
     others = [c for c in candidates if c.key != newcomer.key]
     before = plan(others, host, work=work)
     after = plan([*others, newcomer], host, work=work)
-    inside = {m.key for m in after.members}
-    pushed = [m for m in before.members if m.key not in inside]
+    joins = any(m.key == newcomer.key for m in after.members)
+    with_it = after if joins else _plan_with(newcomer, others, host, after, work)
+    pushed, absent = (_missing(before, later) for later in (after, with_it))
     residents = [c for c in others if c.is_resident]
     world = standing_world(host, residents) or ()
     outcome = try_load(host, world, newcomer)
@@ -171,13 +177,29 @@ def dry_run(
         fit=fit([newcomer.key], [*others, newcomer], host, work=work),
         before=before,
         after=after,
-        joins=newcomer.key in inside,
+        with_it=with_it,
+        joins=joins,
         pushed_out=tuple(m.name for m in pushed),
-        lost_value=sum(m.value for m in pushed),
+        absent=tuple(m.name for m in absent),
+        lost_value=sum(m.value for m in absent),
         ollama_evicts=evictions_for(host, world, newcomer) if refusal and refusal.evicts else (),
         ollama_reason=refusal.reason if refusal else "",
         forecast=first_forecast(host, newcomer),
     )
+
+
+def _plan_with(
+    newcomer: Candidate, others: Sequence[Candidate], host: HostCapacity, without: Plan, work: int
+) -> Plan:
+    """Returns the best set around a newcomer that is resident all the same, as after a request."""
+    held = replace(newcomer, pin=True, is_preloadable=True)
+    around = plan([*others, held], host, asked=frozenset({newcomer.key}), work=work)
+    return without if around.conflict is not None else around
+
+
+def _missing(before: Plan, later: Plan) -> list[Member]:
+    inside = {member.key for member in later.members}
+    return [member for member in before.members if member.key not in inside]
 
 
 def first_forecast(host: HostCapacity, candidate: Candidate) -> Forecast | None:
