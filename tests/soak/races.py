@@ -31,6 +31,8 @@ ACCIDENTS: Final = 2
 LOADED: Final = frozenset({"ping_raced", "ping_reloaded"})
 KEPT: Final = LOADED | {"ping_met_request", "ping_unchecked"}
 """What is written of a ping that met a request in flight, a victim's or not: nobody can tell."""
+LOST: Final = frozenset({"ping_failed"})
+"""Whose answer is lost, where no process shows that a runner is new: nobody can tell more."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Races(Judge):
         if self.life.is_disk_full:
             self._lost_at = self.now
         self._told += [
-            (self.now, f.kind, normalise_name(f.name)) for f in findings if f.kind in KEPT
+            (self.now, f.kind, normalise_name(f.name)) for f in findings if f.kind in KEPT | LOST
         ]
 
     def loses_journal(self) -> None:
@@ -117,6 +119,8 @@ class Races(Judge):
         """Each accident was told in time, and what was told can be read."""
         for one in self.accidents:
             kinds = LOADED if one.is_load else KEPT
+            if not self.life.story.sees_processes:
+                kinds |= LOST
             is_told = any(
                 one.at <= at <= one.at + TOLD_WITHIN_SECONDS and kind in kinds and name == one.name
                 for at, kind, name in self._told
