@@ -474,23 +474,6 @@ def test_a_dead_runner_is_not_pinged_and_is_named() -> None:
     assert len(scene.loads()) == 2
 
 
-def test_a_dead_runner_that_is_loaded_anew_is_a_clients_load() -> None:
-    """Seen dead for some looks, it comes back by a client's request: nothing of ours follows in
-    the burst that such a load may begin."""
-    scene = world(config(SMALL={"preload": False})).run(30)
-    scene.host.use(SMALL, 1.0)
-    scene.run(60)
-    scene.host.kill_runner(scene.key(SMALL))
-    scene.run(66)
-    scene.host.use(SMALL, 1.0)
-    scene.run(72)
-    assert scene.findings("model_reloaded") == [SMALL]
-    scene.sidecar.loop.configure(config(CODER={"pin": True}))
-    scene.run(600)
-    first = next(began for began, _, name in scene.loads() if name == CODER)
-    assert first >= 66 + LoopSettings().calm
-
-
 def test_a_held_model_is_as_good_as_pinned_until_its_time_is_up() -> None:
     """A hold outranks priorities while it lasts; afterwards the old order returns."""
     low = {"priority": 10, "preload": False}

@@ -90,6 +90,7 @@ def _looked(observation: Observation, now: float) -> Looked:
         wall_at=observation.at,
         residents=observation.residents or (),
         free=_free(observation),
+        pids=resident_pids(observation),
         held=observation.located,
         loading=loading_keys(observation),
     )

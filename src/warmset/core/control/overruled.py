@@ -43,7 +43,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
     for row in observation.residents or ():
         if row.key is None or row.key not in before:
             continue
-        pid, last = pids.get(row.key), state.of(row.key).pid
+        pid, last = pids.get(row.key), looked.pids.get(row.key)
         is_new = pid is not None and last is not None and pid != last
         if not is_new and row.context == before[row.key].context:
             continue

@@ -99,6 +99,7 @@ class Looked:
 
     Attributes:
         wall_at: the wall clock then, which `expires_at` is compared with.
+        pids: runner of each model, as far as seen.
         free: device -> bytes.
         held: model -> device -> bytes, as far as known.
         loading: models that were being loaded.
@@ -108,6 +109,7 @@ class Looked:
     wall_at: float
     residents: tuple[Resident, ...]
     free: Mapping[DeviceId, int] = field(default_factory=dict)
+    pids: Mapping[ModelKey, int] = field(default_factory=dict)
     held: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     loading: frozenset[ModelKey] = frozenset()
 
