@@ -8,7 +8,7 @@ from typing import Final
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.found_free import find_free, sum_up
-from warmset.core.control.overruled import loading_keys, resident_pids
+from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import State
 from warmset.core.control.vanished import early_leavers, list_gone, row_id
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
@@ -33,7 +33,6 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     freed_at = state.freed_at
     if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
         state = replace(state, freed={}, freed_at=None)
-    state = _note_passers(observation, state, now)
     before = looked.residents
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
@@ -60,16 +59,6 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
         found.append(left)
     return state, tuple(found)
-
-
-def _note_passers(observation: Observation, state: State, now: float) -> State:
-    """Who was being loaded at the look before and is not listed now has come and left unseen."""
-    listed = {row.key for row in observation.residents or ()} | loading_keys(observation)
-    passed = state.looked.loading - listed if state.looked else ()
-    for key in passed:
-        freed = sum_up(state.freed, state.of(key).held)
-        state = replace(state, freed=freed, freed_at=now)
-    return state
 
 
 def _forget_runner(state: State, key: ModelKey, name: str) -> State:
@@ -164,7 +153,6 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         if row_id(row) not in before or _is_late_known(row, state)
     ]
     found = []
-    at_first = state
     for row in came:
         if row.key is None:  # deleted or pulled anew while it was loaded
             own = _open_preload(state)
@@ -177,7 +165,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             continue  # a break in the story, not a new runner: what it remembers stands
         is_ours = _is_own_load(state, row.key) and not known.was_there
         asked_at = _asked_at(state, row.key) if is_ours else None
-        low, high = find_free(row, came, observation, at_first, asked_at=asked_at)
+        low, high = find_free(row, came, observation, state, asked_at=asked_at)
         since = known.resident_since if is_ours and known.resident_since is not None else now
         state = state.note(
             row.key,

@@ -13,12 +13,7 @@ from warmset.core.control.comings import (
     notice_rivals,
 )
 from warmset.core.control.config import Config
-from warmset.core.control.overruled import (
-    loading_keys,
-    notice_durations,
-    notice_reloads,
-    resident_pids,
-)
+from warmset.core.control.overruled import notice_durations, notice_reloads, resident_pids
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import note_names
 from warmset.core.host.budget import if_fresh
@@ -92,7 +87,6 @@ def _looked(observation: Observation, now: float) -> Looked:
         free=_free(observation),
         pids=resident_pids(observation),
         held=observation.located,
-        loading=loading_keys(observation),
     )
 
 

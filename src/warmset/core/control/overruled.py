@@ -25,12 +25,6 @@ def resident_pids(observation: Observation) -> dict[ModelKey, int]:
     }
 
 
-def loading_keys(observation: Observation) -> frozenset[ModelKey]:
-    """Returns the models that are being loaded, as far as seen."""
-    runners = observation.runners or ()
-    return frozenset(r.key for r in runners if r.key is not None and r.phase == "loading")
-
-
 def notice_reloads(observation: Observation, config: Config, state: State, now: float) -> Result:
     """A runner with another PID, or another context, was loaded anew."""
     looked = state.looked

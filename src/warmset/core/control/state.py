@@ -102,7 +102,6 @@ class Looked:
         pids: runner of each model, as far as seen.
         free: device -> bytes.
         held: model -> device -> bytes, as far as known.
-        loading: models that were being loaded.
     """
 
     at: float
@@ -111,7 +110,6 @@ class Looked:
     free: Mapping[DeviceId, int] = field(default_factory=dict)
     pids: Mapping[ModelKey, int] = field(default_factory=dict)
     held: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
-    loading: frozenset[ModelKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
