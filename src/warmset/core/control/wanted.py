@@ -210,11 +210,8 @@ def _as_measured(
 
     Where it does not say whose bytes are whose, Ollama's own word will do on a single GPU. What
     that leaves out, the driver's context of the process, is among what other programs hold; an
-    upper bound would charge it a second time. So it is with RAM: only what spilled there counts as
-    free without them (`planner.host_room`), all else that they hold is gone already.
+    upper bound would charge it a second time.
     """
-    rows = observation.residents or ()
-    spilled = {row.key: (row.size_bytes or 0) - (row.size_vram_bytes or 0) for row in rows}
     measured = []
     for candidate in candidates:
         place = observation.located.get(candidate.key, {})
@@ -223,7 +220,7 @@ def _as_measured(
         need = candidate.on_one
         if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
             held = sum(place.values())
-            ram = max(0, spilled.get(candidate.key, 0))
+            ram = 0 if need is None else need.ram_bytes
             need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram, basis="observed")
         measured.append(replace(candidate, on_one=need))
     return tuple(measured)
