@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.ollama.env import ServerEnv
@@ -10,6 +12,7 @@ from warmset.core.ollama.types import Gpu, LoadShape, RunnerOptions, WeightsFile
 from warmset.core.planner.candidates import Candidate, Need, Spread
 from warmset.core.planner.capacity import GpuCapacity, HostCapacity
 from warmset.core.planner.result import ActionKind, Plan
+from warmset.core.planner.standing import find_route
 from warmset.core.units import GIB
 
 
@@ -94,3 +97,13 @@ def applied(candidates: tuple[Candidate, ...], plan: Plan) -> tuple[Candidate, .
 
 def names(plan: Plan) -> set[str]:
     return {m.name for m in plan.members}
+
+
+def best_by_routes(machine: HostCapacity, models: Sequence[Candidate]) -> float:
+    """The worth of the best set that Ollama's own rules would load, every set tried."""
+    return max(
+        sum(m.value for m in some)
+        for count in range(len(models) + 1)
+        for some in combinations(models, count)
+        if find_route(machine, some) is not None
+    )
