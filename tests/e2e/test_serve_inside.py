@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
+from actors import make_process_table
 from serving_rig import HOST, SLOW
 
 from warmset.adapters.config import load_settings
@@ -42,6 +45,8 @@ class Inside:
     def __init__(self, folder: Path, url: str, **order: object) -> None:
         self.folder = folder
         self.environ = {"WARMSET_STATE": str(folder / "state")}
+        if sys.platform == "linux":
+            self.environ["HOST_PROC"] = str(make_process_table(folder / "seen", os.getpid()))
         self.path = folder / "config.toml"
         self.flag: str | None = url
         if not self.path.exists():
@@ -110,6 +115,13 @@ def wait_until(fact: Callable[[], object], seconds: float = 30.0) -> None:
     while not fact():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _own_process_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes back what HOST_PROC changes in psutil, for the whole process."""
+    if sys.platform == "linux":
+        monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
 
 
 @pytest.fixture
