@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ CHOICE_COLUMNS = (
 )
 
 
+MOST_LINES = 20  # of the first hour; where models take turns it repeats itself
+COLD_SECONDS = 1.0  # who waits less had its model warm
+
+
 def print_report(report: Report, *, no_color: bool) -> None:
     """Prints everything below the placement."""
     if report.gpus:
@@ -49,7 +54,7 @@ def print_report(report: Report, *, no_color: bool) -> None:
         print(line)
     print()
     print("The first hour, rehearsed on a copy of this host:")
-    for line in _hour(report.hour) or ["nothing happens"]:
+    for line in hour_lines(report.hour):
         print(f"  {line}")
     if report.alternatives:
         print()
@@ -109,28 +114,33 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _loss_text(loss: Loss) -> str:
+    reloads = "reload" if loss.reloads_per_day == 1 else "reloads"
     return (
-        f"{loss.name}: {loss.reloads_per_day:g} {_reloads(loss)} a day ({loss.demand.basis})"
+        f"{loss.name}: {loss.reloads_per_day:g} {reloads} a day ({loss.demand.basis})"
         f" x {loss.load_seconds:.1f} s"
         f" = {loss.seconds_per_day:.0f} s"
     )
 
 
-def _reloads(loss: Loss) -> str:
-    return "reload" if loss.reloads_per_day == 1 else "reloads"
+def hour_lines(hour: tuple[Happening, ...]) -> Iterator[str]:
+    """Yields the story without requests that found their model warm, and what it comes to."""
+    waits = [h for h in hour if h.what == "answered" and h.waited_seconds >= COLD_SECONDS]
+    told = [h for h in hour if h.what != "answered" or h in waits]
+    yield from map(happening_text, told[:MOST_LINES])
+    if len(told) > MOST_LINES:
+        yield f"... and {len(told) - MOST_LINES} more like these: see -o json or --html"
+    loads = Counter(h.by for h in hour if h.what == "loads")
+    by = ", ".join(f"{count} by {who}" for who, count in sorted(loads.items()))
+    warm = sum(h.what == "answered" for h in hour) - len(waits)
+    yield (
+        f"in all: {_count(loads.total(), 'load')}{f' ({by})' if by else ''};"
+        f" {_count(len(waits), 'request')} waited {sum(h.waited_seconds for h in waits):.1f} s,"
+        f" {warm} found {'its model' if warm == 1 else 'their models'} warm"
+    )
 
 
-def _hour(hour: tuple[Happening, ...]) -> list[str]:
-    """Returns the story, requests that found their model warm counted together."""
-    lines, warm = [], 0
-    for happening in hour:
-        if happening.what == "answered" and happening.waited_seconds < 1:
-            warm += 1
-        else:
-            lines.append(happening_text(happening))
-    if warm == 1:
-        return [*lines, "1 request finds its model warm"]
-    return [*lines, f"{warm} requests find their models warm"] if warm else lines
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def happening_text(happening: Happening) -> str:
