@@ -100,3 +100,34 @@ def test_models_that_nobody_configured_and_nobody_loaded_do_not_count() -> None:
     """A pull of something else is no reason."""
     known = ask(LOOK, SAID, {}, START).facts.entries
     assert {entry.name for entry in known} == {CODER, CHAT, SMALL}
+
+
+def test_who_leaves_takes_no_room_of_others_along() -> None:
+    """Amounts are planned with in whole grains. Rounded is what is free without residents, so that
+    the others find as much room with one of them or without it."""
+    rooms = set()
+    for gone in LOOK.residents:
+        (device,) = LOOK.devices
+        free = device.free_bytes.value + LOOK.located[gone.key][CARD]
+        left = replace(
+            LOOK,
+            devices=(replace(device, free_bytes=replace(device.free_bytes, value=free)),),
+            residents=tuple(row for row in LOOK.residents if row is not gone),
+            located={k: place for k, place in LOOK.located.items() if k != gone.key},
+        )
+        for look in (LOOK, left):
+            (wish, *_) = make_wish(look, SAID, {}, START)
+            rooms.add(wish.wish.host.gpus[0].gpu.free_bytes)
+    assert len(rooms) == 1
+
+
+def test_a_runners_context_is_no_program_that_may_grow() -> None:
+    """Where the driver hides whose bytes are whose, what Ollama's word leaves out of a model is
+    taken once, and not held free a second time."""
+    scene = world(SAID, sees_processes=False).run(60)
+    assert scene.resident() == {CODER, CHAT}
+    look = observe_twin(scene.host, sees_processes=False)
+    (gpu,) = make_wish(look, SAID, {}, START)[0].wish.host.gpus
+    others = gpu.gpu.total_bytes - gpu.gpu.free_bytes
+    assert others > SAID.settings.budget.of(CARD, index=0).vram_reserve_bytes
+    assert gpu.usable_bytes == gpu.gpu.free_bytes

@@ -3,11 +3,15 @@
 The reserve is meant for them. Where they hold more than it, as much as they hold beyond is kept
 free once more, up to another reserve: a program that grows finds room before it fails, and the
 lowest ranks give way to it in time. The rule knows no past, so nothing flutters.
+
+Where the driver does not say whose bytes are whose, its context of each runner is among what others
+seem to hold. That is charged once, since it is taken, and not once more: it does not grow.
 """
 
 from __future__ import annotations
 
-from warmset.core.model import Observation
+from warmset.core.footprint.overhead import CONTEXT_BYTES
+from warmset.core.model import Observation, Resident
 from warmset.core.planner import HostCapacity
 from warmset.core.replacing import replace
 from warmset.core.settings import Settings
@@ -20,14 +24,23 @@ def leave_room_to_grow(
 
     Formula:
         usable = min(usable, free of models - min(reserve, max(0, others - reserve)))
+        others = total - free of models - `CONTEXT_BYTES` of each runner that is not told apart
     """
+    hidden = [r for r in observation.residents or () if _is_hidden(r, observation)]
     gpus = []
     for gpu, device in zip(host.gpus, observation.devices, strict=True):
         budget = settings.budget.of(device.id, index=device.index, pci_id=device.pci_id)
         reserve = budget.vram_reserve_bytes
         empty, usable = gpu.gpu.free_bytes, gpu.usable_bytes
-        margin = min(reserve, max(0, gpu.gpu.total_bytes - empty - reserve))
+        others = gpu.gpu.total_bytes - empty - len(hidden) * CONTEXT_BYTES
+        margin = min(reserve, max(0, others - reserve))
         if usable is not None:
             usable = max(0, min(usable, empty - margin))
         gpus.append(replace(gpu, usable_bytes=usable))
     return replace(host, gpus=tuple(gpus))
+
+
+def _is_hidden(row: Resident, observation: Observation) -> bool:
+    """Whether a runner's bytes on the only GPU are known by Ollama's word alone."""
+    is_told = row.key is not None and bool(observation.located.get(row.key))
+    return len(observation.devices) == 1 and bool(row.size_vram_bytes) and not is_told

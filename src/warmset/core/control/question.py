@@ -14,6 +14,7 @@ from typing import Final
 from warmset.core.control.config import Config
 from warmset.core.host.budget import if_fresh
 from warmset.core.model import ModelKey, Observation, Quality, Reading, Resident
+from warmset.core.planner.locate import locate_residents
 from warmset.core.replacing import replace
 from warmset.core.settings import Settings
 
@@ -66,7 +67,8 @@ class Question:
     def observation(self) -> Observation:
         """What an answer is made from: the look, with free memory rounded down to whole grains.
 
-        So two looks at a calm host have one answer.
+        So two looks at a calm host have one answer. What is rounded is what would be free without
+        the residents, so that one who leaves takes no grain of the others' room along.
         """
         return _rounded(self.looked)
 
@@ -168,27 +170,31 @@ def _emptied(reading: Reading[int]) -> Reading[int]:
 
 
 def _rounded(looked: Observation) -> Observation:
+    held = locate_residents(looked, looked.located).on_device
+    available, total_ram = looked.memory.available_bytes, looked.memory.total_bytes.value
     return replace(
         looked,
         devices=tuple(
-            replace(d, free_bytes=_in_grains(d.free_bytes, d.total_bytes.value, GPU_GRAINS))
+            replace(
+                d,
+                free_bytes=_in_grains(
+                    d.free_bytes, _grain(d.total_bytes.value, GPU_GRAINS), held.get(d.id, 0)
+                ),
+            )
             for d in looked.devices
         ),
         memory=replace(
-            looked.memory,
-            available_bytes=_in_grains(
-                looked.memory.available_bytes, looked.memory.total_bytes.value, RAM_GRAINS
-            ),
+            looked.memory, available_bytes=_in_grains(available, _grain(total_ram, RAM_GRAINS))
         ),
     )
 
 
-def _in_grains(free: Reading[int], total: int | None, grains: int) -> Reading[int]:
-    """Returns the reading in whole grains, each a fraction of the total; age left out."""
-    if free.value is None or total is None:
+def _in_grains(free: Reading[int], grain: int, held: int = 0) -> Reading[int]:
+    """Returns the reading such that free and held are whole grains together; age left out."""
+    if free.value is None:
         return replace(free, age_seconds=0.0)
-    grain = _grain(total, grains)
-    return replace(free, value=free.value // grain * grain, age_seconds=0.0)
+    whole = (free.value + held) // grain * grain
+    return replace(free, value=max(0, whole - held), age_seconds=0.0)
 
 
 def _grain(total: int | None, grains: int) -> int:
