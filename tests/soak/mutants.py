@@ -308,7 +308,7 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "levers: a higher rank is kept out",
         "levers:_choose_load",
-        "not is_harmless(wish, candidate, (*before, *after))",
+        "not is_harmless(wish, candidate, others, returning)",
         ("edit", "foreign"),
     ),
     inside(

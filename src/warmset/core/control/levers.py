@@ -18,6 +18,7 @@ from warmset.core.control.leases import lease_seconds
 from warmset.core.control.making_room import who_leaves, who_makes_room, why_keep
 from warmset.core.control.pending import calm_at
 from warmset.core.control.restraint import why_not_preload
+from warmset.core.control.returning import who_returns
 from warmset.core.control.room import is_harmless, why_not_admitted
 from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
@@ -169,8 +170,8 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
     soon: list[Candidate] = []
 
     @cache
-    def is_room_made(key: ModelKey) -> bool:
-        return bool(who_makes_room(wish.candidate(key), leaves, scene))
+    def room_for(key: ModelKey) -> Sequence[Change]:
+        return who_makes_room(wish.candidate(key), leaves, scene)
 
     for index, change in enumerate(loads):
         candidate = wish.candidate(change.key)
@@ -190,11 +191,14 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             blocked.append(candidate)
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
-        before = [b for b in blocked if b.rank > candidate.rank or is_room_made(b.key)]
+        before = [b for b in blocked if b.rank > candidate.rank or room_for(b.key)]
         before += [one for one in soon if one.rank > candidate.rank]
         after = _higher(candidate, loads[index + 1 :], scene)
-        if (before or after) and not is_harmless(wish, candidate, (*before, *after)):
-            first = (*before, *after)[0]
+        others = (*before, *after)
+        goers = {change.key for b in before for change in room_for(b.key)}
+        returning = who_returns(candidate, goers, scene) if others else ()
+        if others and not is_harmless(wish, candidate, others, returning):
+            first = others[0]
             reason = f"its turn is after {first.name}"
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             if first.is_resident or not before:

@@ -144,17 +144,37 @@ def _is_outdated(candidate: Candidate, wish: Wish, state: State) -> bool:
     )
 
 
-def is_harmless(wish: Wish, candidate: Candidate, others: Sequence[Candidate]) -> bool:
+def is_harmless(
+    wish: Wish,
+    candidate: Candidate,
+    others: Sequence[Candidate],
+    returning: Sequence[Candidate] = (),
+) -> bool:
     """Returns whether the others can still be loaded once this one is, after all have left.
 
     It comes beside all who are still there, and goes on counting with what it found free.
+
+    Args:
+        wish, candidate, others: who shall come, and who is to come after it.
+        returning: residents who make room for them, as they are fetched again (`returning`): it
+            does not take their place if they would get it back without it.
     """
-    leaving = {change.key for change in wish.plan.changes} - {candidate.key}
     world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
     if world is None:
         return False
     outcome = try_load(wish.host, world, candidate)
     if isinstance(outcome, Denied):
         return False
-    stays = (tuple(x for x in after if x.candidate.key not in leaving) for after in outcome)
-    return all(find_order(wish.host, after, others) is not None for after in stays)
+    changed = {change.key for change in wish.plan.changes} | {c.key for c in returning}
+    leaving = changed - {candidate.key}
+
+    def can_follow(before: World, comers: Sequence[Candidate]) -> bool:
+        stays = tuple(x for x in before if x.candidate.key not in leaving)
+        return find_order(wish.host, stays, comers) is not None
+
+    if not all(can_follow(after, others) for after in outcome):
+        return False
+    back = (*others, *returning)
+    if not returning or not can_follow(world, back):
+        return True
+    return all(can_follow(after, back) for after in outcome)
