@@ -212,6 +212,15 @@ def test_what_the_driver_tells_of_a_place_is_believed():
     assert candidates[0].located == {DeviceId("GPU-1"): 7 * GIB}
 
 
+def test_who_holds_nothing_of_a_gpu_lies_in_ram():
+    """A runner may be there and have found no room. Where Ollama and the driver do not agree, it
+    is left where the driver has it, and is charged there."""
+    key, gpu = ModelKey("sha256:m:8b"), DeviceId("GPU-0")
+    for vram, located in ((0, {}), (6 * GIB, {gpu: 0})):
+        _, (candidate,) = built(look(residents=(resident(vram=vram),)), located={key: {gpu: 0}})
+        assert candidate.located == located
+
+
 def test_an_embedder_has_one_slot_and_no_batch_of_its_own():
     """Embedders do not complete, so Ollama adds no surcharge for them."""
     embedder = entry(capabilities=frozenset({"embedding"}))

@@ -50,9 +50,10 @@ def locate_residents(
     if observation.residents is None:
         notes.append("what is resident is not known: the plan starts from nothing")
     ours = [(r, r.key) for r in residents if r.key is not None and r.key in known]
-    for _, key in ours:
+    for resident, key in ours:
         if key in told:
-            by_model[key] = dict(told[key])
+            is_in_ram = resident.size_vram_bytes == 0 and not any(told[key].values())
+            by_model[key] = {} if is_in_ram else dict(told[key])
             _explain(unexplained, told[key])
     for resident, key in sorted(ours, key=lambda pair: _largest_first(pair[0])):
         if key in by_model:
