@@ -54,7 +54,7 @@ class Restraints(Judge):
         del is_fresh
         self._open: tuple[Command, float] | None = None
         self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
-        self._refused_at = -math.inf
+        self._refused_at = self._server_went_at = -math.inf
         self._is_spent = False  # a command failed since the last look
         self._pings = 0  # since the last look
         self._looked_at = -math.inf
@@ -78,6 +78,7 @@ class Restraints(Judge):
             self._left.clear()
             self._ours.clear()
             self._races.clear()
+            self._refused_at, self._server_went_at = -math.inf, self.now
 
     def looked(self, observation: Observation) -> None:
         self._is_spent, self._pings = False, 0
@@ -131,9 +132,10 @@ class Restraints(Judge):
             self._ours.discard(event.key)
 
     def ends(self, event: Event) -> None:
+        """A server that had no answer may be at it still; one that is gone has no queue left."""
         if self._open is None or isinstance(event, Started):
             return
-        command = self._open[0]
+        command, since = self._open
         if event.number != getattr(command, "number", None):
             return
         self._open = None
@@ -143,7 +145,7 @@ class Restraints(Judge):
         is_busy = isinstance(event, Failed) and event.status == 503
         if isinstance(event, Aborted | Done) or isinstance(command, ReadResidents):
             return
-        if is_busy or isinstance(event, TimedOut):
+        if (is_busy or isinstance(event, TimedOut)) and since > self._server_went_at:
             self._refused_at = self.now
         if isinstance(event, TimedOut) or (event.status is not None and not is_busy):
             key = command.key  # type: ignore[union-attr]
