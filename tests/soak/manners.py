@@ -213,7 +213,11 @@ class Manners(Judge):
         return "somebody left early" if gone else "somebody was loaded" if came else ""
 
     def _judge_ping(self, command: SendPing) -> None:
-        """A ping goes to a model that the list just read shows as it was at the look."""
+        """A ping goes to a model that the list just read shows as it was at the look.
+
+        How often a client has had its way is counted in what is remembered: a process with nothing
+        to go by (no state, or one of another clock) begins to count, as it does with reloads.
+        """
         read, seen = self._list, self._seen
         assert read is not None
         assert seen is not None
@@ -238,7 +242,8 @@ class Manners(Judge):
             return  # it would be lost: no bound holds then
         count = self._count(self._pings, command.key, loop.fight_window)
         renewals = 2 * loop.fight_window / loop.lease_base
-        allowed = loop.reasserts_per_window + renewals + NEEDLESS_PINGS
+        fresh = self.life.witness.fresh_beginnings(self.now - loop.fight_window)
+        allowed = loop.reasserts_per_window * (1 + fresh) + renewals + NEEDLESS_PINGS
         if count > allowed + self._lives(loop.fight_window):
             self.tell(f"{count} pings of {command.name} in ten minutes")
 
