@@ -288,6 +288,24 @@ def test_advise_tells_habits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> N
     assert "nomic-embed-text:latest after llama3.2:3b: " in text
 
 
+def test_a_log_that_speaks_of_strangers_spoils_no_advice(shell: Shell) -> None:
+    """A gateway names models that are not here: they are left out, and that is said."""
+    rows = [
+        {"at": f"2026-11-0{day}T10:0{minute}:00Z", "model": model}
+        for day in range(1, 9)
+        for minute, model in enumerate(("llama3.1:8b", "gpt-4o"))
+    ]
+    (shell.folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    host = ("--host", "twin://workstation?demand=idle")
+    shell("trace", "import", "log.jsonl", *host)
+    told = shell("advise", *host)
+    assert "llama3.1:8b" in told.stdout
+    assert "left out: 8 of 16 uses" in told.stderr
+    assert "gpt-4o" in told.stderr
+    told = shell("simulate", "--from-history", "--points", "0", "--policy", "lru", *host)
+    assert "8 requests for 1 model in" in told.stdout
+
+
 def test_advise_without_history_says_what_to_do(shell: Shell) -> None:
     """Nothing was seen: no advice, and the way to some."""
     done = shell("advise", "--on", "laptop", code=3)

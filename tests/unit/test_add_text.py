@@ -33,7 +33,9 @@ def test_a_busy_hour_is_cut_and_summed_up() -> None:
     assert told[0] == " 0:00 warmset loads a:1b"
     assert told[-2:] == [
         "... and 16 more like these: see -o json or --html",
-        "in all: 12 loads (9 by a request, 3 by warmset); 12 requests waited 60.0 s,"
-        " 0 found their models warm",
+        (
+            "in all: 12 loads (9 by a request, 3 by warmset); 12 requests waited 60.0 s,"
+            " 0 found their models warm"
+        ),
     ]
     assert len(told) == 22

@@ -15,6 +15,7 @@ from warmset.cli import app as cli
 from warmset.cli.app import VERBS, Verb, main
 from warmset.cli.exits import ExitCode
 from warmset.cli.options import Options, OutputOption, options_of
+from warmset.cli.other_words import OTHER_WORDS
 from warmset.cli.render import Output
 from warmset.errors import ConfigError, Refused, Unreachable, WarmsetError
 
@@ -84,6 +85,53 @@ def test_a_misspelled_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFi
     """Wrong usage is exit code 2, on stderr."""
     assert run("confg") == ExitCode.USAGE
     assert "Did you mean 'config'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "here"),
+    [
+        ("stop", "warmset evict MODEL"),  # not "Did you mean 'top'?"
+        ("list", "warmset status"),
+        ("diff", "warmset plan"),
+        ("describe", "warmset explain MODEL"),
+        ("logs", "warmset history"),
+    ],
+)
+def test_verbs_of_other_programs_are_known(
+    word: str, here: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is done; the answer names what does that here."""
+    assert run(word, "llama3.1:8b") == ExitCode.USAGE
+    assert here in capsys.readouterr().err
+
+
+def test_words_of_other_programs_name_verbs_that_there_are() -> None:
+    """None of them is a verb here, and each hint begins with one."""
+    verbs = {each.name for each in VERBS}
+    assert not verbs & OTHER_WORDS.keys()
+    for here in OTHER_WORDS.values():
+        assert here.removeprefix("`warmset ").split()[0].rstrip("`;,") in verbs
+
+
+@pytest.mark.parametrize(("word", "shown"), [("help", "Usage: warmset"), ("version", "warmset ")])
+def test_help_and_version_are_words_too(
+    word: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in most programs with verbs; `help VERB` is `VERB --help`."""
+    assert run(word) == ExitCode.OK
+    assert shown in capsys.readouterr().out
+    assert run("help", "plan") == ExitCode.OK
+    assert "Usage: warmset plan" in capsys.readouterr().out
+
+
+def test_a_verb_without_json_says_so_in_the_words_that_were_typed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not `--output`, which nobody wrote."""
+    assert run("pin", "llama3.1:8b", "--json") == ExitCode.USAGE
+    assert "No such option: --json" in capsys.readouterr().err
+    assert run("plan", "-o", "yaml") == ExitCode.USAGE
+    assert "'--output' / '-o': 'yaml' is not one of" in capsys.readouterr().err
 
 
 def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,14 @@ import pytest
 from actors import make_process_table
 from serving_rig import HOST
 
-from warmset.adapters.journal import EventRow, Journal, OrdersFile, state_folder
+from warmset.adapters.journal import (
+    DemandStore,
+    EventRow,
+    Journal,
+    LoadSeen,
+    OrdersFile,
+    state_folder,
+)
 from warmset.cli.app import main
 from warmset.cli.commands.apply import _refuse_change
 from warmset.cli.durations import clock_text, parse_seconds
@@ -110,6 +117,20 @@ def test_apply_in_each_form(run: Run, tmp_path: Path) -> None:
     assert (code, out) == (0, "Nothing to do: what is resident is what is wanted.\n")
     assert run("apply", "--timeout", "soon")[0] == 3
     assert run("apply", host="http://127.0.0.1:9")[0] == 4
+
+
+def test_apply_tells_first_what_it_would_do(run: Run, tmp_path: Path) -> None:
+    """`--dry-run` is `plan`, and refuses a saved plan that the host has moved on from."""
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text('[model."llama3.1:8b"]\npin = true\n')
+    code, out, _ = run("apply", "--dry-run")
+    assert (code, out) == (0, run("plan")[1])
+    run("plan", "--out", "p.json", "-o", "name")
+    assert run("apply", "--dry-run", "--plan", "p.json")[0] == 0
+    budgets.write_text('[model."qwen2.5:14b"]\npin = true\n[model."qwen2.5:32b"]\npin = true\n')
+    assert run("apply", "--dry-run")[0] == 6
+    code, _, err = run("apply", "--dry-run", "--plan", "p.json")
+    assert (code, "moved on" in err) == (6, True)
 
 
 def test_apply_asks_on_a_terminal(
@@ -212,7 +233,9 @@ def test_explain_knows_every_reason(run: Run, tmp_path: Path) -> None:
     out = run("explain", "qwen2.5:14b")[1]
     assert "never fetched" in out
     assert "any request for it" in out
-    assert "warmset pin phi" not in run("explain", "qwen2.5:32b")[1]
+    out = run("explain", "qwen2.5:32b")[1]
+    assert "`warmset hold qwen2.5:32b --for 2h`, a section in budgets.toml, or any request" in out
+    assert "would keep it" not in out
     journal = Journal(state_of(tmp_path, url))
     state = State(at=1.0).note(
         find_key(run), "qwen2.5:14b", quiet_until=4e9, quiet_reason="restored 3 times"
@@ -259,7 +282,24 @@ def test_history_of_a_host_without_one(run: Run) -> None:
     """Nothing is no error."""
     code, out, err = run("history")
     assert (code, out) == (0, "")
-    assert "no journal" in err
+    assert "no event of this host is kept" in err
+    assert "no event of phi4:14b is kept, for 2h" in run("history", "phi4:14b", "--since", "2h")[2]
+    assert "no demand of this host is kept" in run("history", "--daily")[2]
+
+
+def test_history_never_shows_an_unknown_waiting_as_none(run: Run, tmp_path: Path) -> None:
+    """From another machine load times are not seen: the sum is unknown, or has a lower bound."""
+    store = DemandStore(state_of(tmp_path, "http://twin.workstation:11434"))
+    now = time.time()
+    store.add_load(LoadSeen(at=now, key="a", cause="demand", seconds=None))
+    store.add_load(LoadSeen(at=now, key="b", cause="demand", seconds=None))
+    store.add_load(LoadSeen(at=now, key="b", cause="demand", seconds=4.0))
+    store.close()
+    lines = run("history", "--daily")[1].splitlines()[1:]
+    assert "unknown" in next(line for line in lines if " a " in line)
+    assert "at least 4.0 s" in next(line for line in lines if " b " in line)
+    days = json.loads(run("history", "--daily", "--json")[1])["days"]
+    assert [day["untimed_cold_starts"] for day in days] == [1, 1]
 
 
 def test_warm_hands_nothing_impossible_over(run: Run, tmp_path: Path) -> None:

@@ -30,7 +30,12 @@ def workstation(*loaded: str) -> Observation:
     return observe_twin(twin)
 
 
-def supposed(*what_ifs: str, seen: Observation | None = None, on: str = "", gpus: str = ""):
+def supposed(
+    *what_ifs: str,
+    seen: Observation | None = None,
+    on: str | None = None,
+    gpus: str | None = None,
+):
     return suppose(
         workstation() if seen is None else seen,
         Settings(),
@@ -64,6 +69,19 @@ def test_gpus_that_cannot_be_are_refused_by_name(text):
     with pytest.raises(ConfigError) as caught:
         parse_gpus(text)
     assert "2x48GiB" in caught.value.message or "at most" in caught.value.message
+
+
+@pytest.mark.parametrize("said", [{"gpus": ""}, {"on": ""}])
+def test_an_empty_word_is_no_wish_for_the_host_as_it_is(said):
+    """`--gpus "$UNSET"` must not answer for the real GPUs as if they had been asked for."""
+    with pytest.raises(ConfigError):
+        supposed(**said)
+
+
+def test_a_number_beyond_all_is_refused_with_its_bounds():
+    """It is a number from 1; that was not what is wrong."""
+    with pytest.raises(ConfigError, match="from 1 to 100000000"):
+        supposed("resize llama3.1:8b to 99999999999")
 
 
 def test_other_gpus_are_empty_and_the_models_the_same():

@@ -71,6 +71,15 @@ def test_wrong_sizes_are_named(tmp_path: Path, text: str, named: str) -> None:
     assert "t.models.json" in caught.value.message
 
 
+def test_an_empty_trace_is_called_empty(tmp_path: Path) -> None:
+    """Not "columns ''"; and one that is not there is told without the system's number."""
+    (tmp_path / "t.csv").write_text("\n")
+    with pytest.raises(TraceError, match=r"is empty; a trace has the columns t,model,duration_s"):
+        read_trace(tmp_path / "t.csv")
+    with pytest.raises(TraceError, match=r"cannot be read as a trace: No such file or directory$"):
+        read_trace(tmp_path / "none.csv")
+
+
 def test_a_trace_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     """Whole or not at all, and a name that is no trace's is refused."""
     path = tmp_path / "gone" / "t.csv"

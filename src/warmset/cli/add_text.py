@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from warmset.cli.commands.fit import describe as describe_fit
 from warmset.cli.demand_text import demand_text, describe_demand
 from warmset.cli.render import Column, table
-from warmset.core.units import format_bytes
+from warmset.core.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from warmset.shell.newcomer_report import GpuRoom, Loss, Report, Share
@@ -132,15 +132,12 @@ def hour_lines(hour: tuple[Happening, ...]) -> Iterator[str]:
     loads = Counter(h.by for h in hour if h.what == "loads")
     by = ", ".join(f"{count} by {who}" for who, count in sorted(loads.items()))
     warm = sum(h.what == "answered" for h in hour) - len(waits)
+    waited = sum(h.waited_seconds for h in waits)
     yield (
-        f"in all: {_count(loads.total(), 'load')}{f' ({by})' if by else ''};"
-        f" {_count(len(waits), 'request')} waited {sum(h.waited_seconds for h in waits):.1f} s,"
+        f"in all: {format_count(loads.total(), 'load')}{f' ({by})' if by else ''};"
+        f" {format_count(len(waits), 'request')} waited {waited:.1f} s,"
         f" {warm} found {'its model' if warm == 1 else 'their models'} warm"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def happening_text(happening: Happening) -> str:

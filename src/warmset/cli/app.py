@@ -22,6 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from warmset.cli import exits
 from warmset.cli.options import Options, add_global_options, new_app, spare_coercion
+from warmset.cli.other_words import OTHER_WORDS
 
 if TYPE_CHECKING:  # Typer ships click under a private name; only hints need it
     from typer._click import Command, Context, Parameter
@@ -72,11 +73,18 @@ VERBS = (
 
 
 class LeanCommand(TyperCommand):
-    """A verb whose options are not all coerced by Typer."""
+    """A verb whose options are not all coerced by Typer, and that knows `--json`."""
 
     def get_params(self, ctx: Context) -> list[Parameter]:
         """Returns the options, `--help` among them."""
         return spare_coercion(super().get_params(ctx))
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Reads the words of the verb; `--json` is `-o json` where there is an `-o`."""
+        if any("--output" in param.opts for param in self.params):
+            ours, others = _split_at_dashes(args)
+            args = [*("--output=json" if arg == "--json" else arg for arg in ours), *others]
+        return super().parse_args(ctx, args)
 
 
 class LeanGroup(TyperGroup):
@@ -123,14 +131,12 @@ class LazyGroup(LeanGroup):
         self, ctx: Context, args: list[str]
     ) -> tuple[str | None, Command | None, list[str]]:
         """Returns the verb's real command, imported now."""
+        if args[0] in OTHER_WORDS:
+            ctx.fail(f"No such command '{args[0]}'. Here that is {OTHER_WORDS[args[0]]}")
         self.commands = {verb.name: TyperCommand(verb.name) for verb in VERBS}  # for suggestions
         name, command, rest = super().resolve_command(ctx, args)
         verb = _find_verb(name or "")
-        if verb is None:
-            return name, command, rest
-        ours, others = _split_at_dashes(rest)
-        spelled = ["--output=json" if arg == "--json" else arg for arg in ours]
-        return name, _load(verb), [*spelled, *others]
+        return (name, command, rest) if verb is None else (name, _load(verb), rest)
 
     def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 - Typer's signature
         """Runs the verb; errors that warmset raises on purpose become text and an exit code."""
@@ -204,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--no-color" in _split_at_dashes(arguments)[0]:
         os.environ["NO_COLOR"] = "1"  # help and usage errors are drawn before options are read
+    if arguments and arguments[0] in ("help", "version"):  # as other programs have it
+        arguments = [*arguments[1:], f"--{arguments[0]}"]
     if arguments and arguments[0] in ("--show-completion", "--install-completion"):
         from warmset.cli.completing import use_own_bash_script
 

@@ -114,7 +114,11 @@ def _coerce(param: TyperArgument | TyperOption, ctx: Any, value: Any, otherwise:
         value = kind(value)
     is_absent = value is None and (not param.required or ctx.resilient_parsing)
     if not is_absent and type(value) is not kind:
-        return otherwise(ctx, value)
+        try:
+            return otherwise(ctx, value)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's, not ours
+            raise
     value = () if is_many and is_absent else value
     return value if param.callback is None else param.callback(ctx, param, value)
 

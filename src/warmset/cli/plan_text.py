@@ -51,7 +51,7 @@ def print_plan(seen: Preview, more: Sequence[Member], *, wide: bool, no_color: b
     if rows:
         table(rows, SET_COLUMNS, wide=wide, no_color=no_color)
     else:
-        print("nothing fits" if wish.managed else "no model is resident, and none is configured")
+        print(_why_empty(seen))
     _print_others(seen, more)
     print()
     _print_steps(seen, no_color=no_color)
@@ -62,6 +62,13 @@ def print_plan(seen: Preview, more: Sequence[Member], *, wide: bool, no_color: b
             "No installed model is configured, so none is loaded: `warmset init` writes a "
             "budgets.toml, `warmset plan --all` shows what could be in it."
         )
+
+
+def _why_empty(seen: Preview) -> str:
+    if not seen.wish.managed:
+        return "no model is resident, and none is configured"
+    host = seen.wish.host
+    return "nothing can be promised" if host.gpus and not host.known else "nothing fits"
 
 
 def _way_out(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Bytes and seconds: the constants, and how people read them.
+"""Bytes, seconds, counts: the constants, and how people read them.
 
 Inside the program bytes are `int` and seconds are `float`. Text for people always carries
 the `i` (1 GiB = 1024 MiB): `ollama ps` prints decimal GB, `nvidia-smi` binary MiB, and
@@ -30,6 +30,11 @@ def format_bytes(count: int | None) -> str:
     if size >= KIB:
         return f"{count / KIB:.0f} KiB"
     return f"{count} B"
+
+
+def format_count(number: int, noun: str) -> str:
+    """Returns `1 model`, `2 models`: for nouns that take an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -16,6 +16,7 @@ class Day:
     Attributes:
         cold_starts: loads that a request waited for.
         waited_seconds: the sum of their load times; what queues behind them is not seen.
+        untimed_starts: those of them of which no load time is known, as from another machine.
         evictions: unloads by warmset and for other models; not those by an idle timer.
     """
 
@@ -25,6 +26,7 @@ class Day:
     loads: int = 0
     cold_starts: int = 0
     waited_seconds: float = 0.0
+    untimed_starts: int = 0
     evictions: int = 0
     expired: int = 0
 
@@ -51,6 +53,7 @@ def sum_up(demand: Demand, *, model: str = "") -> tuple[Day, ...]:
         if load.cause == "demand":
             day.cold_starts += 1
             day.waited_seconds += load.seconds or 0.0
+            day.untimed_starts += load.seconds is None
     for gone in demand.departures:
         day = day_of(gone.at, gone.key)
         if gone.cause == "expired":

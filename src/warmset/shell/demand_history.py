@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warmset.adapters.journal import Demand, read_demand, state_folder
@@ -19,6 +19,9 @@ NEUTRAL_BYTES_PER_SECOND: Final = 1e9
 
 NEUTRAL_START_SECONDS: Final = 2.0
 """The same."""
+
+
+POLLED: Final = "history is what polling shows: of many requests between two looks, one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +81,32 @@ def read_history(
         begins=begins,
         costs=_costs(demand, names, host),
         demand=demand,
-        notes=("history is what polling shows: of many requests between two looks, one",),
+        notes=(POLLED,),
     )
+
+
+def without_unknown(past: Past, known: Collection[str]) -> Past:
+    """Returns the past without models of which no size is known, and with a note that names them.
+
+    An imported log may speak of models that were never here; the rest can be replayed all the same.
+
+    Args:
+        past: as kept.
+        known: the normalised names that the host has.
+    """
+    strange = {
+        name
+        for name in set(past.trace.models)
+        if name not in past.costs and normalise_name(name) not in known
+    }
+    if not strange:
+        return past
+    trace = past.trace.only(set(past.trace.models) - strange)
+    note = (
+        f"left out: {len(past.trace) - len(trace)} of {len(past.trace)} uses, of models that are "
+        f"not installed and whose size is not known: {', '.join(sorted(strange))}"
+    )
+    return replace(past, trace=trace, notes=(*past.notes, note))
 
 
 def names_of(demand: Demand) -> dict[str, str]:

@@ -16,7 +16,7 @@ from warmset.core.host.readings import (
 )
 from warmset.core.host.survey import HostSurvey
 from warmset.core.model import Quality
-from warmset.core.units import format_bytes
+from warmset.core.units import format_bytes, format_count
 from warmset.shell.doctor_probe import Health, Probe
 
 DRIVER_NAMES: Final = {"nvml": "NVIDIA", "drm": "AMD and Intel", "sysctl": "Apple", "twin": "twin"}
@@ -53,7 +53,7 @@ def _driver(driver: GpuSurvey) -> Iterator[Probe]:
             area="gpu",
             name=name,
             health=Health.OK,
-            detail=f"{version}{len(driver.devices)} devices",
+            detail=f"{version}{format_count(len(driver.devices), 'device')}",
         )
     for trouble in driver.troubles:
         yield _of_trouble("gpu", name, trouble)

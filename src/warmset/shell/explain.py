@@ -9,7 +9,15 @@ from warmset.adapters.journal import EventRow, LoadRow, Orders
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.retention import OUTSIDE
 from warmset.core.control.state import Remembered
-from warmset.core.model import FOREVER, Entry, Observation, Resident, find_entry, normalise_name
+from warmset.core.model import (
+    FOREVER,
+    Entry,
+    ModelKey,
+    Observation,
+    Resident,
+    find_entry,
+    normalise_name,
+)
 from warmset.core.planner.result import LeftOut, Member
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import format_bytes, format_seconds
@@ -170,6 +178,8 @@ class Subject:
             yield f"it is in the warm set, on {place}"
         elif self.left_out is not None:
             yield f"it is outside the warm set: {self.left_out.reason}"
+        elif self.is_named:
+            yield from (f"nothing is decided now: {reason}" for reason in self._waits(None))
 
     def _limits(self) -> Iterator[str]:
         now = self.observation.at
@@ -193,8 +203,11 @@ class Subject:
         if self.member is not None and self.row is None:
             yield "`warmset apply` or a running `warmset serve` loads it"
         elif self.row is None and not self.is_named:
-            yield f"`warmset pin {self.entry.name}`, `warmset hold {self.entry.name} --for 2h`,"
-            yield "a section in budgets.toml, or any request for it"
+            name = self.entry.name
+            yield (
+                f"`warmset pin {name}`, `warmset hold {name} --for 2h`, "
+                "a section in budgets.toml, or any request for it"
+            )
         elif self.row is None and not self.policy.preload:
             yield f"any request for it, or `warmset warm {self.entry.name}`"
         elif self.left_out is not None and self.left_out.reason == OUTSIDE:
@@ -211,9 +224,15 @@ class Subject:
         rest = self._until(self.orders.rests)
         if rest is not None:
             yield f"the operator's eviction keeps it out for {format_seconds(rest)} more"
+        yield from (f"it waits: {reason}" for reason in self._waits(self.entry.key))
+        if self.member is not None:
+            yield from (f"it waits: {reason}" for reason in self._waits(None))
+
+    def _waits(self, key: ModelKey | None) -> Iterator[str]:
+        """What is waited for before anything is done for a model; `None`: for any."""
         for action in self.decision.actions:
-            if isinstance(action, Wait) and action.key in (self.entry.key, None):
-                yield f"it waits: {action.reason}"
+            if isinstance(action, Wait) and action.key == key:
+                yield action.reason
 
     def _until(self, table: Mapping[str, float]) -> float | None:
         """How long an order on it still counts."""

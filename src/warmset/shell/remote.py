@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -138,12 +139,20 @@ def _entry(model: RemoteModel, facts: Facts, tensors: tuple[Tensor, ...], basis:
     )
 
 
+def _nearest(name: str) -> str:
+    """Returns a question for the name that was meant: `phi4` for `phi4:14b`, or a misspelt one."""
+    bare = name.strip().lower()
+    same = [known for known in sorted(CATALOGUE) if known.partition(":")[0] == bare]
+    close = same or difflib.get_close_matches(bare, sorted(CATALOGUE), n=3, cutoff=0.7)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
+
+
 def _built_in(name: str, why: str) -> Entry:
     known = CATALOGUE.get(normalise_name(name))
     if known is None:
         raise UnknownModel(
             f'"{name}" is not installed, and nothing is known of it without the network',
-            hint=f"Built in are {', '.join(sorted(CATALOGUE))}.",
+            hint=f"{_nearest(name)}Built in are {', '.join(sorted(CATALOGUE))}.",
             context={"model": name},
         )
     return Entry(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 from warmset.adapters.config import load_settings, parse_size
 from warmset.core.demand.trace import Request, Trace
 from warmset.core.policy import ModelCost
+from warmset.core.settings import Settings
 from warmset.core.twin.demand import PATTERNS, generate_demand
+from warmset.core.twin.hosts import HOSTS
 from warmset.core.twin.memory import PoolSpec
-from warmset.errors import ConfigError, TraceError
+from warmset.errors import ConfigError, TraceError, Unreachable
 from warmset.shell.replay_host import ReplayHost, host_url, look_at
 from warmset.shell.trace_files import is_trace_file, read_models, read_trace
 
@@ -69,14 +73,14 @@ def find_source(
         )
     settings = load_settings(config=config, host=host_url(host) if host else None)
     size = parse_size(budget, "--budget") if budget else None
-    on = look_at(settings)
+    on = _look_at(settings, host)
     given: Mapping[str, ModelCost] | None = None
     begins: float | None = None
     notes: tuple[str, ...] = ()
     if from_history:
-        from warmset.shell.demand_history import read_history
+        from warmset.shell.demand_history import read_history, without_unknown
 
-        past = read_history(environ, on.url, on)
+        past = without_unknown(read_history(environ, on.url, on), on.costs)
         trace, given, notes, label = past.trace, past.costs, past.notes, "history"
         begins = past.begins
     elif is_trace_file(word):
@@ -96,6 +100,19 @@ def find_source(
         begins=begins,
         notes=notes,
     )
+
+
+def _look_at(settings: Settings, word: str | None) -> ReplayHost:
+    """Returns the host; where a word that is nearly a twin's leads to no server, says which."""
+    try:
+        return look_at(settings)
+    except Unreachable as error:
+        name = re.split(r"[.:]", word or "", maxsplit=1)[0]
+        close = difflib.get_close_matches(name, HOSTS, n=1)
+        if not close:
+            raise
+        hint = f"did you mean the twin {close[0]!r}? {error.hint}"
+        raise Unreachable(error.message, hint=hint) from error
 
 
 def _pattern(word: str, on: ReplayHost, *, hours: float, seed: int) -> Trace:

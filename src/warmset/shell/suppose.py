@@ -26,6 +26,7 @@ from warmset.shell.newcomer import find_newcomer, require_entry, with_entry, wit
 SOURCE: Final = "supposed"
 MAX_GPUS: Final = 64
 MAX_GPU_BYTES: Final = 1024 * GIB
+MAX_NUMBER: Final = 100_000_000  # tokens, slots, models: beyond all that exist
 
 _GPUS: Final = re.compile(
     r"(?:(\d{1,3})\s*[x*]\s*)?(\d{1,6}(?:\.\d{1,3})?)\s*(GiB|GB|G|MiB|MB|M)?", re.IGNORECASE
@@ -248,8 +249,10 @@ def _server(supposed: Supposed, key: str, value: str, text: str) -> Supposed:
 
 
 def _number(word: str, text: str) -> int:
-    if not word.isdigit() or not 0 < int(word) <= 100_000_000:
-        raise ConfigError(f'--what-if "{text}": "{word}" should be a number from 1')
+    if not (word.isascii() and word.isdigit()) or not 0 < int(word) <= MAX_NUMBER:
+        raise ConfigError(
+            f'--what-if "{text}": "{word}" should be a whole number from 1 to {MAX_NUMBER}'
+        )
     return int(word)
 
 
@@ -257,18 +260,18 @@ def suppose(
     observation: Observation,
     settings: Settings,
     *,
-    on: str,
-    gpus: str,
+    on: str | None,
+    gpus: str | None,
     what_ifs: Sequence[str],
     environ: Mapping[str, str],
 ) -> Supposed:
     """Returns the host with everything changed that was asked for, hardware first."""
     supposed = Supposed(observation=observation, settings=settings)
-    if on and gpus:
+    if on is not None and gpus is not None:
         raise ConfigError("--on and --gpus name two different machines", hint="Keep one of them.")
-    if on:
+    if on is not None:
         supposed = on_twin(supposed, on)
-    if gpus:
+    if gpus is not None:
         supposed = on_gpus(supposed, gpus)
     for text in what_ifs:
         if not text.strip():

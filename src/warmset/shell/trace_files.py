@@ -154,8 +154,11 @@ def _text(path: Path) -> str:
             raise TraceError(f"{path}: longer than {MAX_TRACE_BYTES >> 20} MiB")
         text = raw.decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: cannot be read as a trace: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise TraceError(f"{path}: cannot be read as a trace: {why}") from error
     header = text.partition("\n")[0].strip()
+    if not text.strip():
+        raise TraceError(f"{path}: is empty; a trace has the columns t,model,duration_s")
     if not set(COLUMNS) <= set(header.split(",")):
         raise TraceError(
             f'{path}:1: columns "{header[:80]}"; a trace has t,model,duration_s',

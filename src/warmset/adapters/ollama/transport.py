@@ -48,6 +48,7 @@ class Http:
         monotonic: Callable[[], float],
     ) -> None:
         self._url = address.url
+        self._notes = address.notes
         self._client = _open_client(address, transport)
         self._monotonic = monotonic
         self._sockets: WeakSet[socket.socket] = WeakSet()
@@ -213,7 +214,7 @@ class Http:
             return bad_payload(endpoint, "", f"it is cut off or not HTTP ({reason})")
         return Unreachable(
             f"no connection to Ollama at {self._url} ({endpoint}): {reason}",
-            hint=f"is Ollama running? OLLAMA_HOST={self._url}",
+            hint="; ".join((f"is Ollama running? OLLAMA_HOST={self._url}", *self._notes)),
             context={"url": self._url, "endpoint": endpoint},
         )
 

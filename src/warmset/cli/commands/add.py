@@ -25,7 +25,7 @@ def command(
     parallel: Annotated[int | None, typer.Option("--parallel", min=1, max=256)] = None,
     priority: Annotated[int | None, typer.Option("--priority", min=0, max=1000)] = None,
     requests_per_day: Annotated[
-        float | None, typer.Option("--requests-per-day", min=0.0, help="Expected demand.")
+        float | None, typer.Option("--requests-per-day", min=0.0, max=1e9, help="Expected demand.")
     ] = None,
     kv_type: Annotated[
         str, typer.Option("--kv-type", help="Cache type of the server, such as q8_0.")

@@ -33,6 +33,9 @@ def command(
         str, typer.Option("--plan", metavar="FILE", help="Do what `warmset plan --out` saved.")
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done, as `plan` does.")
+    ] = False,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long it may take.")
     ] = "10m",
@@ -47,6 +50,15 @@ def command(
     settings = settings_of(ctx)
     limit_seconds = parse_seconds(timeout, "--timeout")
     saved = load_plan(Path(plan)) if plan else None
+    if dry_run:
+        from warmset.cli.commands.plan import exit_unless_applicable, preview_host, show
+
+        seen = preview_host(settings)
+        if saved is not None:
+            refuse_stale(saved, plan_of(seen))
+        show(ctx, seen, output)
+        exit_unless_applicable(seen)
+        return
 
     def tell(finding: Finding) -> None:
         say(f"{finding.name or 'host'}: {finding.text}", quiet=options.quiet)

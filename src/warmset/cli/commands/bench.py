@@ -47,11 +47,15 @@ def command(
     ] = False,
     requests_per_day: Annotated[
         float | None,
-        typer.Option("--requests-per-day", min=0, help="Expected; else what budgets.toml says."),
+        typer.Option(
+            "--requests-per-day", min=0, max=1e9, help="Expected; else what budgets.toml says."
+        ),
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option("--price", min=0, help="Seconds of waiting that a GiB-hour is worth to you."),
+        typer.Option(
+            "--price", min=0, max=1e9, help="Seconds of waiting that a GiB-hour is worth to you."
+        ),
     ] = None,
     svg: Annotated[str, typer.Option("--svg", metavar="FILE", help="Draw a picture too.")] = "",
     output: OutputOption = Output.TABLE,

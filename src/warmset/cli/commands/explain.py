@@ -49,7 +49,7 @@ def _print(told: Explanation, *, no_color: bool) -> None:
     for title, lines in (
         ("now", told.here),
         ("wanted", told.wanted),
-        ("would bring it back", told.back),
+        ("would keep it" if told.is_resident else "would bring it back", told.back),
     ):
         for line in lines:
             print(f"  {title}: {printable(line)}")

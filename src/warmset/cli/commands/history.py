@@ -81,18 +81,20 @@ def command(
         emit({**describe(story), "days": [day_document(day) for day in days]})
     elif output is Output.NAME:
         emit_names(sorted({event.name for event in story.events if event.name}))
+    elif not (days if daily else story.events):
+        of = f" of {model}" if model else " of this host"
+        when = f", for {since}" if since else ""
+        what = "demand" if daily else "event"
+        say(f"no {what}{of} is kept{when}: {story.folder}", quiet=options.quiet)
     elif daily:
-        _print_days(days, story, no_color=options.no_color, quiet=options.quiet)
+        _print_days(days, no_color=options.no_color)
     else:
-        _print(story, wide=output is Output.WIDE, no_color=options.no_color, quiet=options.quiet)
+        _print(story, wide=output is Output.WIDE, no_color=options.no_color)
 
 
-def _print(story: Story, *, wide: bool, no_color: bool, quiet: bool) -> None:
+def _print(story: Story, *, wide: bool, no_color: bool) -> None:
     from warmset.cli.durations import clock_text
 
-    if not story.events:
-        say(f"no journal of this host, or nothing in it: {story.folder}", quiet=quiet)
-        return
     rows = [
         {
             "at": clock_text(event.at),
@@ -107,20 +109,19 @@ def _print(story: Story, *, wide: bool, no_color: bool, quiet: bool) -> None:
     table(rows, COLUMNS, wide=wide, no_color=no_color)
 
 
-def _print_days(days: tuple[Day, ...], story: Story, *, no_color: bool, quiet: bool) -> None:
+def _print_days(days: tuple[Day, ...], *, no_color: bool) -> None:
+    rows = [{**day_document(day), "waited": _waited(day)} for day in days]
+    table(rows, DAY_COLUMNS, no_color=no_color)
+
+
+def _waited(day: Day) -> str:
+    """Returns the waiting as far as load times are known: what is not known is no zero."""
     from warmset.core.units import format_seconds
 
-    if not days:
-        say(f"no demand of this host is kept: {story.folder}", quiet=quiet)
-        return
-    rows = [
-        {
-            **day_document(day),
-            "waited": format_seconds(day.waited_seconds),
-        }
-        for day in days
-    ]
-    table(rows, DAY_COLUMNS, no_color=no_color)
+    if day.untimed_starts == 0:
+        return format_seconds(day.waited_seconds)
+    known = day.cold_starts - day.untimed_starts
+    return f"at least {format_seconds(day.waited_seconds)}" if known else "unknown"
 
 
 def day_document(day: Day) -> dict[str, object]:
@@ -132,6 +133,7 @@ def day_document(day: Day) -> dict[str, object]:
         "loads": day.loads,
         "cold_starts": day.cold_starts,
         "waited_seconds": round(day.waited_seconds, 3),
+        "untimed_cold_starts": day.untimed_starts,
         "evictions": day.evictions,
         "expired": day.expired,
     }

@@ -33,11 +33,11 @@ def command(
         str, typer.Option("--out", metavar="FILE", help="Save the plan for `apply --plan FILE`.")
     ] = "",
     on: Annotated[
-        str, typer.Option("--on", metavar="TWIN", help="These models on a twin's hardware.")
-    ] = "",
+        str | None, typer.Option("--on", metavar="TWIN", help="These models on a twin's hardware.")
+    ] = None,
     gpus: Annotated[
-        str, typer.Option("--gpus", metavar="2x48GiB", help="These models on other GPUs.")
-    ] = "",
+        str | None, typer.Option("--gpus", metavar="2x48GiB", help="These models on other GPUs.")
+    ] = None,
     what_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,26 +48,31 @@ def command(
 ) -> None:
     """Show which models fit together, and what `apply` and `serve` would do. Changes nothing."""
     settings = settings_of(ctx)
-    if on or gpus or what_if:
+    if on is not None or gpus is not None or what_if:
         if out or detailed_exitcode:
             raise typer.BadParameter("what is only supposed cannot be applied", ctx)
         seen = _suppose(ctx, settings, output, on=on, gpus=gpus, what_ifs=what_if or ())
         raise typer.Exit(ExitCode.OK if seen.wish.conflict is None else ExitCode.REFUSED)
     if everything and out:
         raise typer.BadParameter("`apply` would do something else: set policy.manage", ctx)
-    seen = _preview(manage_all(settings) if everything else settings)
-    _show(ctx, seen, output)
-    if seen.wish.conflict is not None:
-        raise typer.Exit(ExitCode.REFUSED)
-    if not seen.wish.host.knows_residents:
-        raise typer.Exit(ExitCode.INCOMPLETE)
+    seen = preview_host(manage_all(settings) if everything else settings)
+    show(ctx, seen, output)
+    exit_unless_applicable(seen)
     if out:
         _save(seen, Path(out), quiet=options_of(ctx).quiet)
     if detailed_exitcode and not seen.decision.is_converged:
         raise typer.Exit(ExitCode.CHANGES)
 
 
-def _show(
+def exit_unless_applicable(seen: Preview) -> None:
+    """Ends with the code of a plan that cannot be applied, if it is one."""
+    if seen.wish.conflict is not None:
+        raise typer.Exit(ExitCode.REFUSED)
+    if not seen.wish.host.knows_residents:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def show(
     ctx: typer.Context,
     seen: Preview,
     output: Output,
@@ -107,7 +112,8 @@ def manage_all(settings: Settings) -> Settings:
     return replace(settings, loop=replace(settings.loop, manages_all=True))
 
 
-def _preview(settings: Settings) -> Preview:
+def preview_host(settings: Settings) -> Preview:
+    """Returns what would be done on the host that the settings name."""
     from warmset.shell.one_pass import prepare
 
     with prepare(settings, os.environ, may_write=False) as prepared:
@@ -119,8 +125,8 @@ def _suppose(
     settings: Settings,
     output: Output,
     *,
-    on: str,
-    gpus: str,
+    on: str | None,
+    gpus: str | None,
     what_ifs: Sequence[str],
 ) -> Preview:
     """Plans for all installed models on a host that is not as it is, and shows it."""
@@ -138,7 +144,7 @@ def _suppose(
     config = Config(settings=manage_all(supposed.settings))
     seen = preview(supposed.observation, config, State(), look.at)
     extra = find_extra(seen.wish.host, seen.wish.candidates)
-    _show(ctx, seen, output, supposing=supposed.words, extra=extra)
+    show(ctx, seen, output, supposing=supposed.words, extra=extra)
     return seen
 
 

@@ -110,12 +110,13 @@ def command(
 
 
 def _print(made: Simulation, source: Source, *, wide: bool, no_color: bool) -> None:
-    from warmset.core.units import format_bytes, format_seconds
+    from warmset.core.units import format_bytes, format_count, format_seconds
 
     spec = made.spec
+    trace = made.trace
     print(
-        f"{source.label} on {source.host}: {len(made.trace)} requests for "
-        f"{len(set(made.trace.models))} models in {format_seconds(made.trace.span_seconds)}; "
+        f"{source.label} on {source.host}: {format_count(len(trace), 'request')} for "
+        f"{format_count(len(set(trace.models)), 'model')} in {format_seconds(trace.span_seconds)}; "
         f"{format_bytes(spec.budget_bytes)} for models, at most {spec.max_loaded} at once"
     )
     print()

@@ -38,6 +38,7 @@ def import_command(
 ) -> None:
     """Add the requests of a file to what was seen on the host."""
     from warmset.cli.options import settings_of
+    from warmset.core.units import format_count
     from warmset.shell.trace_verbs import import_file
 
     options = options_of(ctx)
@@ -50,7 +51,8 @@ def import_command(
         now=time.time(),
     )
     say(
-        f"{done.count} requests for {done.models} models added to {done.folder}",
+        f"{format_count(done.count, 'request')} for {format_count(done.models, 'model')} added to "
+        f"{done.folder}",
         quiet=options.quiet,
     )
     for name in done.strangers:
@@ -69,6 +71,7 @@ def export_command(
     """Write what was seen on the host as a trace, with NAME.models.json beside it."""
     from warmset.cli.durations import parse_seconds
     from warmset.cli.options import settings_of
+    from warmset.core.units import format_count
     from warmset.shell.trace_files import trace_lines, write_models, write_trace
     from warmset.shell.trace_verbs import history_of
 
@@ -80,7 +83,7 @@ def export_command(
     else:
         write_trace(Path(file), past.trace)
         write_models(Path(file), past.costs)
-        say(f"{len(past.trace)} requests written to {file}", quiet=options.quiet)
+        say(f"{format_count(len(past.trace), 'request')} written to {file}", quiet=options.quiet)
     for note in past.notes:
         say(f"note: {note}", quiet=options.quiet)
 
@@ -100,6 +103,7 @@ def generate_command(
     seed: Annotated[int, typer.Option("--seed", help="The same seed, the same trace.")] = 1,
 ) -> None:
     """Make up a trace for a host's models: seeded sessions, none of it measured."""
+    from warmset.core.units import format_count
     from warmset.shell.replay_source import find_source
     from warmset.shell.trace_files import trace_lines, write_models, write_trace
 
@@ -119,4 +123,4 @@ def generate_command(
         return
     write_trace(Path(file), source.trace)
     write_models(Path(file), source.spec.models)
-    say(f"{len(source.trace)} requests written to {file}", quiet=options.quiet)
+    say(f"{format_count(len(source.trace), 'request')} written to {file}", quiet=options.quiet)
