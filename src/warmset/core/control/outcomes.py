@@ -279,6 +279,7 @@ def _after_abort(state: State, running: Running, config: Config, now: float) -> 
     if why is not None and why.kind == "overtaken":  # it was for somebody else that they left
         for key, known in _victims(state, order, running.since):
             state = state.note(key, known.name, lost_to="")
+        state = replace(state, load_seen_at=now, load_why=why.reason)
     elif why is not None and why.kind == "stuck":
         state = note_stuck(state, config.loop, now)
     elif why is not None and why.kind == "slow":

@@ -6,7 +6,8 @@ waiting. What can be seen is our own preload: it stays open, no runner of it sta
 comes or leaves. The documented rescue is to unload any idle model, which wakes the queue.
 
 A preload that waits behind loads of users is called off: by the time of its turn the room that it
-was meant for is theirs.
+was meant for is theirs. So is one whose model is there and that waits on: somebody had it loaded
+otherwise, and to load it anew for us would cost whoever uses it now.
 
 Source: ollama-behaviour 3.2 (a cancelled request that is still queued is skipped), 3.5.
 """
@@ -69,27 +70,30 @@ def why_call_off(
         loop: for the longest load.
     """
     running = state.orders.running
-    if running is not None and running.stage == "ping":
-        return _why_hang_up(running, now)
-    return _why_not_wait(observation, state, news, loop, now)
+    if running is None or running.is_cancelled:
+        return None
+    if isinstance(running.order, Preload):
+        return _why_not_wait(running, observation, state, news, loop=loop, now=now)
+    return _why_hang_up(running, now) if running.stage == "ping" else None
 
 
 def _why_not_wait(
+    running: Running,
     observation: Observation,
     state: State,
     news: Iterable[Finding],
+    *,
     loop: LoopSettings,
     now: float,
 ) -> CallOff | None:
-    running = state.orders.running
-    if running is None or not isinstance(running.order, Preload) or running.is_cancelled:
-        return None
     since = running.since
     if now - since > loop.load_limit:
         return CallOff(kind="slow", reason=f"it has taken {format_seconds(now - since)}")
     loading = {r.key for r in observation.runners or () if r.phase == "loading"}
     resident = {row.key: row.name for row in observation.residents or ()}
-    if running.order.key in loading | set(resident):
+    if running.order.key in resident:
+        return _why_not_reload(running, state, loop, now)
+    if running.order.key in loading:
         return None
     names = {entry.key: entry.name for entry in observation.entries}
     first = [names[key] for key in loading if key in names]  # others are not this server's
@@ -105,9 +109,21 @@ def _why_not_wait(
     return None  # without a view of processes, a long load of our own looks the same
 
 
+def _why_not_reload(
+    running: Running, state: State, loop: LoopSettings, now: float
+) -> CallOff | None:
+    """A load that is over is answered at once, and a look later at the latest."""
+    key, name = running.order.key, running.order.name
+    there_since = state.of(key).resident_since
+    if there_since is None or now - there_since < loop.tick:
+        return None
+    reason = f"{name} is there, and waits to be loaded anew: somebody had it loaded otherwise"
+    return CallOff(kind="overtaken", reason=reason)
+
+
 def _why_hang_up(running: Running, now: float) -> CallOff | None:
     seconds = now - running.since
-    if running.is_cancelled or seconds <= PING_LIMIT_SECONDS:
+    if seconds <= PING_LIMIT_SECONDS:
         return None
     return CallOff(
         kind="raced", reason=f"it has taken {format_seconds(seconds)}: it found no runner"
