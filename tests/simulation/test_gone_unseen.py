@@ -232,3 +232,50 @@ def test_a_preload_that_was_pushed_out_before_a_look_had_its_effect() -> None:
     assert len(scene.preloads()) == 1  # the next one waits until users' loads are over
     scene.run(200)
     assert scene.resident() == {CODER}
+
+
+def test_a_dead_runner_that_is_loaded_anew_is_a_clients_load() -> None:
+    """Seen dead for some looks, it comes back by a client's request: nothing of ours follows in
+    the burst that such a load may begin."""
+    scene = world(config(SMALL={"preload": False})).run(30)
+    scene.host.use(SMALL, 1.0)
+    scene.run(60)
+    scene.host.kill_runner(scene.key(SMALL))
+    scene.run(66)
+    scene.host.use(SMALL, 1.0)
+    scene.run(72)
+    assert scene.findings("model_reloaded") == [SMALL]
+    scene.sidecar.loop.configure(config(CODER={"pin": True}))
+    scene.run(600)
+    first = next(began for began, _, name in scene.loads() if name == CODER)
+    assert first >= 66 + LoopSettings().calm
+
+
+def test_a_runner_that_came_and_died_while_the_server_was_deaf_is_not_pinged() -> None:
+    """Its process was there while nobody said what is resident, and is gone when it is listed: a
+    ping would load it anew."""
+    scene = world(config(SMALL={"preload": False})).run(30)
+    scene.sidecar.answers_ps = False
+    scene.host.use(SMALL, 1.0, keep_alive=1000.0)
+    scene.run(90)
+    scene.host.kill_runner(scene.key(SMALL))
+    scene.sidecar.answers_ps = True
+    scene.run(300)
+    assert "runner_gone" in scene.alarms()
+    assert scene.pings() == []
+
+
+def test_a_preload_is_called_off_whose_model_is_there_and_serves_somebody() -> None:
+    """A client had it loaded with another context a moment before ours, which would wait until it
+    is idle, and warmset with it."""
+    scene = world(config(CHAT={"pin": True}), starts=False, sees_processes=False)
+    scene.host.use(EMBED, 1.0)
+    scene.host.use(CHAT, 300.0, keep_alive=7200.0, options={"num_ctx": 2048})
+    scene.sidecar.start()
+    scene.run(60)
+    assert scene.preloads() == [CHAT]
+    assert scene.findings("load_aborted") == [CHAT]
+    assert scene.resident() == {EMBED, CHAT}
+    scene.run(900)
+    assert scene.preloads() == [CHAT, CHAT]
+    assert scene.resident() == {CHAT}

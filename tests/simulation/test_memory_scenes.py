@@ -5,9 +5,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loop_hosts import CARD, CODER, EMBED, GIANT, SMALL, START, World, config, gib, world
+from loop_hosts import (
+    CARD,
+    CHAT,
+    CODER,
+    EMBED,
+    GIANT,
+    MEDIUM,
+    SMALL,
+    START,
+    World,
+    config,
+    gib,
+    world,
+)
 
 from warmset.core.control.found_free import find_free
+from warmset.core.twin.events import Unloaded
+from warmset.core.twin.sidecar import Sidecar
 from warmset.core.units import MIB
 
 
@@ -89,3 +104,73 @@ def test_who_came_and_went_while_the_server_was_deaf_left_its_mark() -> None:
     scene.run(120)
     lowest, found, highest = remembered(scene, EMBED)
     assert lowest <= found < highest
+
+
+def test_who_came_while_nobody_looked_may_have_found_what_was_free_before() -> None:
+    """A giant pushed the pins out one by one while no warmset ran, and came beside memory that was
+    not back. By what it remembers, a pin that fits beside it by the bytes would push it out."""
+    said = config(MEDIUM={"pin": True}, CHAT={"pin": True})
+    scene = world(said).run(60)
+    assert scene.resident() == {MEDIUM, CHAT}
+    scene.sidecar.stop()
+    scene.host.use(GIANT, 60.0)
+    scene.run(140)
+    assert scene.resident() == {GIANT}
+    scene.sidecar.loop.resume()
+    Sidecar(scene.host, scene.sidecar.loop).start()
+    scene.run(400)
+    lowest, found, _ = remembered(scene, GIANT)
+    assert lowest <= found
+    assert scene.resident() == {GIANT}
+    scene.run(900)
+    assert scene.resident() == {MEDIUM, CHAT}
+    gone = [event for _, event in scene.events if isinstance(event, Unloaded)]
+    assert GIANT not in [event.name for event in gone if event.is_evicted]
+
+
+def test_who_was_seen_loading_and_never_listed_was_in_the_way_of_the_next() -> None:
+    """Two clients load models one right after the other. The first is gone at its next look: the
+    second came beside it all the same, and counts with what was left."""
+    scene = world(config(SMALL={"preload": False}, CODER={"pin": True})).run(60)
+    scene.host.use(SMALL, 1.0, keep_alive=10.0)
+    scene.run(100)  # so it is known what it holds
+    begin = scene.sidecar.loop.wake_at - START
+    scene.at(begin - 1.0, lambda host: host.use(SMALL, 0.1, keep_alive=2.5))
+    scene.at(begin - 0.9, lambda host: host.use(EMBED, 60.0))
+    scene.run(begin + 0.1)
+    assert set(scene.sidecar.loop.state.loading) == {scene.key(SMALL)}
+    scene.run(begin + 8)
+    assert scene.resident() == {CODER, EMBED}
+    lowest, found, highest = remembered(scene, EMBED)
+    assert lowest <= found < highest
+
+
+def test_who_was_loading_while_the_server_was_deaf_was_in_the_way_of_the_next() -> None:
+    """Nothing is known of the model that came and went then, so what the next one found free may
+    have been nothing: no preload is let in beside it that Ollama would evict for."""
+    scene = world(config(SMALL={"preload": False})).run(60)
+    scene.sidecar.answers_ps = False
+    scene.run(70)
+    begin = scene.sidecar.loop.wake_at - START
+    scene.at(begin - 1.0, lambda host: host.use(GIANT, 0.1, keep_alive=0.0))
+    scene.at(begin, lambda host: host.use(EMBED, 600.0))
+    scene.run(begin + 1.0)
+    assert set(scene.sidecar.loop.state.loading) == {scene.key(GIANT)}
+    scene.sidecar.answers_ps = True
+    scene.run(begin + 60)
+    assert scene.resident() == {EMBED}
+    assert remembered(scene, EMBED)[0] <= 0
+
+
+def test_after_a_restart_the_memory_of_those_who_ended_with_the_server_is_waited_for() -> None:
+    """The server is begun anew between two looks, and the card still looks full: a pin that came
+    now would remember that, and keep the next one out as long as it lives."""
+    scene = world(config(CODER={"pin": True}, CHAT={"pin": True})).run(60)
+    assert scene.resident() == {CODER, CHAT}
+    scene.host.cards.release_lag_seconds = 4.0
+    begin = scene.sidecar.loop.wake_at - START
+    scene.at(begin - 0.5, lambda host: host.restart(0.2))
+    scene.run(begin + 60)
+    assert scene.findings("server_restarted")
+    assert scene.resident() == {CODER, CHAT}
+    assert "pin_blocked" not in scene.alarms()

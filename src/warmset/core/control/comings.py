@@ -26,7 +26,7 @@ OWN_LOAD_SECONDS: Final = 1.0
 def notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Sorts those who left into ours, expired and pushed out."""
     rows = observation.residents or ()
-    looked = state.looked
+    looked, state = state.looked, _note_passers(observation, state, now)
     if looked is None:
         return _forget_unseen(rows, state), ()
     is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
@@ -59,6 +59,23 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
         found.append(left)
     return state, tuple(found)
+
+
+def _note_passers(observation: Observation, state: State, now: float) -> State:
+    """Whose process was loading at the look before and is gone has come and left unseen.
+
+    What it held is told by its last time; of one that is new here, the whole GPU may have been its.
+    """
+    if observation.runners is None:
+        return state
+    alive = {runner.pid for runner in observation.runners}
+    totals = {device.id: device.total_bytes.value for device in observation.devices}
+    whole = {device: count for device, count in totals.items() if count is not None}
+    for key, pid in state.loading.items():
+        if pid not in alive:
+            freed = sum_up(state.freed, state.of(key).held or whole)
+            state = replace(state, freed=freed, freed_at=now)
+    return state
 
 
 def _forget_runner(state: State, key: ModelKey, name: str) -> State:
@@ -153,6 +170,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         if row_id(row) not in before or _is_late_known(row, state)
     ]
     found = []
+    at_first = state
     for row in came:
         if row.key is None:  # deleted or pulled anew while it was loaded
             own = _open_preload(state)
@@ -165,7 +183,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             continue  # a break in the story, not a new runner: what it remembers stands
         is_ours = _is_own_load(state, row.key) and not known.was_there
         asked_at = _asked_at(state, row.key) if is_ours else None
-        low, high = find_free(row, came, observation, state, asked_at=asked_at)
+        low, high = find_free(row, came, observation, at_first, asked_at=asked_at)
         since = known.resident_since if is_ours and known.resident_since is not None else now
         state = state.note(
             row.key,

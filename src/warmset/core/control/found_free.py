@@ -36,7 +36,7 @@ def find_free(
 ) -> tuple[Bytes, Bytes]:
     """Returns the least and the most that was free on each device before a model was loaded.
 
-    Of one that nobody saw coming both are what would be free without it now.
+    Of one that was there before anything is remembered both are what would be free without it now.
 
     Args:
         row: the model.
@@ -52,8 +52,6 @@ def find_free(
     doubtful = [o for o in others if own_start is None or o.key not in started]
     low = _free_without((row, *later), observation)
     high = _free_without((row, *later, *doubtful), observation)
-    if state.looked is None:
-        return high, high
     return _less_what_left(low, row, observation, state, asked_at), high
 
 

@@ -18,7 +18,7 @@ from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import note_names
 from warmset.core.host.budget import if_fresh
 from warmset.core.host.evidence import Look, find_use
-from warmset.core.model import DeviceId, Observation
+from warmset.core.model import DeviceId, ModelKey, Observation
 from warmset.core.replacing import replace
 
 Result = tuple[State, tuple[Finding, ...]]
@@ -51,7 +51,20 @@ def take_in(observation: Observation, config: Config, state: State, now: float) 
         if state.of(key).pid != pid:
             state = state.note(key, pid=pid)
     state = note_names(observation, note_rest(observation, state))
-    return replace(state, looked=_looked(observation, now), at=now), tuple(found)
+    return replace(state, looked=_looked(observation, state.looked, now), at=now), tuple(found)
+
+
+def note_unlisted(observation: Observation, state: State) -> State:
+    """Keeps what the driver shows while nobody says what is resident.
+
+    Who comes in the meantime may find no more free, and its process was there: should it be gone
+    once the model is listed, it is dead.
+    """
+    for runner in observation.runners or ():
+        key = runner.key
+        if key is not None and state.of(key).pid is None:
+            state = state.note(key, observation.name_of(key), pid=runner.pid)
+    return note_rest(observation, state)
 
 
 def note_rest(observation: Observation, state: State) -> State:
@@ -61,6 +74,8 @@ def note_rest(observation: Observation, state: State) -> State:
     under way however early it is looked at; its process may not be there yet. A look at which
     nothing could be read changes nothing.
     """
+    if observation.runners is not None:
+        state = replace(state, loading=_loading(observation, state))
     if not observation.devices:
         return state
     running = state.orders.running
@@ -74,18 +89,41 @@ def note_rest(observation: Observation, state: State) -> State:
     return replace(state, at_rest=unknown | _free(observation))
 
 
+def _loading(observation: Observation, state: State) -> dict[ModelKey, int]:
+    """Returns the process of each model that is being loaded.
+
+    While nobody says who is resident, that may be the process of any that was not before.
+    """
+    found = {}
+    for runner in observation.runners or ():
+        key, phase = runner.key, runner.phase
+        if key is None:
+            continue
+        if phase == "loading" or (phase == "unknown" and state.of(key).resident_since is None):
+            found[key] = runner.pid
+    return found
+
+
 def _free(observation: Observation) -> dict[DeviceId, int]:
     free = {d.id: if_fresh(d.free_bytes).value for d in observation.devices}
     return {device: count for device, count in free.items() if count is not None}
 
 
-def _looked(observation: Observation, now: float) -> Looked:
+def _looked(observation: Observation, before: Looked | None, now: float) -> Looked:
+    """Returns what the next look is compared with.
+
+    A process that is gone is remembered as long as its model is listed: whoever is there for it
+    later was loaded anew.
+    """
+    listed = {row.key for row in observation.residents or ()}
+    last = {} if before is None else before.pids
+    gone = {key: pid for key, pid in last.items() if key in listed}
     return Looked(
         at=now,
         wall_at=observation.at,
         residents=observation.residents or (),
         free=_free(observation),
-        pids=resident_pids(observation),
+        pids=gone | resident_pids(observation),
         held=observation.located,
     )
 

@@ -83,16 +83,16 @@ def _keep_unmoved(observation: Observation, state: State, jump: float) -> State:
 
 
 def _notice_server(observation: Observation, config: Config, state: State, now: float) -> Result:
-    del config, now
+    del config
     seen, last = observation.server, state.server
     version, last_version = observation.version, state.server_version
     found = []
     if seen is not None and last is not None and seen != last:
-        state = forget_runners(state)
+        state = forget_runners(state, now)
         text = f"Ollama was started anew: PID {seen.pid} after {last.pid}"
         found.append(_about("server_restarted", text, pid=seen.pid))
     if version and last_version and version != last_version:
-        state = forget_runners(state)
+        state = forget_runners(state, now)
         text = f"Ollama is {version} now, it was {last_version}"
         found.append(_about("server_changed", text, version=version))
     state = replace(state, server=seen or last, server_version=version or last_version)
@@ -123,8 +123,11 @@ def _about(kind: str, text: str, **basis: float | str) -> Finding:
     return Finding(kind=kind, key=None, name="", text=text, basis=basis)
 
 
-def forget_runners(state: State) -> State:
-    """Returns the state after every runner is known to be gone: of another server, all is new."""
+def forget_runners(state: State, now: float) -> State:
+    """Returns the state after every runner is known to be gone: of another server, all is new.
+
+    What they held may be on its way back still.
+    """
     state = forget_leases(state)
     models = {
         key: replace(
@@ -145,6 +148,8 @@ def forget_runners(state: State) -> State:
         leaving=(),
         load_seen_at=None,
         load_why="",
+        freed_at=now,
+        loading={},
         races=(),
         stuck_since=None,
         moved_at=None,

@@ -99,7 +99,7 @@ class Looked:
 
     Attributes:
         wall_at: the wall clock then, which `expires_at` is compared with.
-        pids: runner of each model, as far as seen.
+        pids: runner of each model, as it was seen last.
         free: device -> bytes.
         held: model -> device -> bytes, as far as known.
     """
@@ -192,6 +192,7 @@ class State:
             not have shown them as free. `freed_at`: when the last of them left.
         at_rest: device -> bytes that were free at the last look that showed nothing being loaded: a
             model that came since may have found no more.
+        loading: process of each model that was being loaded at the last look.
         pressure_since: since when other programs' memory leaves too little.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
@@ -222,6 +223,7 @@ class State:
     freed: Mapping[DeviceId, int] = field(default_factory=dict)
     freed_at: float | None = None
     at_rest: Mapping[DeviceId, int] = field(default_factory=dict)
+    loading: Mapping[ModelKey, int] = field(default_factory=dict)
     pressure_since: float | None = None
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS

@@ -29,7 +29,7 @@ from warmset.core.control.departures import confirm_departures
 from warmset.core.control.drift import Judged, judge_levers
 from warmset.core.control.idle import find_busy
 from warmset.core.control.levers import Choice, choose_lever, list_changes
-from warmset.core.control.looking import note_rest, take_in
+from warmset.core.control.looking import note_unlisted, take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
 from warmset.core.control.ranking import rank_by_worth
 from warmset.core.control.renewing import find_renewals, rank_leases
@@ -197,15 +197,12 @@ def _wake_at(scene: Scene, choice: Choice) -> float:
 def _unknown(
     observation: Observation, config: Config, state: State, now: float
 ) -> tuple[State, Decision, float]:
-    """Nothing is known, so nothing is done; the server is asked ever more rarely.
-
-    What the driver shows all the same is kept: who comes in the meantime may find no more free.
-    """
+    """Nothing is known, so nothing is done; the server is asked ever more rarely."""
     misses = state.unreachable + 1
     reason = observation.trouble or "what is resident is not known: /api/ps did not answer"
     alarm = Alarm(code="unreachable", severity=Severity.ERROR, text=reason)
     state, alarms = raise_alarms(state, (alarm,), now)
-    state = replace(note_rest(observation, state), unreachable=misses, at=max(state.at, now))
+    state = replace(note_unlisted(observation, state), unreachable=misses, at=max(state.at, now))
     decision = Decision(
         at=now,
         actions=(*alarms, Wait(key=None, name="", reason=reason)),
