@@ -21,7 +21,7 @@ from warmset.core.control.state import State
 from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.model import Observation, Quality
 from warmset.core.settings import normalise_name
-from warmset.core.twin.events import Event, Granted, LoadEnded, Unloaded
+from warmset.core.twin.events import Event, Granted, LoadEnded, LoadStarted, Unloaded
 
 if TYPE_CHECKING:
     from soak.life import Life, Watched
@@ -62,6 +62,7 @@ class Witness:
         self._writes: list[tuple[float, str, str]] = []
         self._client_at = 0.0
         self._loaded_at: dict[str, float] = {}
+        self._began_at: dict[str, float] = {}  # its load: then it sees what is free
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
@@ -158,6 +159,8 @@ class Witness:
             told = ("SendUnload", event.name)
             if not event.is_evicted and told not in [write[1:] for write in self._writes[-2:]]:
                 self._client_at = self.now  # a client's keep-alive was over: room for others
+        elif isinstance(event, LoadStarted):
+            self._began_at[event.order.model.key] = self.now
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
@@ -274,7 +277,7 @@ class Witness:
             return
         if not self._is_for_ours() or not self.life.story.sees_processes:
             return
-        if any(at > self._loaded_at.get(event.key, 0.0) for at in self._forgot_at):
+        if any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at):
             return  # what was free when it came is known to nobody any more
         if self.disturbed_at > own[0]:
             return

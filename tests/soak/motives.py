@@ -135,6 +135,8 @@ class Motives(Judge):
                 self._judge_unload(command)
             named = {normalise_name(name) for name in self.life.said.settings.models}
             is_dismissed = normalise_name(command.name) in self.life.ever_named - named
+            if is_dismissed:  # its time is up, as it is when Ollama's own timer ends it
+                self._moved_at = self.now
             if not self._was_tight and not self._is_stuck and not is_dismissed:
                 self._room = (self.now, command.name)
 
