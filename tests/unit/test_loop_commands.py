@@ -127,6 +127,8 @@ def test_apply_tells_first_what_it_would_do(run: Run, tmp_path: Path) -> None:
     assert (code, out) == (0, run("plan")[1])
     run("plan", "--out", "p.json", "-o", "name")
     assert run("apply", "--dry-run", "--plan", "p.json")[0] == 0
+    assert run("apply", "--dry-run", "p.json")[0] == 0
+    assert run("apply", "p.json", "--plan", "p.json")[0] == 2
     budgets.write_text('[model."qwen2.5:14b"]\npin = true\n[model."qwen2.5:32b"]\npin = true\n')
     assert run("apply", "--dry-run")[0] == 6
     code, _, err = run("apply", "--dry-run", "--plan", "p.json")

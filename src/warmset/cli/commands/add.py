@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from warmset.cli.commands.fit import print_fit
 from warmset.cli.exits import ExitCode
 from warmset.cli.options import OutputOption, options_of, settings_of
 from warmset.cli.render import Output, emit, emit_names, say
+
+if TYPE_CHECKING:
+    from warmset.shell.newcomer_report import Report
 
 
 def command(
@@ -37,68 +40,51 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Report what adding a model would change: does it fit, where, and whom it pushes out."""
-    import os
-
-    from warmset.cli.add_text import VERDICTS, describe, print_report
     from warmset.core.planner.result import Verdict
     from warmset.errors import Refused
-    from warmset.shell.decide import locate
-    from warmset.shell.newcomer import (
-        find_newcomer,
-        notes_on_context,
-        with_demand_as_said,
-        with_entry,
-        with_policy,
-    )
-    from warmset.shell.newcomer_report import check_kv_type, report_on
-    from warmset.shell.observe import look_closely
+    from warmset.shell.adding import Asked, report_for
 
     if not dry_run:
         raise Refused(
             "add changes nothing by itself: a model is added by `ollama pull`",
             hint=f"warmset add {model} --dry-run reports what it would change.",
         )
-    settings = settings_of(ctx)
-    close = look_closely(settings)
-    seen = close.observation
-    entry = find_newcomer(seen, model, os.environ, offline=offline)
-    settings = with_policy(
-        settings,
-        entry.name,
+    asked = Asked(
+        name=model,
         context=context,
         parallel=parallel,
         priority=priority,
         requests_per_day=requests_per_day,
+        kv_type=kv_type,
+        offline=offline,
     )
-    seen = with_entry(seen, entry)
-    if requests_per_day is not None:
-        seen = with_demand_as_said(seen, entry)
-    if kv_type:
-        seen = replace(seen, settings=replace(seen.settings, kv_cache_type=check_kv_type(kv_type)))
-    report = report_on(seen, settings, locate(close), entry)
-    outcome, decision = report.outcome, report.decision
+    report = report_for(asked, settings_of(ctx), os.environ)
     if html:
         from warmset.cli.add_page import render_page
 
         _write(Path(html), render_page(report))
+    _show(ctx, report, output, context=context)
+    if report.outcome.fit.verdict in (Verdict.REFUSED, Verdict.SPILLS):
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _show(ctx: typer.Context, report: Report, output: Output, *, context: int | None) -> None:
+    from warmset.cli.add_text import VERDICTS, describe, print_report
+    from warmset.shell.newcomer import notes_on_context
+
+    options, outcome, decision = options_of(ctx), report.outcome, report.decision
     if output is Output.JSON:
         emit(describe(report))
-    elif output is Output.NAME:
+        return
+    if output is Output.NAME:
         emit_names(outcome.pushed_out)
-    else:
-        options = options_of(ctx)
-        print(f"verdict: {VERDICTS[outcome.fit.verdict.value]}")
-        print_fit(
-            outcome.fit,
-            decision.host,
-            wide=output is Output.WIDE,
-            no_color=options.no_color,
-        )
-        print_report(report, no_color=options.no_color)
-        for note in (*decision.notes, *notes_on_context([entry], context)):
-            say(f"note: {note}", quiet=options.quiet)
-    if outcome.fit.verdict in (Verdict.REFUSED, Verdict.SPILLS):
-        raise typer.Exit(ExitCode.REFUSED)
+        return
+    is_wide = output is Output.WIDE
+    print(f"verdict: {VERDICTS[outcome.fit.verdict.value]}")
+    print_fit(outcome.fit, decision.host, wide=is_wide, no_color=options.no_color)
+    print_report(report, no_color=options.no_color)
+    for note in (*decision.notes, *notes_on_context([report.entry], context)):
+        say(f"note: {note}", quiet=options.quiet)
 
 
 def _write(path: Path, text: str) -> None:

@@ -28,6 +28,9 @@ STEP_COLUMNS = (
 
 def command(
     ctx: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="[PLAN]", help="The same as --plan FILE.", show_default=False)
+    ] = "",
     *,
     plan: Annotated[
         str, typer.Option("--plan", metavar="FILE", help="Do what `warmset plan --out` saved.")
@@ -49,7 +52,9 @@ def command(
     options = options_of(ctx)
     settings = settings_of(ctx)
     limit_seconds = parse_seconds(timeout, "--timeout")
-    saved = load_plan(Path(plan)) if plan else None
+    if file and plan:
+        raise typer.BadParameter("two plans: one at a time is applied", ctx)
+    saved = load_plan(Path(file or plan)) if file or plan else None
     if dry_run:
         from warmset.cli.commands.plan import exit_unless_applicable, preview_host, show
 
