@@ -17,39 +17,19 @@ with probability q if they are exchangeable).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from statistics import median, pvariance
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any
 
+from warmset.core.footprint.corrected import corrected, corrected_share, exact_bytes
+from warmset.core.footprint.epoch import Epoch, Known, middle_of
 from warmset.core.footprint.estimate import estimate_footprint
 from warmset.core.footprint.observed import load_key
-from warmset.core.footprint.overhead import (
-    COMPUTE_UPPER_RATIO,
-    CONTEXT_BYTES,
-    CONTEXT_UPPER_BYTES,
-)
-from warmset.core.footprint.residuals import HOST, NOISE_BYTES, OUTLIER, Effect, Residuals
-from warmset.core.footprint.result import DeviceShare, Footprint, Term
+from warmset.core.footprint.residuals import HOST, OUTLIER, Effect, Residuals
+from warmset.core.footprint.result import DeviceShare, Footprint
 from warmset.core.loads import MAX_LOADS, Learnt, LoadKey, ObservedLoad
 from warmset.core.model import Entry, Facts
-from warmset.core.units import format_bytes
-
-UPPER_QUANTILE: Final = 0.95
-COLD_DEVIATIONS: Final = 2.0
-_LEAST_DEVIATIONS: Final = 1.0
-
-
-@dataclass(slots=True)
-class _Epoch:
-    """What one combination of engine, driver and estimator has shown."""
-
-    seen: dict[tuple[object, ...], list[ObservedLoad]] = field(default_factory=dict)
-    models: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, list[float]] = field(default_factory=dict)  # by how the load was known
-    loads: int = 0
+from warmset.core.units import format_count
 
 
 class Calibration:
@@ -62,7 +42,7 @@ class Calibration:
 
     def __init__(self, loads: Iterable[ObservedLoad], epoch: str) -> None:
         self._residuals = Residuals()
-        self._epoch = _Epoch()
+        self._epoch = Epoch()
         current: str | None = None
         for load in _newest(loads):
             if current is not None and load.epoch != current:
@@ -78,39 +58,21 @@ class Calibration:
         return self._epoch.loads
 
     def apply(self, footprint: Footprint, key: LoadKey) -> Footprint:
-        """Returns the footprint as this host makes it; unchanged where nothing is known of it.
-
-        The correction stands in the overhead of each GPU; where a GPU holds less than the exact
-        parts and the compute buffer, the compute buffer gives way.
-        """
+        """Returns the footprint as this host makes it; unchanged where nothing is known of it."""
         taught = self._epoch.loads > 0 and footprint.is_fully_on_gpu and footprint.devices
         own = self._own(key) if taught else []
         if not taught or (footprint.vram_bytes is None and not own):
             return footprint
-        how = "seen" if own else "near" if key.model in self._epoch.models else "host"
-        factor = self._factor(how)
-        devices = []
-        for share in footprint.devices:
-            point, deviation = self._expect(share, key, own)
-            margin = max(factor * deviation, NOISE_BYTES)
-            if factor <= COLD_DEVIATIONS:
-                margin = min(margin, _cold_margin(share))
-            upper = point + margin + _structural(share)
-            devices.append(_corrected(share, round(point), round(upper)))
-        vram = _sum([share.vram_bytes for share in devices])
-        moved = vram - (footprint.vram_bytes or 0)
-        upper_bytes = _sum([share.vram_upper_bytes for share in devices])
-        words = self._words(how, key, len(own))
-        return replace(
+        how = self._known(key, own)
+        deviations = self._epoch.deviations(how)
+        return corrected(
             footprint,
-            devices=tuple(devices),
-            compute_bytes=sum(share.compute_bytes for share in devices),
-            overhead_bytes=sum(share.overhead_bytes for share in devices),
-            vram_bytes=vram,
-            vram_upper_bytes=upper_bytes,
+            (
+                corrected_share(share, *self._expect(share, key, own), deviations=deviations)
+                for share in footprint.devices
+            ),
             basis="observed" if own else "calibrated",
-            grounds=f"{footprint.grounds}; {words}",
-            explain=partial(_explain, footprint, words, moved, upper_bytes - vram),
+            words=self._words(key, own),
         )
 
     def estimator(self, entries: Iterable[Entry]) -> Callable[..., Footprint]:
@@ -134,27 +96,29 @@ class Calibration:
 
     def _begin(self) -> None:
         self._residuals.doubt()
-        self._epoch = _Epoch()
+        self._epoch = Epoch()
 
     def _learn(self, load: ObservedLoad) -> None:
-        key = load.key
-        own = self._own(key)
-        how = "seen" if own else "near" if key.model in self._epoch.models else "host"
         if load.driver_bytes:
-            for gpu, shown in enumerate(load.driver_bytes):
-                cold = load.exact_bytes[gpu] + load.compute_bytes[gpu] + load.overhead_bytes[gpu]
-                effects = _effects(key, gpu, load.exact_bytes[gpu], load.compute_bytes[gpu])
-                mean, deviation = self._residuals.predict(effects)
-                point = cold + mean
-                if own:
-                    point, deviation = _middle(own, gpu)
-                self._epoch.errors.setdefault(how, []).append((shown - point) / deviation)
-                self._residuals.learn(effects, shown - cold)
-            self._epoch.seen.setdefault(_shape(key), []).append(load)
+            self._learn_counted(load)
         elif load.ps_bytes is not None:
             self._learn_reported(load, load.ps_bytes)
-        self._epoch.models[key.model] = self._epoch.models.get(key.model, 0) + 1
-        self._epoch.loads += 1
+        self._epoch.keep(load)
+
+    def _learn_counted(self, load: ObservedLoad) -> None:
+        """Learns from what the driver counted, and keeps how far off it was expected."""
+        key = load.key
+        own = self._own(key)
+        how = self._known(key, own)
+        for gpu, shown in enumerate(load.driver_bytes):
+            cold = load.exact_bytes[gpu] + load.compute_bytes[gpu] + load.overhead_bytes[gpu]
+            effects = _effects(key, gpu, load.exact_bytes[gpu], load.compute_bytes[gpu])
+            mean, deviation = self._residuals.predict(effects)
+            point = cold + mean
+            if own:
+                point, deviation = middle_of(own, gpu)
+            self._epoch.keep_error(how, (shown - point) / deviation)
+            self._residuals.learn(effects, shown - cold)
 
     def _learn_reported(self, load: ObservedLoad, shown: int) -> None:
         """Learns from Ollama's own sum, which has no overhead, and only upwards.
@@ -168,11 +132,14 @@ class Calibration:
             self._residuals.learn(effects, shown - exact - compute)
 
     def _own(self, key: LoadKey) -> list[ObservedLoad]:
-        """Returns the loads of this very shape, on the same GPUs if both are known."""
-        found = self._epoch.seen.get(_shape(key), [])
-        here = [load for load in found if load.key.devices == key.devices]
-        found = here if here or key.devices else found
+        """Returns the measurements of this shape; a lone one far from what all others say waits."""
+        found = self._epoch.of_shape(key)
         return [] if len(found) == 1 and self._is_outlier(found[0]) else found
+
+    def _known(self, key: LoadKey, own: Sequence[ObservedLoad]) -> Known:
+        if own:
+            return "seen"
+        return "near" if self._epoch.of_model(key) else "host"
 
     def _is_outlier(self, load: ObservedLoad) -> bool:
         """Returns whether what was shown lies far from what all loads together say."""
@@ -187,30 +154,18 @@ class Calibration:
         self, share: DeviceShare, key: LoadKey, own: Sequence[ObservedLoad]
     ) -> tuple[float, float]:
         if own:
-            return _middle(own, share.index)
-        exact = (share.weights_bytes or 0) + share.kv_bytes + share.recurrent_bytes
-        effects = _effects(key, share.index, exact, share.compute_bytes)
+            return middle_of(own, share.index)
+        effects = _effects(key, share.index, exact_bytes(share), share.compute_bytes)
         mean, deviation = self._residuals.predict(effects)
         assert share.vram_bytes is not None  # `apply` left before
         return share.vram_bytes + mean, deviation
 
-    def _factor(self, how: str) -> float:
-        """Returns how many deviations the bound lies above the point."""
-        errors = self._epoch.errors.get(how, [])
-        if math.ceil(UPPER_QUANTILE * (len(errors) + 1)) > len(errors):
-            errors = [error for group in self._epoch.errors.values() for error in group]
-        errors = sorted(errors)
-        rank = math.ceil(UPPER_QUANTILE * (len(errors) + 1))
-        if rank > len(errors):
-            return max(COLD_DEVIATIONS, errors[-1] if errors else 0.0)
-        return max(errors[rank - 1], _LEAST_DEVIATIONS)
-
-    def _words(self, how: str, key: LoadKey, count: int) -> str:
-        if how == "seen":
-            return f"measured here in this shape, {count} time{'s' * (count > 1)}"
-        loads = f"{self._epoch.loads} load{'s' * (self._epoch.loads > 1)} on this host"
-        of_model = self._epoch.models.get(key.model)
-        return f"calibrated by {loads}" + (f", {of_model} of this model" if of_model else "")
+    def _words(self, key: LoadKey, own: Sequence[ObservedLoad]) -> str:
+        if own:
+            return f"measured here in this shape, {format_count(len(own), 'time')}"
+        words = f"calibrated by {format_count(self._epoch.loads, 'load')} on this host"
+        of_model = self._epoch.of_model(key)
+        return words + (f", {of_model} of this model" if of_model else "")
 
 
 def calibration_of(learnt: Learnt) -> Calibration:
@@ -227,18 +182,6 @@ def _newest(loads: Iterable[ObservedLoad]) -> list[ObservedLoad]:
     return sorted(loads, key=lambda load: load.at)[-MAX_LOADS:]
 
 
-def _shape(key: LoadKey) -> tuple[object, ...]:
-    return (
-        key.model,
-        key.context,
-        key.slots,
-        key.kv_type,
-        key.batch,
-        key.flash_attention,
-        key.gpus,
-    )
-
-
 def _effects(key: LoadKey, gpu: int | None, exact: int, compute: int) -> Mapping[Effect, float]:
     """Returns what a residual on one GPU (or, with `None`, Ollama's sum) is made of."""
     group = ("group", key.architecture, key.kv_type, str(key.flash_attention), str(key.batch))
@@ -251,64 +194,3 @@ def _effects(key: LoadKey, gpu: int | None, exact: int, compute: int) -> Mapping
         if gpu < len(key.devices):
             effects["gpu", key.devices[gpu]] = 1.0
     return effects
-
-
-def _middle(own: Sequence[ObservedLoad], gpu: int) -> tuple[float, float]:
-    """Returns the middle of own measurements on a GPU, and the deviation of the next one."""
-    shown = [load.driver_bytes[gpu] for load in own]
-    spread = pvariance(shown) if len(shown) > 1 else 0.0
-    return median(shown), math.sqrt((NOISE_BYTES**2 + spread) * (1 + 1 / len(shown)))
-
-
-def _structural(share: DeviceShare) -> int:
-    """Returns what may yet come, whatever was measured: a projector's graph, a draft's scratch."""
-    if share.vram_bytes is None or share.vram_upper_bytes is None:
-        return 0
-    return max(share.vram_upper_bytes - share.vram_bytes - _cold_margin(share), 0)
-
-
-def _cold_margin(share: DeviceShare) -> int:
-    """Returns what the cold bound allows for a driver context and a compute buffer."""
-    compute = int(COMPUTE_UPPER_RATIO * share.compute_bytes) - share.compute_bytes
-    return CONTEXT_UPPER_BYTES - CONTEXT_BYTES + compute
-
-
-def _corrected(share: DeviceShare, point: int, upper: int) -> DeviceShare:
-    exact = (share.weights_bytes or 0) + share.kv_bytes + share.recurrent_bytes
-    rest = max(point - exact, 0)
-    compute = min(share.compute_bytes, rest)
-    return replace(
-        share,
-        compute_bytes=compute,
-        compute_upper_bytes=max(share.compute_upper_bytes, compute),
-        overhead_bytes=rest - compute,
-        vram_bytes=point,
-        vram_upper_bytes=max(upper, point),
-    )
-
-
-def _sum(values: Sequence[int | None]) -> int:
-    return sum(value or 0 for value in values)
-
-
-def _explain(cold: Footprint, words: str, moved: int, margin: int) -> tuple[Term, ...]:
-    """Returns the terms of the cold estimate with what was learnt, and the new margin."""
-    sign = "-" if moved < 0 else "+"
-    source = "loads observed on this host"
-    learnt = Term(
-        name="learnt here",
-        tier="gpu",
-        size_bytes=moved,
-        formula=f"{words}: {sign}{format_bytes(abs(moved))} against the cold estimate, in overhead",
-        source=source,
-        certainty="derived",
-    )
-    bound = Term(
-        name="margin",
-        tier="bound",
-        size_bytes=margin,
-        formula=f"{UPPER_QUANTILE:.0%} of past errors here, {COLD_DEVIATIONS:g} deviations before",
-        source=source,
-        certainty="derived",
-    )
-    return (*(term for term in cold.terms if term.tier != "bound"), learnt, bound)
