@@ -602,3 +602,13 @@ def test_nobody_goes_for_one_whose_turn_does_not_come() -> None:
     assert any("0 B it believes free" in text for text in scene.waits())
     assert scene.unloads() == []
     assert scene.resident() == {CHAT, SMALL}
+
+
+def test_what_residents_hold_of_ram_is_not_asked_for_twice() -> None:
+    """RAM gets short, and there is some left: all that residents need of it they have."""
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 50})).run(60)
+    assert scene.resident() == {CODER, EMBED}
+    total = scene.host.spec.system_total_bytes
+    scene.host.spec = replace(scene.host.spec, system_used_bytes=total - gib(1.2))
+    scene.run(900)
+    assert scene.unloads() == []

@@ -131,3 +131,16 @@ def test_a_runners_context_is_no_program_that_may_grow() -> None:
     others = gpu.gpu.total_bytes - gpu.gpu.free_bytes
     assert others > SAID.settings.budget.of(CARD, index=0).vram_reserve_bytes
     assert gpu.usable_bytes == gpu.gpu.free_bytes
+
+
+def test_only_what_spilled_of_a_resident_is_charged_in_ram() -> None:
+    """The rest that it holds there is gone from what is available. Where nobody says how much
+    spilled, its whole need is charged."""
+    row = LOOK.residents[0]
+    charged = {}
+    for size in (row.size_vram_bytes, row.size_vram_bytes + 77 * MIB, None):
+        look = replace(LOOK, residents=(replace(row, size_bytes=size), *LOOK.residents[1:]))
+        wish = make_wish(look, SAID, {}, START)[0].wish
+        charged[size] = wish.candidate(row.key).on_one.ram_bytes
+    assert list(charged.values())[:2] == [0, 77 * MIB]
+    assert charged[None] > 100 * MIB

@@ -210,8 +210,15 @@ def _as_measured(
 
     Where it does not say whose bytes are whose, Ollama's own word will do on a single GPU. What
     that leaves out, the driver's context of the process, is among what other programs hold; an
-    upper bound would charge it a second time.
+    upper bound would charge it a second time. So it is with RAM: of what residents hold there only
+    what spilled counts as free without them (`planner.host_room`), all else is gone already.
     """
+    rows = observation.residents or ()
+    spilled = {
+        row.key: max(0, row.size_bytes - row.size_vram_bytes)
+        for row in rows
+        if row.size_bytes is not None and row.size_vram_bytes is not None
+    }
     measured = []
     for candidate in candidates:
         place = observation.located.get(candidate.key, {})
@@ -220,7 +227,8 @@ def _as_measured(
         need = candidate.on_one
         if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
             held = sum(place.values())
-            ram = 0 if need is None else need.ram_bytes
+            expected = 0 if need is None else need.ram_bytes
+            ram = spilled.get(candidate.key, expected)
             need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram, basis="observed")
         measured.append(replace(candidate, on_one=need))
     return tuple(measured)
