@@ -1,17 +1,20 @@
 """What bounds the planner's search: fillings, linear programs, and knapsacks of any prices."""
 
+from dataclasses import replace
 from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmset.core.planner.columns import Columns
-from warmset.core.planner.filling import by_density, fill_best
+from warmset.core.planner.columns import Column, Columns
+from warmset.core.planner.filling import Shelf, by_density, fill_best
+from warmset.core.planner.gather import Room
 from warmset.core.planner.ground import Ground
 from warmset.core.planner.prices import Pricing
 from warmset.core.planner.problem import Effort, Item, Problem
-from warmset.core.planner.program import Prices
+from warmset.core.planner.program import Aim, Prices, Program
 from warmset.core.planner.refill import Refill
+from warmset.core.planner.search import solve
 from warmset.core.planner.shake import Shake
 
 ROWS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 20)), max_size=9)
@@ -95,8 +98,8 @@ def test_the_knapsack_of_any_prices_holds_every_choice(problem, data):
 def test_a_linear_program_ends_at_its_optimum():
     """Two columns that share a row: the duals say what each row is worth."""
     program = Columns([4.0, 6.0], [0.0, 0.0], [inf, inf])
-    columns = [(3.0, {0: 1.0}), (5.0, {0: 1.0, 1: 2.0})]
-    while any(program.enter(worth, cells, n) for n, (worth, cells) in enumerate(columns)):
+    columns = [Column(3.0, {0: 1.0}), Column(5.0, {0: 1.0, 1: 2.0})]
+    while any(program.enter(column, n) for n, column in enumerate(columns)):
         pass
     assert not program.settle()
     assert [round(dual, 3) for dual in program.duals] == [3.0, 1.0]
@@ -106,19 +109,20 @@ def test_a_linear_program_ends_at_its_optimum():
 def test_a_row_that_asks_for_something_is_met():
     """The shortfall of a row with a least amount leaves the basis once a column can meet it."""
     program = Columns([1.0, 2.0], [0.0, -100.0], [inf, 0.0])
-    assert program.enter(-1.0, {0: 0.5, 1: 2.0}, 0)
+    assert program.enter(Column(-1.0, {0: 0.5, 1: 2.0}), 0)
     assert [(round(n), tag) for n, tag in program.used()] == [(1, 0)]
 
 
 def test_duals_stay_in_their_box_and_move_with_it():
     """A row's rest is sold at 1 and more of it bought at 2, until the box is moved."""
     program = Columns([1.0, 5.0], [1.0, 0.0], [2.0, inf])
+    both = Column(3.0, {0: 1.0, 1: 1.0})
     assert program.duals == [1.0, 0.0]
-    while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
+    while program.enter(both, 0) or program.settle():
         pass
     assert [round(dual, 3) for dual in program.duals] == [2.0, 1.0]
     program.move([0.0, 0.0], [9.0, inf])
-    while program.enter(3.0, {0: 1.0, 1: 1.0}, 0) or program.settle():
+    while program.enter(both, 0) or program.settle():
         pass
     assert [round(dual, 3) for dual in program.duals] == [3.0, 0.0]
 
@@ -133,6 +137,63 @@ def test_a_filling_cut_short_is_tabulated_where_units_are_few(rows, room, steps,
     assert sum(rows[n][1] for n in filled.items) == filled.profit
 
 
+@given(ROWS, st.integers(0, 80), st.integers(0, 6), st.integers(2, 9))
+def test_a_table_in_units_never_understates_what_fits(rows, room, steps, unit):
+    """Parts of models that are split are no whole units: they are rounded in their favour."""
+    listed = sorted([(w, p, n) for n, (w, p) in enumerate(rows)], key=by_density)
+    assert fill_best(listed, room, steps, unit=unit).bound >= best_by_trying(rows, room)
+
+
+@st.composite
+def pinned_problems(draw):
+    """Problems with pins, some with a single option, and conflicts."""
+    problem = draw(problems())
+    items = tuple(
+        replace(
+            item,
+            level=draw(st.integers(0, 1)),
+            value=draw(st.integers(0, 5)),
+            is_mandatory=bool(item.options) and draw(st.booleans()),
+            options=item.options[: draw(st.sampled_from((1, 3)))],
+        )
+        for item in problem.items
+    )
+    if not items:
+        return problem
+    some = st.frozensets(st.sampled_from(range(len(items))), min_size=1, max_size=3)
+    return replace(problem, items=items, conflicts=tuple(draw(st.lists(some, max_size=2))))
+
+
+@given(pinned_problems())
+def test_what_is_settled_beforehand_changes_no_answer(problem):
+    """Pins with one place are taken off first; the best value per level is that of all sets."""
+    items = problem.items
+    pins = {n for n, item in enumerate(items) if item.is_mandatory}
+    values = [
+        [sum(items[n].value for n in chosen if items[n].level == level) for level in (0, 1)]
+        for chosen in choices(problem)
+        if pins.issubset(chosen) and not any(c.issubset(chosen) for c in problem.conflicts)
+    ]
+    found = solve(problem)
+    if not values:
+        assert found is None
+        return
+    assert found.is_proved
+    assert [*found.objective, 0, 0][:2] == max(values)
+    assert pins <= found.chosen.keys()
+
+
+def test_items_that_are_alike_share_a_row_and_take_turns():
+    """Two fillings of the same kind of items, in use together, name different items."""
+    shelf = Shelf(gpus=(0, 1), capacity=2, rows=tuple((n, 1, 1.0) for n in range(4)), unit=1)
+    aim = Aim(
+        values=[1.0] * 4, earlier=(), open_items=(0, 1, 2, 3), forced=(), enough=0.0, places=None
+    )
+    program = Program([shelf], aim, Prices([0.5] * 4, []), alike=[0] * 4)
+    program.take([program.column(0, (0, 1))], Effort(100))
+    assert sorted(n for _, items in program.used() for n in items) == [0, 1, 2, 3]
+
+
 @given(problems())
 def test_a_shaken_set_is_allowed_and_worth_no_less(problem):
     """Whatever chance does, limits hold and no value is lost."""
@@ -142,3 +203,11 @@ def test_a_shaken_set_is_allowed_and_worth_no_less(problem):
     assert after.values >= before.values
     assert frozenset(after.chosen) in {frozenset(found) for found in choices(problem)}
     assert min(after.free) >= 0
+
+
+def test_looking_for_room_where_there_is_none_costs_steps():
+    """GPUs without free room raise no question, but looking at all groups of them takes time."""
+    effort = Effort(100)
+    state = Room([[n] for n in range(16)], [0] * 16, dict.fromkeys(range(16), 10), effort)
+    assert not state.make_room({0: 5})
+    assert effort.is_spent

@@ -14,10 +14,33 @@ Source: Dantzig & Wolfe 1960; Gilmore & Gomory 1961; the box: Marsten, Hogan & B
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 TINY: Final = 1e-9
 """Reduced costs and pivots below count as nothing."""
+
+
+class Column:
+    """What a unit of something is worth, and what it takes of each row."""
+
+    __slots__ = ("_once", "_others", "cells", "worth")
+
+    def __init__(self, worth: float, cells: Mapping[int, float]) -> None:
+        self.worth = worth
+        self.cells = cells
+        once = [r for r, a in cells.items() if a == 1.0]
+        if len(once) < 2:  # too few for `itemgetter` to return a tuple
+            once = []
+        self._once = itemgetter(*once) if once else None
+        self._others = [(r, a) for r, a in cells.items() if a != 1.0 or not once]
+
+    def times(self, row: Sequence[float]) -> float:
+        """Returns the product with a row. It is most of what the method does."""
+        total = sum(self._once(row)) if self._once is not None else 0.0
+        for r, a in self._others:
+            total += row[r] * a
+        return total
 
 
 class Columns:
@@ -61,15 +84,17 @@ class Columns:
         found = [(n, tag) for n, tag in zip(self._basic, self._tags, strict=True) if tag >= 0]
         return sorted(((n, tag) for n, tag in found if n > 1e-4), reverse=True)
 
-    def gain(self, worth: float, column: Mapping[int, float]) -> float:
+    def gain(self, column: Column) -> float:
         """Returns the reduced cost of a column: what a unit of it would add."""
-        duals = self.duals
-        return worth - sum(duals[r] * a for r, a in column.items())
+        return column.worth - column.times(self.duals)
 
-    def enter(self, worth: float, column: Mapping[int, float], tag: int) -> bool:
+    def enter(self, column: Column, tag: int) -> bool:
         """Takes a column into the basis if it gains; returns whether it did."""
-        gain = self.gain(worth, column)
-        return gain > TINY and self._pivot(gain, worth, column, tag)
+        gain = self.gain(column)
+        if gain <= TINY:
+            return False
+        change = [column.times(row) for row in self._inverse]
+        return self._pivot(gain, column.worth, change, tag)
 
     def settle(self) -> bool:
         """Sells or buys of a row if that gains; returns whether it did."""
@@ -83,18 +108,21 @@ class Columns:
         if at_sold < 0 and at_bought < 0:
             return False
         if sold >= bought:
-            return self._pivot(sold, self._low[at_sold], {at_sold: 1.0}, -1 - at_sold)
+            change = [row[at_sold] for row in self._inverse]
+            return self._pivot(sold, self._low[at_sold], change, -1 - at_sold)
+        change = [-row[at_bought] for row in self._inverse]
         tag = -1 - len(self._low) - at_bought
-        return self._pivot(bought, -self._high[at_bought], {at_bought: -1.0}, tag)
+        return self._pivot(bought, -self._high[at_bought], change, tag)
 
-    def _pivot(self, gain: float, worth: float, column: Mapping[int, float], tag: int) -> bool:
+    def _pivot(self, gain: float, worth: float, change: Sequence[float], tag: int) -> bool:
+        """Exchanges what enters for what it drives out first.
+
+        Args:
+            gain, worth: of what enters.
+            change: what a unit of it takes of each basic quantity.
+            tag: its name.
+        """
         inverse, basic = self._inverse, self._basic
-        cells = tuple(column.items())
-        if len(cells) == 1:
-            ((k, a),) = cells
-            change = [row[k] * a for row in inverse]
-        else:
-            change = [sum(row[k] * a for k, a in cells) for row in inverse]
         best, leaves = float("inf"), -1
         for r, d in enumerate(change):
             if d > TINY:

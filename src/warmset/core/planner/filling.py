@@ -26,7 +26,7 @@ class Shelf:
     Attributes:
         rows: (item, weight, share): the share of the item's price that it brings here, 1 unless
             it is split.
-        unit: a common factor of the weights.
+        unit: a common factor of the weights of what lies there whole.
     """
 
     gpus: tuple[int, ...]
@@ -62,7 +62,7 @@ def shelves(problem: Problem) -> tuple[Shelf, ...]:
             gpus=tuple(gpus),
             capacity=capacity,
             rows=found,
-            unit=math.gcd(*(weight for _, weight, _ in found)) or 1,
+            unit=math.gcd(*(weight for _, weight, share in found if share == 1.0)) or 1,
         )
         for (capacity, found), gpus in alike.items()
     )
@@ -85,7 +85,8 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
         steps: after which the search stops, and a table is made if it is a small one; else
             `bound` is the highest of what was not looked into.
         slack: a gain too small to search for: with floats, what rounding makes of nothing.
-        unit: a common factor of the weights.
+        unit: a common factor of most weights; the table rounds the others down to it, which may
+            only overstate what fits.
     """
     count = len(rows)
     weights, profits, after = _sums(rows)

@@ -31,6 +31,9 @@ ITEM_STEPS: Final = 4000
 QUESTION_STEPS: Final = 300
 """Steps of one question."""
 
+LOOKING: Final = 4
+"""Steps that some GPUs cost for being looked at, whether or not there is a question left."""
+
 ASKING: Final = 8
 """Steps that a question costs for being asked."""
 
@@ -85,7 +88,7 @@ class Gather:
                 if self._places[n][gpu][0] == option:
                     held[gpu].append(n)
         own = Effort(min(ITEM_STEPS, (effort.limit - effort.used) * STEPS_PER_UNIT))
-        state = _State(held, node.free[:packed], self._size, own)
+        state = Room(held, node.free[:packed], self._size, own)
         is_made = state.make_room(needs)
         effort.spend(1 + own.used // STEPS_PER_UNIT)
         if not is_made:
@@ -96,7 +99,7 @@ class Gather:
         )
 
 
-class _State:
+class Room:
     """A set under way: per GPU, the items on it that may lie anywhere, and the room that is left.
 
     Args:
@@ -129,7 +132,7 @@ class _State:
             others = [gpu for gpu in by_room if gpu != pit]
             for count in range(1, MOST_OTHERS + 1):
                 for some in combinations(others, count):
-                    if self._effort.is_spent:
+                    if not self._effort.spend(LOOKING):
                         return False
                     if self._enlarge((pit, *some), needs[pit]):
                         return True

@@ -1,13 +1,17 @@
-"""The linear program behind the prices: which filling is used how often, each item at most once."""
+"""The linear program behind the prices: which filling is used how often, each item at most once.
+
+Items that are alike have one row together: the program does not tell them apart.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Final
 
-from warmset.core.planner.columns import Columns
+from warmset.core.planner.columns import Column, Columns
 from warmset.core.planner.filling import Shelf
 from warmset.core.planner.problem import Effort
 
@@ -28,9 +32,6 @@ MOST_ENTERED: Final = 6
 
 CELLS_PER_STEP: Final = 500
 """Cells of the basis inverse whose change costs as much as a step of the search over sets."""
-
-Column = tuple[float, dict[int, float]]
-"""Worth of a filling, and what it takes of each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,9 @@ class Prices:
 class Program:
     """The linear program of one aim: which row is whose, and what its duals say of prices."""
 
-    def __init__(self, kinds: Sequence[Shelf], aim: Aim, start: Prices) -> None:
+    def __init__(
+        self, kinds: Sequence[Shelf], aim: Aim, start: Prices, alike: Sequence[int]
+    ) -> None:
         self.aim = aim
         self._start = start
         self._pool: list[Column] = []
@@ -81,12 +84,16 @@ class Program:
         self._forced = [n for n in aim.forced if n not in split]
         self._level = {n: at for at, items in enumerate(levels) for n in items}
         rows = [*self._forced, *(n for items in levels for n in items if n not in split)]
-        self._row = {n: at for at, n in enumerate(rows)}
-        self._kinds = len(rows)
+        self._members: dict[tuple[int | None, int, float], list[int]] = {}
+        for n in rows:
+            key = (self._level.get(n), alike[n], start.of[n])
+            self._members.setdefault(key, []).append(n)
+        self._row = {n: at for at, some in enumerate(self._members.values()) for n in some}
+        self._kinds = len(self._members)
         self._needs = self._kinds + len(kinds)
         self._count = self._needs + len(aim.earlier) if aim.places is not None else -1
         self._parts = [{n: share for n, _, share in s.rows if n in split} for s in kinds]
-        limits = [1.0] * len(rows)
+        limits = [float(len(some)) for some in self._members.values()]
         limits += [float(len(shelf.gpus)) for shelf in kinds]
         limits += [max(0.0, need) for _, need in aim.earlier]
         if aim.places is not None:
@@ -123,7 +130,7 @@ class Program:
             if n in parts:
                 worth += self._start.of[n] * parts[n]
                 continue
-            cells[self._row[n]] = 1.0
+            cells[self._row[n]] = cells.get(self._row[n], 0.0) + 1.0
             level = self._level.get(n)
             if level is None:
                 worth += FORCED
@@ -134,37 +141,43 @@ class Program:
                 cells[row] = cells.get(row, 0.0) + aim.values[n]
             if self._count >= 0:
                 cells[self._count] = cells.get(self._count, 0.0) + 1.0
-        return worth, cells
+        return Column(worth, cells)
 
     def take(self, columns: list[Column], effort: Effort) -> bool:
         """Takes columns in as long as one gains; returns whether any of the new ones did."""
         lp = self._lp
         gained = False
-        for worth, cells in columns:
-            gained |= lp.enter(worth, cells, len(self._pool))
-            self._pool.append((worth, cells))
+        for column in columns:
+            gained |= lp.enter(column, len(self._pool))
+            self._pool.append(column)
         for _ in range(PASSES):
             while not effort.is_spent and lp.settle():
                 effort.spend(self._pivot_steps)
-            gains = [(lp.gain(*column), at) for at, column in enumerate(self._pool)]
+            gains = [(lp.gain(column), at) for at, column in enumerate(self._pool)]
             effort.spend(1 + len(self._pool) // 12)
             for gain, at in sorted(gains, reverse=True)[:MOST_ENTERED]:
                 if gain <= TINY:
                     break
                 effort.spend(self._pivot_steps)
-                lp.enter(*self._pool[at], at)
+                lp.enter(self._pool[at], at)
             if effort.is_spent or max(gains, default=(0.0, 0))[0] <= TINY:
                 break
         return gained
 
     def used(self) -> Used:
-        """Returns (kind of GPU, items) of the columns in use, the most used first."""
-        numbers = {row: n for n, row in self._row.items()}
+        """Returns (kind of GPU, items) of the columns in use, the most used first.
+
+        One that is used several times comes as often, with others of the items that are alike.
+        """
+        turns = [cycle(some) for some in self._members.values()]
         found = []
-        for _, tag in self._lp.used():
-            cells = self._pool[tag][1]
+        for times, tag in self._lp.used():
+            cells = self._pool[tag].cells
             kind = next(r for r in cells if self._kinds <= r < self._needs) - self._kinds
-            found.append((kind, tuple(numbers[r] for r in cells if r in numbers)))
+            rows = [r for r, n in cells.items() if r < self._kinds for _ in range(round(n))]
+            found += [
+                (kind, tuple([next(turns[r]) for r in rows])) for _ in range(max(1, round(times)))
+            ]
         return tuple(found)
 
     @property

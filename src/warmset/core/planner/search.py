@@ -17,10 +17,11 @@ from warmset.core.planner.gather import Gather
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort, Problem, Solution
 from warmset.core.planner.refill import Refill
+from warmset.core.planner.settle import settle
 from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
 
-DEFAULT_WORK: Final = 18_000_000
+DEFAULT_WORK: Final = 14_000_000
 """Steps of one call times items: well under a second on a slow core, whatever the size."""
 
 PEEP: Final = 300
@@ -56,14 +57,17 @@ def solve(problem: Problem, *, work: int = DEFAULT_WORK) -> Solution | None:
         work: the search budget, in steps times items; when it runs out the best choice so far is
             returned with the bounds that still stand (`is_proved` False).
     """
-    ground = Ground(problem)
+    settled = settle(problem)
+    if settled is None:
+        return None
+    ground = Ground(settled.problem)
     base = ground.mandatory()
     if base is None:
         return None
     search = _Search(ground, base, work // max(LEAST_ITEMS, len(problem.items)))
     for level in range(ground.levels):
         search.improve(level)
-    return search.solution()
+    return settled.whole(search.solution())
 
 
 def is_impossible(problem: Problem) -> bool:
@@ -156,7 +160,8 @@ class _Search:
             if view is None:
                 return
             width = len(view.order)
-            self._sharpen(view, level, effort.part(effort.limit * share // 20))
+            if not self._sharpen(view, level, effort.part(effort.limit * share // 20)):
+                break
             view = self._look_closer(level, effort)
             if view is not None and len(view.order) > width * 3 // 4:
                 break
@@ -211,14 +216,19 @@ class _Search:
         bound = self._bound(view, view.root, 0, level)
         return bound is not None and bound > self.best.values[level]
 
-    def _sharpen(self, view: View, level: int, effort: Effort) -> None:
-        """Adds the sharpest knapsack found to the bounds; takes over what was found on the way."""
+    def _sharpen(self, view: View, level: int, effort: Effort) -> bool:
+        """Adds the sharpest knapsack found to the bounds; takes over what was found on the way.
+
+        Returns whether there was one.
+        """
         surrogate, found = self.sharpener.sharpen(view, level, self.best, effort)
-        if surrogate is not None:
-            self.ground.surrogates.append(surrogate)
+        if surrogate is None:
+            return False
+        self.ground.surrogates.append(surrogate)
         for node in found:
             if self._is_better(node):
                 self.best = self.refill.improve(node, effort)
+        return True
 
     def _is_better(self, node: Node | None) -> bool:
         return node is not None and node.values > self.best.values

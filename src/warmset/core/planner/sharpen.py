@@ -54,7 +54,10 @@ class Sharpener:
         else:
             start = _kept(self._last[1], {*view.order, *view.root.chosen})
         known = (*self._held(view, best), *self._left_of_last(view))
-        prices, used = self.pricing.seek(aim, start, ROUNDS, effort, known)
+        sought = self.pricing.seek(aim, start, ROUNDS, effort, known)
+        if sought is None:
+            return None, []
+        prices, used = sought
         self._last, self._used = (level, prices), used
         found = [self._dive(view, best, prices, ()), self._dive(view, best, prices, used)]
         return self.pricing.surrogate(prices, effort), [node for node in found if node is not None]
