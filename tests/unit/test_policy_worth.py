@@ -172,17 +172,22 @@ def test_promises_that_come_to_nothing_make_it_cautious():
     for kept, fetched in ((50.0, True), (1.0, False)):
         policy, _ = taught()
         policy.ahead.gone["timer"] = policy.ahead.gone["rare"] = math.inf
-        policy.ahead.trust.promised, policy.ahead.trust.kept = 50.0, kept
+        for trust in (policy.ahead.trust, policy.ahead.spare.trust):
+            trust.promised, trust.kept = 50.0, kept
         _, decision = looks(policy, [], free=4 * GB)
         assert (decision is not None) == fetched
 
 
 def test_a_model_nobody_asked_for_takes_only_free_room_and_only_once():
-    """What is known but was never used fills room that is free anyway; it displaces nobody."""
+    """What is known but was never used fills room that is free anyway; it displaces nobody.
+
+    A second time only the law of the others could ask for it, which is not trusted here.
+    """
     models = {"old": cost("old"), "new": cost("new"), "forbidden": cost("forbidden", gb=1)}
     models["forbidden"] = cost("forbidden", gb=1, may_preload=False)
     policy = Worth(fill=True)
     policy.start(models, 8 * GB)
+    policy.ahead.spare.trust.kept = 0.0
     policy.requested(0.0, "old")
     row = held(models["old"], last_used=5.0)
     assert policy.decide(view(100.0, [row], free=2 * GB)).preload is None

@@ -220,8 +220,9 @@ class GapLaw:
 
     def chance_within(self, age_seconds: float, seconds: float) -> float:
         """Returns the chance of a use in the next `seconds`."""
-        self._built_for(age_seconds)
-        return 1.0 - self._alive(age_seconds + seconds) / self._alive(age_seconds)
+        j = self._built_for(age_seconds)
+        later = age_seconds + seconds
+        return 1.0 - self._alive(later, self._pool.grid.bin_of(later)) / self._alive(age_seconds, j)
 
     def _built_for(self, age_seconds: float) -> int:
         """Returns the bin of an age, with all beyond it up to date.
@@ -238,8 +239,9 @@ class GapLaw:
             self._stale, self._news = -1, 0
         return at
 
-    def _alive(self, age_seconds: float) -> float:
-        grid, j = self._pool.grid, self._pool.grid.bin_of(age_seconds)
+    def _alive(self, age_seconds: float, j: int) -> float:
+        """Returns the chance to reach an age, which lies in bin `j`."""
+        grid = self._pool.grid
         if j == grid.count - 1:
             return self._survival[j]
         low, high = grid.edges[j], grid.edges[j + 1]

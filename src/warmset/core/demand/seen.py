@@ -59,6 +59,10 @@ class GapLaws:
             self._pool.note_open(now - at for at in used)
             self._until_open = OPEN_EVERY
 
+    def age(self, now: float, model: str) -> float:
+        """Returns for how long the model has been idle."""
+        return now - self._last[model]
+
     def outlook(self, now: float, model: str, rent: float) -> Outlook:
         """Returns what holding the model promises; see `GapLaw.outlook`."""
         return self._laws[model].outlook(now - self._last[model], rent)

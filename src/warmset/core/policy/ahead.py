@@ -1,11 +1,12 @@
 """Just-in-time preloads: fetch what is worth more than what it displaces, and earns its load.
 
 Looks only while the loader is idle and nobody waits. First come appointments (models on timers),
-then what its gap law promises, then, if the operator wants it so, models that nobody has asked for
-yet: into room that is free anyway, else for what others were worth as long after they were used as
-it is since all began. A preload has to pay: the load seconds it saves, corrected by how often such
-promises came true, must exceed those of the victims by a share of its own load. Min residency and a
-latch keep it from swapping the same models to and fro.
+then what its gap law promises, then what may be of use in room that is free anyway. If the operator
+wants it so, models that nobody has asked for yet are fetched too: into free room, else for what
+others were worth as long after they were used as it is since all began. A preload has to pay: the
+load seconds it saves, corrected by how often such promises came true, must exceed those of the
+victims by a share of its own load. Min residency and a latch keep it from swapping the same models
+to and fro.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from warmset.core.policy.appointments import Appointments, worth_at
 from warmset.core.policy.base import Decision, Held, ModelCost, View
 from warmset.core.policy.rent import worth
 from warmset.core.policy.sleepers import Sleepers
+from warmset.core.policy.spare import Spare
 from warmset.core.policy.trust import Trust
 from warmset.core.policy.values import Values
 from warmset.core.policy.victims import Candidate, best_victims, least_lost
@@ -53,7 +55,7 @@ CANDIDATES: Final = 5
 
 
 class Promise(NamedTuple):
-    """A candidate with what it would save. `is_sure`: a timer says so, trust has no say."""
+    """A candidate with what it would save. `is_sure`: `Lookahead.trust` has no say."""
 
     saved_seconds: float
     chance: float
@@ -82,6 +84,7 @@ class Lookahead:
         )
         self.has_begun = False
         self.gone: dict[str, float] = {}
+        self.spare = Spare(models.values(), values)
         self.sleepers = Sleepers()
         self.looked = -inf
         self.quiet_until = -inf  # no law promises anything before
@@ -97,6 +100,7 @@ class Lookahead:
             self.nothing_due_until = -inf
         self.sleepers.wake(model)
         self.trust.settle(model, used=True)
+        self.spare.requested(model)
 
     def _begin(self, now: float) -> None:
         """Lets the time until first uses run, at the first event."""
@@ -109,6 +113,7 @@ class Lookahead:
 
     def evicted(self, view: View, victims: tuple[str, ...]) -> None:
         """Takes note of the victims of a waiting load."""
+        self.spare.taken(view.now)
         for victim in victims:
             self._let_go(view.now, victim)
 
@@ -128,6 +133,9 @@ class Lookahead:
             victims = self._victims(view, promise, settled)
             if victims is not None:
                 return self._fetch(view, promise, victims)
+        spare = self._spare(view)
+        if spare is not None:
+            return self._fetch(view, spare, ())
         for model in self.unseen:
             if model.may_preload and view.short_of(model) <= 0:
                 return self._fill(view, model)
@@ -193,6 +201,21 @@ class Lookahead:
         soonest = min(self.sleepers.first_wakes_at, now + LONGEST_SLEEP_SECONDS)
         self.quiet_until = -inf if found else soonest
         return found, soonest
+
+    def _spare(self, view: View) -> Promise | None:
+        """Returns what is best to have in the room that is free, if anything is worth a load."""
+        if not self.spare.is_news(view.now, view.free_bytes):
+            return None
+        best: Promise | None = None
+        for model in self.spare.may_fit(view):
+            if self._is_latched(view.now, model.id) or self.appointments.timer(model.id):
+                continue
+            saved, chance = self.spare.saved(view.now, model)
+            if saved > (best.saved_seconds if best else 0.0) and view.short_of(model) <= 0:
+                best = Promise(saved, chance, model, is_sure=True)
+        if best is not None:
+            self.spare.trust.promise(best.model.id, best.chance)
+        return best
 
     def _is_latched(self, now: float, model: str) -> bool:
         """Whether the model was evicted so lately that a load would be a swing back."""
@@ -268,6 +291,7 @@ class Lookahead:
         self.nothing_due_until = -inf
         self.quiet_until = min(self.quiet_until, now + LATCH_SECONDS)
         self.trust.settle(victim, used=False)
+        self.spare.trust.settle(victim, used=False)
 
 
 def _is_settled(now: float, held: Held) -> bool:

@@ -16,12 +16,16 @@ one in two and one in three.
 
 
 class Trust:
-    """Weighs each promise against what came of it."""
+    """Weighs each promise against what came of it.
+
+    Args:
+        at_first: uses kept and promised before the first promise.
+    """
 
     __slots__ = ("kept", "pending", "promised")
 
-    def __init__(self) -> None:
-        self.kept, self.promised = AT_FIRST
+    def __init__(self, at_first: tuple[float, float] = AT_FIRST) -> None:
+        self.kept, self.promised = at_first
         self.pending: dict[str, float] = {}  # preloads not used yet -> the chance they had
 
     @property
