@@ -174,3 +174,23 @@ def test_after_a_restart_the_memory_of_those_who_ended_with_the_server_is_waited
     assert scene.findings("server_restarted")
     assert scene.resident() == {CODER, CHAT}
     assert "pin_blocked" not in scene.alarms()
+
+
+def test_who_had_to_go_for_ours_is_missing_in_what_ours_found() -> None:
+    """Nobody could see that a client's model had found the card full. Our preload pushes it out,
+    begins before that memory is back, and so is known to have found less: by Ollama's word, where
+    the driver hides whose bytes are whose."""
+    scene = world(config(SMALL={"preload": False}), sees_processes=False).run(30)
+    scene.host.use(GIANT, 1.0, keep_alive=300.0)
+    scene.run(58)
+    scene.host.use(CHAT, 1.0, keep_alive=900.0)  # begins before the giant's memory is back
+    scene.run(110)
+    assert scene.resident() == {CHAT}
+    scene.sidecar.loop.configure(config(CODER={"pin": True}, CHAT={"pin": True}))
+    scene.run(200)
+    assert scene.findings("preload_evicted") == [CHAT]
+    lowest, found, highest = remembered(scene, CODER)
+    assert lowest <= found < highest
+    scene.run(900)
+    assert scene.resident() == {CODER, CHAT}
+    assert scene.findings("preload_evicted") == [CHAT]

@@ -40,12 +40,11 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     for row in list_gone(before, rows):
         if row.key is None:
             continue
-        name = row.name
-        freed = sum_up(state.freed, _held(state, row.key))
+        name, own = row.name, _open_preload(state)
+        freed = sum_up(state.freed, _held(state, row.key, for_ours=own is not None))
         state = _forget_runner(replace(state, freed=freed, freed_at=now), row.key, name)
         if row.key in ours:
             continue
-        own = _open_preload(state)
         if row in early and own is not None:
             cause, rival = "own_preload", own.name
             why = f"pushed out while our own preload of {own.name} is open"
@@ -137,7 +136,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:CLIENTS_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _held(state: State, key: ModelKey) -> Mapping[DeviceId, int]:
+def _held(state: State, key: ModelKey, *, for_ours: bool) -> Mapping[DeviceId, int]:
+    """Returns what a model held, as the driver told.
+
+    Of one that left while our own preload was open Ollama's word will do: ours began right then,
+    and what it found decides who is let in beside it.
+    """
+    if for_ours:
+        return state.of(key).held
     return {} if state.looked is None else state.looked.held.get(key, {})
 
 
