@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from soak.life import Life
 
 USED_SECONDS = 120.0
-"""Room that was made is used by then: who goes takes some seconds, and memory some more."""
+"""Room is used so long after its model has left: memory takes some seconds, and who serves somebody
+unseen leaves late."""
 OVER_SECONDS = 180.0
 """By then somebody has gone, or an alarm stands: two minutes, and some looks in between that tell
 nothing."""
@@ -112,6 +113,8 @@ class Motives(Judge):
         if isinstance(event, LoadEnded) and not event.error:
             self._came_at[event.order.model.key] = self.now
         elif isinstance(event, Unloaded):
+            if self._room is not None and event.key == self._unloading:
+                self._room = (self.now, self._room[1])
             self._loads.pop(event.key, None)
             self._busy_at.pop(event.key, None)
 
