@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from loop_hosts import CARD, CODER, EMBED, MEDIUM, World, config, gib, world
+from loop_hosts import CARD, CHAT, CODER, EMBED, MEDIUM, START, World, config, gib, world
 
 PINS = {"CODER": {"pin": True}, "CHAT": {"pin": True}}
 
@@ -46,3 +46,23 @@ def test_who_keeps_nobody_out_comes_at_once() -> None:
     scene = beside_one_that_found_little({"CODER": {"pin": True}, **more}, None)
     scene.run(200)
     assert scene.resident() == {MEDIUM, EMBED}
+
+
+@pytest.mark.parametrize("sees_processes", [True, False])
+def test_nobody_comes_before_the_memory_of_one_that_left_is_back(sees_processes: bool) -> None:
+    """Somebody's model leaves just before a look, and the card still looks full. A small model that
+    came now would remember that, and have to go again for the larger one."""
+    said = {"CODER": {"pin": True}}
+    scene = world(config(**said), sees_processes=sees_processes).run(60)
+    scene.host.use(CHAT, 1.0, keep_alive=900.0, options={"num_ctx": 32768})
+    scene.run(150)
+    assert scene.resident() == {CODER, CHAT}
+    scene.host.cards.release_lag_seconds = 3.0
+    before_a_look = scene.sidecar.loop.wake_at - START + 59.5
+    scene.host.use(CHAT, 0.0, keep_alive=before_a_look - 150)
+    scene.run(before_a_look)
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+    scene.sidecar.loop.configure(config(**said, **more))
+    scene.run(900)
+    assert scene.resident() == {CODER, MEDIUM, EMBED}
+    assert scene.unloads() == []

@@ -7,10 +7,11 @@ from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
-from warmset.core.control.found_free import find_free, sum_up
+from warmset.core.control.found_free import Bytes, find_free, sum_up
 from warmset.core.control.overruled import resident_pids
-from warmset.core.control.state import State
+from warmset.core.control.state import Looked, State
 from warmset.core.control.vanished import early_leavers, list_gone, row_id
+from warmset.core.host.draining import RETURNED_SHARE
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
@@ -37,7 +38,10 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
     found = []
-    for row in list_gone(before, rows):
+    departed = list_gone(before, rows)
+    if departed:
+        state = replace(state, awaited=_awaited(departed, looked, state))
+    for row in departed:
         if row.key is None:
             continue
         name, own = row.name, _open_preload(state)
@@ -58,6 +62,13 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
         found.append(left)
     return state, tuple(found)
+
+
+def _awaited(left: Sequence[Resident], before: Looked, state: State) -> Bytes:
+    """Returns what is free at least once the memory of those who left is back."""
+    held = sum_up(*(state.of(row.key).held for row in left if row.key is not None))
+    back = {device: round(RETURNED_SHARE * count) for device, count in held.items()}
+    return {d: count + back[d] for d, count in before.free.items() if d in back}
 
 
 def _note_passers(observation: Observation, state: State, now: float) -> State:

@@ -112,23 +112,32 @@ def _why_unread(scene: Scene) -> str:
 
 
 def _why_not_yet(scene: Scene) -> str:
-    """Returns who keeps pins out and is about to leave, or left just now; empty if nobody.
+    """Returns why what is free is about to be more; empty if nothing is known of that.
 
-    A pin that is loaded beside it would remember how little was free, and so keep the next pin out
-    for as long as it lives itself (ollama-behaviour 4.3).
+    A model that is loaded now would remember how little was free, and so keep the next one out for
+    as long as it lives itself (ollama-behaviour 4.3). Who is about to leave is waited for only
+    where it keeps pins out.
     """
     observation, wish = scene.observation, scene.wish
+    freed_at = scene.state.freed_at
+    is_recent = freed_at is not None and scene.now - freed_at < PATIENCE_SECONDS
+    if is_recent and (wish.postponed is not None or _is_draining(scene)):
+        return "a model left just now: its memory may not be back yet"
     if wish.postponed is None:
         return ""
-    freed_at = scene.state.freed_at
-    if freed_at is not None and scene.now - freed_at < PATIENCE_SECONDS:
-        return "a model left just now: its memory may not be back yet"
     soon = observation.at + SOON_GONE_SECONDS
     for row in observation.residents or ():
         is_others = row.key not in wish.managed
         if is_others and row.expires_at is not None and row.expires_at < soon:
             return f"{row.name} is about to leave, and with its room more pins fit together"
     return ""
+
+
+def _is_draining(scene: Scene) -> bool:
+    """Whether less is free than there was with those who left last, and most of what they held."""
+    free = {d.id: d.free_bytes.value for d in scene.observation.devices}
+    seen = {device: free[device] for device in scene.state.awaited if device in free}
+    return any(n is not None and n < scene.state.awaited[device] for device, n in seen.items())
 
 
 def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:

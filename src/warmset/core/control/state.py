@@ -190,6 +190,7 @@ class State:
         load_why: what it was.
         freed: device -> bytes that left a short while ago: when a load began since, the driver may
             not have shown them as free. `freed_at`: when the last of them left.
+        awaited: device -> bytes that are free at least once what left last is back.
         at_rest: device -> bytes that were free at the last look that showed nothing being loaded: a
             model that came since may have found no more.
         loading: process of each model that was being loaded at the last look.
@@ -222,6 +223,7 @@ class State:
     load_why: str = ""
     freed: Mapping[DeviceId, int] = field(default_factory=dict)
     freed_at: float | None = None
+    awaited: Mapping[DeviceId, int] = field(default_factory=dict)
     at_rest: Mapping[DeviceId, int] = field(default_factory=dict)
     loading: Mapping[ModelKey, int] = field(default_factory=dict)
     pressure_since: float | None = None
