@@ -84,8 +84,9 @@ def test_the_way_to_the_first_plan_can_be_walked(tmp_path: Path) -> None:
     (tools / "warmset").write_text(f'#!/bin/sh\nexec {sys.executable} -m warmset "$@"\n')
     (tools / "warmset").chmod(0o755)
     lines = [line.removeprefix("$ ") for line in SCRIPTS[1].splitlines()]
-    assert lines.pop() == "warmset serve --observe"
-    lines.append("timeout --signal=INT 8 warmset serve --observe --listen off || test $? = 124")
+    last = lines.pop()
+    assert last == "warmset serve --observe --config budgets.toml"
+    lines.append(f"timeout --signal=INT 8 {last} --listen off || test $? = 124")
     done = subprocess.run(
         ["bash", "-exc", "\n".join(lines)],
         cwd=tmp_path,
@@ -213,3 +214,10 @@ def test_every_vantage_point_is_told_with_its_levers() -> None:
     for vantage, name in names.items():
         told = set(levers[name].replace("all", ", ".join(Lever)).split(", "))
         assert told == {lever.value for lever in SIGHTS[vantage][3]}
+
+
+def test_every_link_within_leads_to_a_heading() -> None:
+    """As GitHub names them: small letters, blanks as hyphens, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= anchors

@@ -135,6 +135,27 @@ def test_apply_tells_first_what_it_would_do(run: Run, tmp_path: Path) -> None:
     assert (code, "moved on" in err) == (6, True)
 
 
+def test_serve_says_which_file_it_leaves_aside(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`plan` reads ./budgets.toml and `serve` does not: on a terminal that is told, unless the
+    file is the one in use, under another name."""
+    monkeypatch.delenv("WARMSET_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    warning = "budgets.toml of this folder does not count"
+    assert warning not in run("serve", "--dry-run")[2]
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text('[model."qwen2.5:14b"]\npin = true\n')
+    assert warning in run("serve", "--dry-run")[2]
+    assert warning not in run("serve", "--dry-run", "--config", "budgets.toml")[2]
+    if sys.platform == "linux":
+        there = tmp_path / "home/warmset/budgets.toml"
+        there.parent.mkdir(parents=True)
+        there.symlink_to(budgets)
+        assert warning not in run("serve", "--dry-run")[2]
+
+
 def test_apply_asks_on_a_terminal(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

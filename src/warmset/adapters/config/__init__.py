@@ -8,13 +8,14 @@ value and the nearest thing that would have been right. Nothing is ever ignored.
 from warmset.adapters.config.document import dotted
 from warmset.adapters.config.listen import parse_listen
 from warmset.adapters.config.load import can_be_named, load_settings
-from warmset.adapters.config.locate import find_file, search_path
+from warmset.adapters.config.locate import find_aside, find_file, search_path
 from warmset.adapters.config.sizes import parse_size
 from warmset.adapters.config.zones import find_zone
 
 __all__ = [
     "can_be_named",
     "dotted",
+    "find_aside",
     "find_file",
     "find_zone",
     "load_settings",

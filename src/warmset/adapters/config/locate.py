@@ -40,6 +40,20 @@ def find_file(config: str | None = None, *, look_here: bool = True) -> Path | No
     return found
 
 
+def find_aside(config: str | None = None) -> Path | None:
+    """Returns the file in the current folder that a daemon leaves aside, if none was named.
+
+    Args:
+        config: what `--config` says.
+    """
+    here = Path(FILE_NAME)
+    is_named = bool(config or os.environ.get("WARMSET_CONFIG"))
+    if is_named or not _is_there(here):
+        return None
+    used = find_file(look_here=False)
+    return None if used is not None and used.samefile(here) else here
+
+
 def _refuse_a_strangers(path: Path) -> None:
     """Raises if others wrote what was merely found where somebody stands, or may write it.
 

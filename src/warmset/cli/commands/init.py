@@ -55,4 +55,7 @@ def command(
         may_replace=force,
     )
     print(out)
-    say("look it through, then try `warmset plan`", quiet=options.quiet)
+    say(
+        f"look it through, then try `warmset plan`; `warmset serve` reads it with --config {out}",
+        quiet=options.quiet,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from warmset.cli.options import Options, options_of
+from warmset.cli.render import say
 
 if TYPE_CHECKING:
     from warmset.core.settings import Settings
@@ -61,6 +63,8 @@ def command(
     from warmset.shell.serve import ServeOrder, serve
 
     options = options_of(ctx)
+    if sys.stderr.isatty():  # for people; elsewhere every line is one of the log's
+        _tell_aside(options)
     order = ServeOrder(
         load=lambda: with_flags(
             load(options),
@@ -76,6 +80,17 @@ def command(
         environ=os.environ,
     )
     serve(order)
+
+
+def _tell_aside(options: Options) -> None:
+    """Warns where `plan` reads a file that `serve`, the same in every folder, does not."""
+    from warmset.adapters.config import find_aside
+
+    aside = find_aside(options.config)
+    if aside is not None:
+        say(
+            f"warning: {aside} of this folder does not count for `serve`: --config {aside} names it"
+        )
 
 
 def with_flags(
