@@ -242,3 +242,28 @@ def test_two_changes_are_named_where_no_single_one_is_enough(tmp_path, read):
     for first, second in found["pairs"]:
         assert (first["kind"], first["models"]) != (second["kind"], second["models"])
         assert first["upper_bytes"] - second["upper_bytes"] == second["saved_bytes"]
+
+
+NOBODY = "http://127.0.0.1:9"
+
+
+def test_hardware_that_is_not_here_needs_no_ollama_for_named_models(warmset, tmp_path, monkeypatch):
+    """The models of budgets.toml, and those that are added, are planned on a twin or on GPUs."""
+    monkeypatch.setenv("WARMSET_REGISTRY", NOBODY)
+    (tmp_path / "budgets.toml").write_text('[model."llama3.1:8b"]\npin = true\n')
+    done = warmset("plan", "--on", "twin://2x24", "--host", NOBODY, "-o", "name")
+    assert (done.returncode, done.stdout) == (0, "llama3.1:8b\n")
+    assert "only models that are named count" in done.stderr
+    wider = warmset(
+        *("plan", "--gpus", "48GiB", "--what-if", "add qwen2.5:7b", "--host", NOBODY, "-o", "name")
+    )
+    assert wider.stdout.split() == ["llama3.1:8b", "qwen2.5:7b"]
+
+
+def test_without_ollama_and_without_names_the_next_thing_to_try_is_told(warmset):
+    """Where nothing is named, there is nothing to plan: the error says how to name models."""
+    done = warmset("plan", "--on", "twin://2x24", "--host", NOBODY)
+    assert done.returncode == 4
+    for way in ("start Ollama", "budgets.toml", "--what-if", "--host twin://2x24"):
+        assert way in done.stderr
+    assert warmset("plan", "--host", NOBODY, "--what-if", "drop llama3.1:8b").returncode == 4

@@ -129,15 +129,27 @@ def _suppose(
     gpus: str | None,
     what_ifs: Sequence[str],
 ) -> Preview:
-    """Plans for all installed models on a host that is not as it is, and shows it."""
+    """Plans for all installed models on a host that is not as it is, and shows it.
+
+    Other hardware needs no Ollama: without one, the models are those that budgets.toml names.
+    """
     from warmset.core.control.config import Config
     from warmset.core.control.preview import preview
     from warmset.core.control.state import State
     from warmset.core.planner.extra import find_extra
+    from warmset.errors import Unreachable
     from warmset.shell.observe import look_closely
     from warmset.shell.suppose import suppose
+    from warmset.shell.unserved import unserved
 
-    look = look_closely(settings).observation
+    try:
+        look = look_closely(settings).observation
+    except Unreachable as error:
+        if on is None and gpus is None:
+            raise
+        look = unserved(settings, what_ifs, os.environ, error)
+        told = f"note: {error.message}: only models that are named count"
+        say(told, quiet=options_of(ctx).quiet)
     supposed = suppose(
         look, settings, on=on, gpus=gpus, what_ifs=tuple(what_ifs), environ=os.environ
     )
