@@ -118,6 +118,17 @@ def test_what_an_outsider_would_keep_out_is_told_with_its_price():
     assert outcome.after.members == outcome.before.members
 
 
+def test_a_brief_dry_run_makes_the_same_choice():
+    """For an alternative, who joins and who goes is enough: the set around an outsider is not."""
+    models = (resident(model("high", 20, priority=90), 0), model("low", 3, priority=10))
+    for newcomer in (model("new", 12, priority=95), model("new", 12, priority=20)):
+        whole = dry_run(newcomer, models, host(24))
+        brief = dry_run(newcomer, models, host(24), before=whole.before, is_brief=True)
+        assert (brief.fit, brief.joins, brief.after) == (whole.fit, whole.joins, whole.after)
+        assert brief.pushed_out == whole.pushed_out
+        assert brief.with_it == brief.after
+
+
 def test_a_dry_run_tells_whom_ollama_itself_would_evict():
     """Asked for now, the newcomer pushes out by Ollama's own rule, with Ollama's numbers."""
     models = (

@@ -139,7 +139,9 @@ def report_on(
         entry: the newcomer.
     """
     settings = with_policy(settings, entry.name, preload=True)
-    decision, outcome = _try(observation, settings, located, entry.key)
+    decision = decide(observation, settings, located=located)
+    newcomer, others = _parted(decision, entry.key)
+    outcome = dry_run(newcomer, others, decision.host)
     scene = Scene(
         observation=observation,
         settings=settings,
@@ -148,8 +150,12 @@ def report_on(
     )
     alternatives = []
     for kind, value, varied in variations(scene, entry):
-        other, what = _try(varied.observation, varied.settings, located, entry.key)
-        need = next(c for c in other.candidates if c.key == entry.key).on_one
+        other = decide(varied.observation, varied.settings, located=located)
+        varied_newcomer, beside = _parted(other, entry.key)
+        is_same = (beside, other.host) == (others, decision.host)
+        before = outcome.before if is_same else None
+        what = dry_run(varied_newcomer, beside, other.host, before=before, is_brief=True)
+        need = varied_newcomer.on_one
         alternatives.append(
             Alternative(
                 kind=kind,
@@ -172,15 +178,10 @@ def report_on(
     )
 
 
-def _try(
-    observation: Observation,
-    settings: Settings,
-    located: Mapping[ModelKey, Mapping[DeviceId, int]],
-    key: ModelKey,
-) -> tuple[Decision, DryRun]:
-    decision = decide(observation, settings, located=located)
+def _parted(decision: Decision, key: ModelKey) -> tuple[Candidate, tuple[Candidate, ...]]:
+    """Returns the newcomer and the others."""
     newcomer = next(c for c in decision.candidates if c.key == key)
-    return decision, dry_run(newcomer, decision.candidates, decision.host)
+    return newcomer, tuple(c for c in decision.candidates if c.key != key)
 
 
 def _losses(decision: Decision, gone: Collection[str]) -> tuple[Loss, ...]:

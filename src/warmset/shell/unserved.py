@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from warmset.core.model import HostMemory, Observation, unknown
+from warmset.core.model import HostMemory, Observation, Reading, unknown
 from warmset.core.settings import Settings
 from warmset.errors import Unreachable
 from warmset.shell.newcomer import find_newcomer
@@ -35,7 +35,7 @@ def unserved(
             "or plan for a twin's own: warmset --host twin://2x24 plan",
             context=error.context,
         ) from error
-    nothing = unknown(_SOURCE, "no server answers")
+    nothing: Reading[int] = unknown(_SOURCE, "no server answers")
     return Observation(
         at=0.0,
         server_url=settings.url,

@@ -50,7 +50,7 @@ class DryRun:
     Attributes:
         fit: if somebody uses it: can it be resident beside the pins?
         with_it: the warm set while the newcomer is resident, whether it joins by itself or not;
-            `after` if it cannot be.
+            `after` if it cannot be, or where only the choice was asked for.
         joins: whether it would belong to the warm set by its own priority and value.
         pushed_out: members of the warm set that would leave it for the newcomer.
         absent: members of the warm set that are away while it is resident.
@@ -153,6 +153,8 @@ def dry_run(
     candidates: Sequence[Candidate],
     host: HostCapacity,
     *,
+    before: Plan | None = None,
+    is_brief: bool = False,
     work: int = DEFAULT_WORK,
 ) -> DryRun:
     """Returns what adding `newcomer` to the host's models would change.
@@ -161,13 +163,17 @@ def dry_run(
         newcomer: a model that is not among `candidates`, or one of them to look at alone.
         candidates: the models of the host.
         host: what there is room for.
+        before: the plan without it, if that is known already.
+        is_brief: whether it is enough to know if it joins, without the set around it if not.
         work: search budget of each plan.
     """
     others = [c for c in candidates if c.key != newcomer.key]
-    before = plan(others, host, work=work)
+    if before is None:
+        before = plan(others, host, work=work)
     after = plan([*others, newcomer], host, work=work)
     joins = any(m.key == newcomer.key for m in after.members)
-    with_it = after if joins else _plan_with(newcomer, others, host, after, work)
+    is_enough = joins or is_brief
+    with_it = after if is_enough else _plan_with(newcomer, others, host, after, work)
     pushed, absent = (_missing(before, later) for later in (after, with_it))
     residents = [c for c in others if c.is_resident]
     world = standing_world(host, residents) or ()
