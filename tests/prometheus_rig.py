@@ -107,7 +107,7 @@ class Prometheus:
             stderr=subprocess.STDOUT,
         )
         # Until its storage is open it answers 503 to everything.
-        self.wait_until(lambda: httpx.get(f"{self.url}/-/ready").is_success)
+        self.wait_until(lambda: httpx.get(f"{self.url}/-/ready", timeout=60).is_success)
 
     def ask(self, expression: str) -> list[dict]:
         """Returns the series of an instant query.
@@ -115,13 +115,15 @@ class Prometheus:
         Raises:
             AssertionError: Prometheus does not understand it.
         """
-        reply = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}).json()
+        reply = httpx.get(
+            f"{self.url}/api/v1/query", params={"query": expression}, timeout=60
+        ).json()
         assert reply["status"] == "success", reply
         return reply["data"]["result"]
 
     def rules(self) -> list[dict]:
         """Returns the rules as Prometheus judged them."""
-        groups = httpx.get(f"{self.url}/api/v1/rules").json()["data"]["groups"]
+        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=60).json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
     def wait_until(self, fact: Callable[[], bool]) -> None:

@@ -30,6 +30,10 @@ file = "30MB"
 file = "9GB"
 """
 SLOW = "llama3.1:8b"  # loads for many seconds
+WAIT_SECONDS = 60.0
+"""For what is sure to come; a machine with other work may take long."""
+PROMPT_SECONDS = 10.0
+"""The end of a daemon: two where nothing else runs, and no load is waited for."""
 BUDGETS = """
 [model."nomic-embed-text"]      # a comment that stays
 pin = true
@@ -56,7 +60,7 @@ class Process:
             with contextlib.suppress(ValueError):
                 self._queue.put(json.loads(line))
 
-    def wait_for(self, event: str, seconds: float = 15.0, **fields: object) -> dict:
+    def wait_for(self, event: str, seconds: float = WAIT_SECONDS, **fields: object) -> dict:
         """Returns the next log line of an event with these fields."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -78,7 +82,7 @@ class Process:
         """Sends a signal."""
         self.popen.send_signal(number)
 
-    def stop(self, seconds: float = 10.0) -> float:
+    def stop(self, seconds: float = WAIT_SECONDS) -> float:
         """Sends SIGTERM; returns how long the end took."""
         began = time.monotonic()
         self.popen.terminate()
@@ -156,7 +160,7 @@ class Rig:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=2 * WAIT_SECONDS,
         )
 
     @property
@@ -173,16 +177,16 @@ class Rig:
 
     def residents(self) -> set[str]:
         """Returns the names that `/api/ps` lists."""
-        rows = httpx.get(f"{self.url}/api/ps", timeout=5).json()["models"]
+        rows = httpx.get(f"{self.url}/api/ps", timeout=WAIT_SECONDS).json()["models"]
         return {row["name"] for row in rows}
 
     def longest_left_seconds(self) -> float:
         """Returns how long the last resident to go would stay unused."""
-        rows = httpx.get(f"{self.url}/api/ps", timeout=5).json()["models"]
+        rows = httpx.get(f"{self.url}/api/ps", timeout=WAIT_SECONDS).json()["models"]
         ends = [datetime.fromisoformat(row["expires_at"]).timestamp() for row in rows]
         return max(ends) - time.time()
 
-    def wait_until(self, fact: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait_until(self, fact: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
         """Waits for something to come true."""
         deadline = time.monotonic() + seconds
         while not fact():

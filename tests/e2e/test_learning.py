@@ -125,7 +125,7 @@ def test_who_only_observes_leaves_no_trace(scene: Scene) -> None:
     """`serve --observe` keeps nothing."""
     resident(scene)
     daemon = scene.serve("--observe", "--dry-run")
-    assert daemon.wait(30) == 0
+    assert daemon.wait(60) == 0
     assert not (scene.folder / "state").exists()
 
 

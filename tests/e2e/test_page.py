@@ -99,7 +99,7 @@ def daemon() -> Iterator[BusyDaemon]:
 
 def has_past(daemon: BusyDaemon) -> bool:
     """Whether something was loaded and something evicted, and a curve is there."""
-    answer = httpx.get(f"{daemon.url}/api/status.json")
+    answer = httpx.get(f"{daemon.url}/api/status.json", timeout=60)
     if answer.status_code == 503:
         return False
     plain = answer.json()
@@ -263,12 +263,12 @@ def test_a_daemon_that_ends_is_missed(browser: Browser) -> None:
     daemon = BusyDaemon(page=True)
     try:
         open_page(browser, daemon.url)
-        with httpx.stream("GET", f"{daemon.url}/api/events", timeout=10) as stream:
+        with httpx.stream("GET", f"{daemon.url}/api/events", timeout=60) as stream:
             assert next(stream.iter_lines()) == "event: section"
     finally:
         began = time.monotonic()
         daemon.stop()
-    assert time.monotonic() - began < 10  # an open stream does not keep it
+    assert time.monotonic() - began < 30  # an open stream does not keep it
     browser.wait_until(
         lambda: "may be old" in browser.run("document.getElementById('link').textContent")
     )
@@ -277,7 +277,7 @@ def test_a_daemon_that_ends_is_missed(browser: Browser) -> None:
 
 def test_it_only_shows_and_only_here(daemon: BusyDaemon) -> None:
     """GET alone, under a name of this machine, with headers that keep browsers in bounds."""
-    with httpx.Client(base_url=daemon.url) as client:
+    with httpx.Client(base_url=daemon.url, timeout=60) as client:
         page = client.get("/")
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -295,7 +295,9 @@ def test_it_only_shows_and_only_here(daemon: BusyDaemon) -> None:
 def test_open_pages_are_bounded(daemon: BusyDaemon) -> None:
     """One too many is turned away, and metrics are still there."""
     streams = []
-    with httpx.Client(base_url=daemon.url, limits=httpx.Limits(max_connections=40)) as client:
+    with httpx.Client(
+        base_url=daemon.url, limits=httpx.Limits(max_connections=40), timeout=60
+    ) as client:
         try:
             for _ in range(MOST_STREAMS + 4):
                 answer = client.send(client.build_request("GET", "/api/events"), stream=True)

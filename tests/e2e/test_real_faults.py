@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from resetting_proxy import ResettingProxy
-from serving_rig import ROOT, Process, Rig, rigged
+from serving_rig import PROMPT_SECONDS, ROOT, Process, Rig, rigged
 
 BOTH = {"nomic-embed-text:latest", "llama3.2:3b"}
 
@@ -110,7 +110,7 @@ def test_on_a_full_disk_it_goes_on_and_says_so(rig: Rig) -> None:
         daemon.wait_for("decision", 60, is_converged=True)
         assert rig.residents() == BOTH
         assert "journal_trouble" in daemon.events() or how == "limit"
-        assert daemon.stop() < 10
+        assert daemon.stop() < PROMPT_SECONDS
         assert daemon.popen.returncode == 0
         if how == "disk":
             filler.unlink()

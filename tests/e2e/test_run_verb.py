@@ -99,7 +99,7 @@ def test_signals_reach_the_command(host: RunRig) -> None:
     assert process.stdout.readline() == "ready\n"
     assert SMALL in host.holds()
     process.terminate()
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (5, "caught\n")
     assert host.holds() == {}
 
@@ -132,7 +132,7 @@ def test_two_commands_at_once_share_what_is_held(host: RunRig) -> None:
     code, out, err = host.run(sys.executable, "-c", SHOWS, models=f"{SMALL},{EMBED}")
     assert (code, err) == (0, "")
     assert EMBED in out
-    assert first.communicate(timeout=30)[1] == ""
+    assert first.communicate(timeout=60)[1] == ""
     assert first.returncode == 0
     assert host.holds() == {}
 

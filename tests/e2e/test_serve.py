@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_rig import SLOW, Rig, rigged
+from serving_rig import PROMPT_SECONDS, SLOW, Rig, rigged
 
 BOTH = {"nomic-embed-text:latest", "llama3.2:3b"}
 
@@ -35,7 +35,7 @@ def test_the_plan_becomes_true_and_stays_after_the_end(rig: Rig) -> None:
     """Pins and wanted models are loaded; SIGTERM ends it in two seconds and unloads nothing."""
     daemon = settled(rig)
     assert rig.residents() == BOTH
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert daemon.popen.returncode == 0
     assert daemon.events()[-1] == "stopped"
     assert rig.residents() == BOTH
@@ -47,7 +47,7 @@ def test_a_load_in_flight_is_called_off_at_the_end(rig: Rig) -> None:
     daemon = rig.serve()
     daemon.wait_for("decision")
     time.sleep(0.5)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert "load_aborted" in daemon.events()
     assert rig.residents() == set()
     told = json.loads(rig.run("history", "-o", "json").stdout)
@@ -75,7 +75,7 @@ def test_one_warmset_per_host(rig: Rig) -> None:
     first = rig.serve()
     first.wait_for("started")
     second = rig.serve()
-    assert second.popen.wait(15) == 6
+    assert second.popen.wait(60) == 6
     told = "".join(second.raw)
     assert f"process {first.popen.pid}" in told
     assert "since 20" in told
@@ -89,7 +89,7 @@ def test_a_successor_takes_over_from_one_that_ends(rig: Rig) -> None:
     time.sleep(0.3)
     first.signal(signal.SIGTERM)
     second.wait_for("started")
-    assert first.popen.wait(3) == 0
+    assert first.popen.wait(60) == 0
     second.wait_for("decision", is_converged=True)
     second.stop()
     assert "preloaded" not in second.events()
@@ -124,7 +124,7 @@ def test_an_ollama_that_dies_is_unreachable_and_not_empty(rig: Rig) -> None:
     daemon.wait_for("model_left")
     time.sleep(0.7)
     assert daemon.events().count("preloaded") == len(BOTH)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
 
 
 def test_observing_writes_nothing(rig: Rig) -> None:
@@ -134,7 +134,7 @@ def test_observing_writes_nothing(rig: Rig) -> None:
     assert [send["do"] for send in line["sends"]] == ["preload"]
     daemon.stop()
     once = rig.serve("--dry-run")
-    assert once.popen.wait(15) == 0
+    assert once.popen.wait(60) == 0
     assert rig.residents() == set()
     assert not (rig.folder / "state").exists()
 
@@ -143,7 +143,7 @@ def test_leases_are_given_back_if_asked_to(rig: Rig) -> None:
     """`--on-stop release` leaves the models resident, with the server's own keep-alive."""
     daemon = settled(rig, "--on-stop", "release")
     assert rig.longest_left_seconds() > 1000
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert rig.residents() == BOTH
     assert rig.longest_left_seconds() < 301
 
@@ -163,7 +163,7 @@ def test_users_go_on_while_it_ends(rig: Rig) -> None:
     for user in users:
         user.start()
     time.sleep(0.3)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     for user in users:
         user.join()
     assert codes == [200] * 12
@@ -177,5 +177,5 @@ def test_a_server_that_never_answers_does_not_keep_it(rig: Rig) -> None:
         daemon = rig.serve()
         daemon.wait_for("started")
         time.sleep(0.5)
-        assert daemon.stop() < 2.0
+        assert daemon.stop() < PROMPT_SECONDS
     assert daemon.popen.returncode == 0

@@ -281,7 +281,7 @@ def test_a_decision_that_takes_long_is_broken_off(
 
     def ponder(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             sum(range(100))
         raise AssertionError("it pondered to the end")
@@ -296,5 +296,5 @@ def test_a_decision_that_takes_long_is_broken_off(
         service = Service(inside.order, inside.order.load(), connection)
         stack.enter_context(service.hearing_signals())
         service.run(service.take_over(stack))
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 30
     assert inside.kinds() == ["started", "stopped"]

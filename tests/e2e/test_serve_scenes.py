@@ -25,6 +25,7 @@ from living_rig import (
     holds,
     living,
 )
+from serving_rig import PROMPT_SECONDS
 
 from warmset.core.units import GIB
 
@@ -58,7 +59,7 @@ def test_a_model_larger_than_the_card_passes_and_the_pins_return(rig: Living) ->
     daemon.wait_for("decision", is_converged=True)
     told = rig.run("explain", CODER).stdout
     assert f"it had to make room for {GIANT}" in told
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert not events_of(rig, "unload_sent")
     assert sorted(events_of(rig, "preloaded")) == sorted([*BOTH, *BOTH])
 
@@ -76,7 +77,7 @@ def test_pins_that_never_fit_cost_one_error_and_no_load(tmp_path: Path) -> None:
         until = rig.twin.timeline.now + 120.0
         rig.wait_until(lambda: rig.twin.timeline.now > until)
         assert daemon.events().count("alarm") == 1
-        assert daemon.stop() < 2.0
+        assert daemon.stop() < PROMPT_SECONDS
         assert rig.residents() == set()
         assert not rig.loads()
         assert not events_of(rig, "preload_ordered", "unload_sent", "renew_ordered")
@@ -88,7 +89,7 @@ def test_an_end_in_the_middle_of_it_all(rig: Living) -> None:
     rig.wait_until(holds(rig, BOTH))
     user = rig.ask(GIANT, keep_alive="1s")
     rig.wait_until(lambda: not rig.residents() & BOTH)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert daemon.popen.returncode == 0
     user.join()
     assert rig.answered == [GIANT]
@@ -104,10 +105,10 @@ def test_a_successor_starts_while_the_first_one_dies(tmp_path: Path) -> None:
         second = rig.serve()
         first.signal(signal.SIGTERM)
         second.wait_for("started", seconds=30)
-        assert first.popen.wait(5) == 0
+        assert first.popen.wait(60) == 0
         rig.wait_until(holds(rig, BOTH))
         second.wait_for("decision", seconds=30, is_converged=True)
-        assert second.stop() < 2.0
+        assert second.stop() < PROMPT_SECONDS
         assert sorted(events_of(rig, "preloaded")) == sorted(BOTH)
         assert not events_of(rig, "unload_sent")
 
@@ -165,7 +166,7 @@ def test_everything_may_be_killed_at_any_moment(rig: Living) -> None:
     before = len(events_of(rig, "preload_ordered"))
     time.sleep(1.5)
     assert len(events_of(rig, "preload_ordered")) == before
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert not events_of(rig, "unload_sent", "journal_trouble")
     for model in BOTH:
         assert events_of(rig, "preload_ordered").count(model) <= 7 + deaths

@@ -73,7 +73,7 @@ def test_ready_alive_reloading_and_stopping(rig: Rig, monkeypatch: pytest.Monkey
     manager.wait_for("WATCHDOG=1")
     daemon.signal(15)
     manager.wait_for("STOPPING=1")
-    assert daemon.popen.wait(10) == 0
+    assert daemon.popen.wait(60) == 0
     manager.socket.close()
 
 

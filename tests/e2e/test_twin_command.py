@@ -26,14 +26,14 @@ def test_it_prints_its_address_serves_and_ends_by_interrupt() -> None:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().removeprefix("OLLAMA_HOST=").strip()
-        with httpx.Client(base_url=url, timeout=20.0) as http:
+        with httpx.Client(base_url=url, timeout=60.0) as http:
             names = [model["name"] for model in http.get("/api/tags").json()["models"]]
             body = {"model": names[0], "prompt": "hi", "stream": False}
             assert http.post("/api/generate", json=body).json()["done"]
             assert http.get("/api/ps").json() == {"models": []}
     finally:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from serving_rig import Rig, rigged
+from serving_rig import PROMPT_SECONDS, Rig, rigged
 
 from warmset.adapters.config import load_settings
 from warmset.adapters.webhook import post
@@ -88,7 +88,7 @@ def test_an_alarm_is_told_and_its_end_too(rig: Rig) -> None:
     rig.budgets.write_text(alerts + pin)
     daemon.signal(1)
     rig.wait_until(lambda: receiver.events()[2:] == ["alarm_cleared pin_absent"], 60)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
     assert SECRET not in "".join(daemon.raw)
     assert "bearer-of-news" not in "".join(daemon.raw)
 
@@ -102,7 +102,7 @@ def test_a_receiver_that_hangs_delays_nothing(rig: Rig) -> None:
     )
     daemon = rig.serve("--listen", "off")
     daemon.wait_for("preloaded", model="llama3.2:3b", seconds=60)
-    assert daemon.stop() < 2.0
+    assert daemon.stop() < PROMPT_SECONDS
 
 
 def test_tries_are_bounded_and_the_oldest_gives_way() -> None:
