@@ -146,6 +146,23 @@ def test_a_host_that_flutters_is_not_followed() -> None:
     assert "flutter" not in standing(scene)
 
 
+def test_who_fluttered_gives_way_all_the_same() -> None:
+    """It is loaded no more; a client loads it, and other programs need the memory. To keep it for
+    the rest of the ten minutes would save no load and hold what others wait for."""
+    loop = LoopSettings(min_residency=10.0, cool_down=10.0, calm=10.0)
+    scene = world(config(loop, CODER={"pin": True}, CHAT={"priority": 80}))
+    for turn in range(5):
+        taken = 13 if turn % 2 == 0 else 0.6
+        scene.at(100 + 60 * turn, lambda h, n=taken: h.cards.set_foreign(CARD, gib(n)))
+    scene.at(330, lambda host: host.cards.set_foreign(CARD, gib(0.6)))
+    scene.at(340, lambda host: host.use(CHAT, 1.0, keep_alive=7200.0))
+    scene.at(420, lambda host: host.cards.set_foreign(CARD, gib(13)))
+    scene.run(480)
+    assert raised(scene, "flutter")
+    assert len(moments(scene, SendUnload, CHAT)) == CYCLES + 1
+    assert scene.resident() == {CODER}
+
+
 # -- the budget of reloads ------------------------------------------------------------------------
 
 

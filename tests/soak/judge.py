@@ -35,6 +35,12 @@ class Judge:
     def loop(self) -> LoopSettings:
         return self.life.said.loop
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the last decision, also while it is carried out, says that nothing is loaded."""
+        decision = None if self.life.warmset is None else self.life.warmset.loop.decision
+        return decision is not None and "loads_stuck" in decision.standing
+
     def is_pin(self, name: str) -> bool:
         """Whether the operator has pinned a model now."""
         return self.life.said.settings.policy_for((name,)).pin

@@ -16,8 +16,9 @@ from soak.motives import Motives
 from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
-from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story
+from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, USUAL, Happening, Story
 from warmset.adapters.journal import Journal
+from warmset.core.control.actions import Renew
 from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import (
@@ -29,6 +30,7 @@ from warmset.core.control.orders import (
     SendUnload,
     Started,
 )
+from warmset.core.control.step import step
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.clock import Timeline
@@ -45,6 +47,10 @@ OUT_OF_MEMORY = "cudaMalloc failed: out of memory"
 """Not in the words of the twin's own physics, whose loads fail only where memory is short."""
 
 PEACE = TROUBLE_SECONDS + PEACE_SECONDS
+LAST_CHANCE_SECONDS = 300.0
+"""Before the end of the trouble, who waits for pings with a change behind them takes any pings."""
+CUT_IN_SECONDS = {"use": 12.0, "unload": 2.0}
+"""A look takes so long that somebody cuts in on: time for a load."""
 
 
 class Watched(Frail):
@@ -67,6 +73,10 @@ class Watched(Frail):
         return replace(seen, memory=replace(seen.memory, pressure=pressure)) if pressure else seen
 
     def _decide(self, observation: Observation) -> None:
+        if self.life.meanwhile and self._is_about_to_ping(observation):
+            seconds, self.life.meanwhile = self.life.cut_in(*self.life.meanwhile), ()
+            self._timer = self.host.timeline.after(seconds, lambda: self._arrive(observation))
+            return
         before = self.loop.state
         self.life.witness.looked(observation)
         self.life.tell_judges("looked", observation)
@@ -79,6 +89,19 @@ class Watched(Frail):
             self.recorder.decision(observation, self.loop.config, before, decision, after=after)
             self.recorder.state(self.loop.state, observation.at)
 
+    def _is_about_to_ping(self, observation: Observation) -> bool:
+        """Whether this look leads to pings; who waits for it waits for one with more orders."""
+        sends = step(observation, self.loop.config, self.loop.state, self.now)[1].sends
+        is_last = self.life.now > TROUBLE_SECONDS - LAST_CHANCE_SECONDS
+        return isinstance(next(iter(sends), None), Renew) and (
+            is_last or not isinstance(sends[-1], Renew)
+        )
+
+    def _arrive(self, observation: Observation) -> None:
+        """A look that took long: what it shows is of its beginning, its time of its end."""
+        if self._is_running:
+            self._decide(replace(observation, at=self.host.timeline.now + self.clock_ahead))
+
     def _carry_out(self, commands: tuple[Command, ...]) -> None:
         for command in commands:
             self._count()
@@ -87,6 +110,8 @@ class Watched(Frail):
             if isinstance(command, SendPing | SendPreload | SendUnload):
                 if isinstance(command, SendPing) and self.life.snatches:
                     self.life.snatch(command)
+                if isinstance(command, SendPreload) and self.life.jam:
+                    self.life.jams(*self.life.jam)
                 self.life.witness.sends(command, self.loop)
             self.life.tell_judges("carries_out", command)
             super()._carry_out((command,))
@@ -142,6 +167,8 @@ class Life:
     is_disk_full: bool = False
     ram_pressure: str = ""
     snatches: int = 0
+    meanwhile: tuple = ()
+    jam: tuple = ()
 
     def __post_init__(self) -> None:
         spec = named_host("workstation")
@@ -274,7 +301,8 @@ class Life:
         self.witness.disturbed()
         self.faults.heal()
         self.physics.failing, self.physics.slowness = 0, 1.0
-        self.ram_pressure, self.snatches = "", 0
+        self.ram_pressure, self.snatches, self.meanwhile, self.jam = "", 0, (), ()
+        self._unjam()
         self.host.cards.release_lag_seconds = self.host.spec.release_lag_seconds
         for device, count in self.host.spec.foreign_bytes.items():
             self.host.cards.set_foreign(device, count)
@@ -406,6 +434,47 @@ class Life:
         if model is not None and self.host.is_up:
             self.snatches -= 1
             self.host.unload(model)
+
+    def _meanwhile(self, what: str, name: str) -> None:
+        """Between a look that leads to pings, and the pings, somebody loads or unloads a model."""
+        self.meanwhile = (what, name)
+
+    def cut_in(self, what: str, name: str) -> float:
+        """Loads or unloads while a look is under way; returns how long the look takes."""
+        resident = {row.model.name for row in self.host.residents()}
+        names = [n for n in (name, *USUAL) if (n in resident) == (what == "unload")]
+        self.witness.disturbed()
+        if names and what == "use":
+            self._use(names[0], 1.0, 7200.0, None)
+        elif names:
+            self._outsider("unload", names[0])
+        return CUT_IN_SECONDS[what]
+
+    def _jam(self, what: str, seconds: float) -> None:
+        """From our next preload on the server answers, but its queue stands still, or all of its
+        scheduler: no unload wakes it."""
+        self.jam = (what, seconds)
+
+    def jams(self, what: str, seconds: float) -> None:
+        """Lets the server stand still for a while."""
+        self.jam, scheduler = (), self.host.scheduler
+        if not self.host.is_up or "_run" in vars(scheduler):
+            return
+        self.witness.disturbed()
+        if what == "all":
+            scheduler._unloader.run = lambda: None  # type: ignore[method-assign]
+        scheduler._run = scheduler._unloader.run  # type: ignore[method-assign]
+        self._later(seconds, self._unjam)
+
+    def _unjam(self) -> None:
+        scheduler = self.host.scheduler
+        if vars(scheduler).pop("_run", None) is not None:
+            vars(scheduler._unloader).pop("run", None)
+            scheduler._run()
+
+    def _away(self) -> None:
+        """The process is killed, and nobody starts another one before all is calm."""
+        self.crash(TROUBLE_SECONDS + 10.0 - self.now)
 
     def _hang_up(self, name: str, seconds: float) -> None:
         """A client asks for a model and goes away, perhaps in the middle of its load."""

@@ -43,7 +43,6 @@ class Motives(Judge):
         self._unloading = ""
         self._over_since: float | None = None
         self._was_over = self._was_tight = False
-        self._is_stuck = False
         self._settled_at = -math.inf
         self._took_at = -math.inf
         self._came_at: dict[str, float] = {}
@@ -89,7 +88,6 @@ class Motives(Judge):
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
-        self._is_stuck = "loads_stuck" in decision.standing
         if decision.is_converged:
             self._settled_at = self.now
         self._judge_budget(decision)
@@ -134,13 +132,13 @@ class Motives(Judge):
             self._loads[command.key] = self._asked_at
         elif isinstance(command, SendUnload):
             self._unloading = command.key
-            if not self._is_stuck:
+            if not self.is_stuck:
                 self._judge_unload(command)
             named = {normalise_name(name) for name in self.life.said.settings.models}
             is_dismissed = normalise_name(command.name) in self.life.ever_named - named
             if is_dismissed:  # its time is up, as it is when Ollama's own timer ends it
                 self._moved_at = self.now
-            if not self._was_tight and not self._is_stuck and not is_dismissed:
+            if not self._was_tight and not self.is_stuck and not is_dismissed:
                 self._room = (self.now, command.name)
 
     # -- the rules --------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from unittest import mock
 
-from soak.story import Story, tell
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
+
+from soak.story import Happening, Story, tell
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
 
@@ -94,10 +96,11 @@ def inside(
     focus: tuple[str, ...] = (),
     *,
     instead: str = "False",
+    in_ci: bool = False,
     **host: object,
 ) -> Mutant:
     """Returns a mutant of one expression inside a function."""
-    return Mutant(name, (place,), instead, focus, was=was, host=host)
+    return Mutant(name, (place,), instead, focus, in_ci, was=was, host=host)
 
 
 def _lax(function: Callable[..., object], at: int, **settings: object) -> Callable[..., object]:
@@ -166,6 +169,37 @@ PROCESS = ("crash", "stop", "crash_at", "restart", "clock", "suspend")
 CLOCK = ("clock", "crash", "stop")
 DRIVER = ("driver",)
 WIRES = ("lost_reply", "refused", "no_effect", "doubled", "slow_ps")
+
+DEAD_QUEUE: Mapping[str, object] = {
+    "pins": (CODER,),
+    "wanted": (EMBED,),
+    "sees_processes": True,
+    "is_read_only": False,
+    "may_unload_unmanaged": True,
+    "may_rescue": True,
+    "happenings": (
+        Happening(20.0, "use", (SMALL, 1.0, 7200.0, None)),
+        Happening(40.0, "use", (CHAT, 1.0, 7200.0, None)),
+        Happening(100.0, "jam", ("all", 700.0)),
+        Happening(130.0, "outsider", ("unload", CODER)),
+    ),
+}
+"""A pin is to come back, Ollama does nothing any more, and three could be unloaded in vain."""
+
+NEXT_DAY: Mapping[str, object] = {
+    "pins": (CODER, CHAT),
+    "wanted": (MEDIUM,),
+    "is_read_only": False,
+    "happenings": (
+        Happening(100.0, "away"),
+        Happening(120.0, "restart", (2.0,)),
+        Happening(130.0, "old_state"),
+        Happening(200.0, "use", (CHAT, 1.0, 7200.0, None)),
+        Happening(220.0, "use", (SMALL, 1.0, 7200.0, None)),
+    ),
+}
+"""A new warmset finds one pin, and a model that is to leave: beside it a large one would find too
+little free, and keep the other pin out."""
 
 MUTANTS: tuple[Mutant, ...] = (
     # -- what is seen
@@ -279,8 +313,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "executor: further orders after signs of a load",
         "executor:_ping_or_leave",
         "_drop_queue(state)",
-        ("edit", "slow_look", "outsider", "runtime_oom"),
+        ("meanwhile", "fight", "old_state"),
         instead="state",
+        lease_base=300.0,
     ),
     inside("loop: an observer acts", "loop:Loop.look", "self.is_read_only"),
     # -- levers
@@ -309,7 +344,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "levers: a higher rank is kept out",
         "levers:_choose_load",
         "not is_harmless(wish, candidate, others, returning)",
-        ("edit", "foreign"),
+        ("away",),
+        in_ci=True,
+        **NEXT_DAY,
     ),
     inside(
         "levers: nobody waits for other programs to go",
@@ -362,12 +399,6 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "restraint: who fluttered comes again",
         "restraint:why_not_preload",
-        "len(known.cycles) >= CYCLES",
-        ("tide",),
-    ),
-    inside(
-        "restraint: who fluttered goes again",
-        "restraint:why_not_unload",
         "len(known.cycles) >= CYCLES",
         ("tide",),
     ),
@@ -463,7 +494,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "stuck: rescues without bound",
         "stuck:find_rescue",
         "len(recent) >= RESCUES",
-        ("wedge",),
+        ("jam",),
+        in_ci=True,
+        **DEAD_QUEUE,
     ),
     # -- pings, one reason at a time
     inside(
@@ -484,7 +517,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "pinging: somebody came",
         "pinging:why_not_ping_any",
         "looked and {row_id(row) for row in rows} - {row_id(row) for row in before}",
-        ("slow_look", "edit"),
+        ("meanwhile", "fight", "old_state"),
+        lease_base=300.0,
     ),
     inside(
         "pinging: it was used since",

@@ -67,7 +67,6 @@ class Restraints(Judge):
         self._raced: dict[str, float] = {}  # name -> when an accident of its ping was told last
         self._quiet_until = -math.inf
         self._vain: dict[str, list[tuple[float, str]]] = {}
-        self._is_stuck = False
         self._rescues: list[float] = []
 
     def breaks_off(self, *, is_server: bool = False) -> None:
@@ -88,7 +87,6 @@ class Restraints(Judge):
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
-        self._is_stuck = "loads_stuck" in decision.standing
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self._left.clear()
         self.found(decision.findings)
@@ -211,9 +209,7 @@ class Restraints(Judge):
 
     def _judge_unload(self, command: SendUnload, what: str) -> None:
         self._unloading = (command.key, self.now)
-        if not self._is_stuck:
-            if self._count_cycles(command.key) >= CYCLES:
-                self.tell(f"{what}, which was loaded and unloaded {CYCLES} times")
+        if not self.is_stuck:
             return
         window = self.loop.fight_window
         self._rescues = [*(at for at in self._rescues if self.now - at < window), self.now]

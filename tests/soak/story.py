@@ -91,7 +91,15 @@ DETAILS: dict[str, Callable[[Random], tuple]] = {
     "edit": lambda rng: (rng.choice(("unpin", "pin_medium", "pin_too_much", "back")),),
 }
 """Each mishap with what is drawn for it; `Life` has a method of each name."""
-MISHAPS = tuple(DETAILS)
+LATER: dict[str, Callable[[Random], tuple]] = {
+    "meanwhile": lambda rng: (rng.choice(("use", "use", "unload")), rng.choice(USUAL)),
+    "jam": lambda rng: (rng.choice(("queue", "queue", "all")), rng.choice((200.0, 500.0, 700.0))),
+    "away": lambda _: (),
+}
+"""Mishaps with dice of their own, so that no seed's story changes but those that get one."""
+LATER_RATIO = 0.1
+"""Of all stories have one of them."""
+MISHAPS = (*DETAILS, *LATER)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def tell(seed: int, focus: Sequence[str] = ()) -> Story:
     pins = rng.choice([(CODER,), (CODER, CHAT), (CODER, CHAT), (CHAT, EMBED)])
     wanted = rng.choice([(), (EMBED,), (MEDIUM,), (MEDIUM, EMBED)])
     wanted = tuple(name for name in wanted if name not in pins)
-    happenings = [*_clients(rng), *_mishaps(rng, focus)]
+    happenings = [*_clients(rng), *_mishaps(rng, focus), *(() if focus else _later(seed))]
     return Story(
         seed=seed,
         pins=pins,
@@ -181,7 +189,16 @@ def _clients(rng: Random) -> list[Happening]:
 def _mishaps(rng: Random, focus: Sequence[str]) -> list[Happening]:
     out = []
     for _ in range(rng.choice((8, 12, 16) if focus else (0, 1, 2, 3, 4, 6, 8))):
-        kind = rng.choice(focus or MISHAPS)
-        at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
-        out.append(Happening(at, kind, DETAILS[kind](rng)))
+        kind = rng.choice(focus or tuple(DETAILS))
+        out.append(_mishap(kind, rng))
     return out
+
+
+def _later(seed: int) -> list[Happening]:
+    rng = Random(f"further {seed}")
+    return [_mishap(rng.choice(tuple(LATER)), rng)] if rng.random() < LATER_RATIO else []
+
+
+def _mishap(kind: str, rng: Random) -> Happening:
+    at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
+    return Happening(at, kind, (DETAILS | LATER)[kind](rng))

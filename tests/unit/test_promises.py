@@ -19,13 +19,13 @@ Ollama does not answer, or late | deaf slow_ps slow_look
     an_unreachable_server_is_not_an_empty_one
     a_slow_list_of_residents_is_too_old_for_a_ping
     who_does_not_answer_is_asked_ever_more_rarely
-its queue stands still | wedge
+its queue stands still | wedge jam
     a_queue_that_stands_still_is_an_alarm_and_left_alone
     rescues_are_bounded
     a_rescue_wakes_the_queue_and_costs_one_idle_model
     a_rescue_spares
     without_sight_of_processes_a_slow_load_is_told_and_nobody_goes_for_it
-users' loads go before an own one | use
+users' loads go before an own one | use meanwhile
     a_preload_that_users_overtook_is_called_off
 a preload or unload says 200 | no_effect lost_reply doubled
     a_few_failures_change_nothing
@@ -69,7 +69,7 @@ a ping meets a request | use
 a model goes between the list | snatch
     after_two_accidents_of_pings_there_is_no_third_for_a_while
     a_ping_that_waits_for_a_load_is_hung_up_on
-warmset is killed at any point | crash crash_at stop rot old_state disk_full
+warmset is killed at any point | crash crash_at away stop rot old_state disk_full
     killed_at_any_moment_it_goes_on_where_it_was
     a_damaged_journal_is_set_aside
     on_a_full_disk_it_goes_on_and_says_so

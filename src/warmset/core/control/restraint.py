@@ -17,7 +17,8 @@ from warmset.core.units import format_seconds
 
 CYCLES: Final = 2
 """Times that warmset may load *and* unload one model within the fight window: the second time the
-rules contradict each other, or the host flutters. Our choice."""
+rules contradict each other, or the host flutters. Then it is not loaded; if a client does that, it
+may have to go like any other. Our choice."""
 
 
 def forget_old(state: State, loop: LoopSettings, now: float) -> State:
@@ -139,9 +140,6 @@ def why_not_unload(
         return "pinned: it is not unloaded, not even to place it anew", None
     if not is_managed and not loop.may_evict_unconfigured:
         return "nobody configured it: it leaves by itself", None
-    if len(known.cycles) >= CYCLES:
-        text = f"loaded and unloaded {len(known.cycles)} times: held back against flutter"
-        return text, known.cycles[-CYCLES] + loop.fight_window
     since = known.resident_since
     if since is not None and now - since < loop.min_residency:
         return f"resident for {format_seconds(now - since)} only", since + loop.min_residency
