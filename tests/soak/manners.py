@@ -70,6 +70,7 @@ class Manners(Judge):
         self._gave_up_at = -math.inf
         self._loads: dict[str, list[float]] = {}
         self._pings: dict[str, list[float]] = {}
+        self._runners: dict[str, list[float]] = {}  # those that others had loaded
         self._listed: set[str] = set()  # at the last look
         self._starts = 0  # of the server, up to the look
         self._durations: dict[str, float] = {}  # key -> keep-alive at the last look
@@ -151,6 +152,8 @@ class Manners(Judge):
         ours = None if self._preload is None else self._preload[1]
         if isinstance(event, LoadEnded) and not event.error:
             key = event.order.model.key
+            if key != ours:
+                self._count(self._runners, key, self.loop.fight_window)
             # Where processes are hidden, one that was there before looks as if it had been used.
             is_hidden = not self.life.story.sees_processes and key in self._listed
             if key != ours and not is_hidden:
@@ -216,7 +219,8 @@ class Manners(Judge):
         """A ping goes to a model that the list just read shows as it was at the look.
 
         How often a client has had its way is counted in what is remembered: a process with nothing
-        to go by (no state, or one of another clock) begins to count, as it does with reloads.
+        to go by (no state, or one of another clock) begins to count, as it does with reloads. And
+        each runner that somebody had loaded comes without a lease of ours.
         """
         read, seen = self._list, self._seen
         assert read is not None
@@ -244,6 +248,8 @@ class Manners(Judge):
         renewals = 2 * loop.fight_window / loop.lease_base
         fresh = self.life.witness.fresh_beginnings(self.now - loop.fight_window)
         allowed = loop.reasserts_per_window * (1 + fresh) + renewals + NEEDLESS_PINGS
+        came = self._runners.get(command.key, ())
+        allowed += sum(self.now - at < loop.fight_window for at in came)
         if count > allowed + self._lives(loop.fight_window):
             self.tell(f"{count} pings of {command.name} in ten minutes")
 
