@@ -221,6 +221,24 @@ def test_who_holds_nothing_of_a_gpu_lies_in_ram():
         assert candidate.located == located
 
 
+def test_who_lies_in_ram_may_stay_there():
+    """A resident that found no room on a GPU takes nothing from those who did: both stay."""
+    names = ("low:8b", "high:8b")
+    rows = (resident("low:8b", vram=0), resident("high:8b", vram=20 * GIB, size=20 * GIB))
+    seen = look(
+        entries=tuple(entry(name) for name in names),
+        residents=rows,
+        devices=(device(free=4 * GIB),),
+    )
+    host, candidates = built(seen)
+    held = replace(
+        candidates[1].on_one, point_bytes=20 * GIB, upper_bytes=20 * GIB, basis="observed"
+    )
+    made = plan((candidates[0], replace(candidates[1], on_one=held)), host)
+    assert {member.name for member in made.members} == set(names)
+    assert made.changes == ()
+
+
 def test_an_embedder_has_one_slot_and_no_batch_of_its_own():
     """Embedders do not complete, so Ollama adds no surcharge for them."""
     embedder = entry(capabilities=frozenset({"embedding"}))

@@ -82,7 +82,9 @@ def placements(host: HostCapacity, candidate: Candidate) -> tuple[Use, ...]:
             return ()
         return (((ram, candidate.on_cpu_bytes),),)
     uses: list[Use] = []
-    need = candidate.on_one
+    need, in_ram = candidate.on_one, candidate.on_cpu_bytes
+    if candidate.located == {} and in_ram is not None and host.ram_bytes is not None:
+        uses.append(((ram, in_ram),))  # a resident that found no room on a GPU may stay as it is
     for number, gpu in enumerate(host.known):
         if need is not None and candidate.bound_to in (None, gpu.id):
             extra = need.ram_bytes + (need.upper_bytes if gpu.gpu.integrated else 0)
