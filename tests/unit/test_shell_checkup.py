@@ -23,9 +23,9 @@ from warmset.core.settings import Budget, GpuBudget, ModelPolicy, Settings
 from warmset.core.units import GIB
 from warmset.errors import UnknownModel
 from warmset.shell.checkup import Finding, Result, check_host
+from warmset.shell.naming import require_entry
 from warmset.shell.newcomer import (
     find_newcomer,
-    require_entry,
     with_demand_as_said,
     with_entry,
     with_policy,
@@ -186,18 +186,35 @@ def test_pins_that_do_not_fit_together_are_a_failure() -> None:
 
 def test_an_installed_model_is_found_by_any_name() -> None:
     """Case and tag do not matter."""
-    assert require_entry(HOST, "ALIAS") is HOST.entries[0]
+    assert require_entry(HOST.entries, "ALIAS", url="") is HOST.entries[0]
     assert find_newcomer(HOST, CHAT.upper(), {}, offline=True) is HOST.entries[0]
 
 
 def test_a_model_that_is_not_installed_brings_what_comes_nearest() -> None:
     """A typing error is answered with the names that it may have meant."""
     with pytest.raises(UnknownModel, match="llama3.1:8") as near:
-        require_entry(HOST, "llama3.1:8")
+        require_entry(HOST.entries, "llama3.1:8", url="")
     assert CHAT in near.value.hint
     with pytest.raises(UnknownModel) as far:
-        require_entry(HOST, "zzzzzz")
+        require_entry(HOST.entries, "zzzzzz", url="")
     assert "ollama list" in far.value.hint
+
+
+def test_names_that_are_about_as_near_are_all_asked_for() -> None:
+    """A word for several models names them; a slip of one letter means one."""
+    entries = tuple(
+        replace(HOST.entries[0], key=ModelKey(name), names=(name,))
+        for name in ("llama3.1:8b", "llama3.2:3b", "phi4:14b")
+    )
+    for word, meant in (
+        ("llama", "llama3.1:8b or llama3.2:3b"),
+        ("llama3.1:9b", "llama3.1:8b"),
+        ("p", "phi4:14b"),
+        ("lama3.2:3b", "llama3.2:3b"),
+    ):
+        with pytest.raises(UnknownModel) as caught:
+            require_entry(entries, word, url="")
+        assert caught.value.hint == f"did you mean {meant}?"
 
 
 def test_without_network_a_newcomer_is_taken_from_the_built_in_facts(tmp_path: Path) -> None:

@@ -15,14 +15,13 @@ from warmset.core.model import (
     ModelKey,
     Observation,
     Resident,
-    find_entry,
     normalise_name,
 )
 from warmset.core.planner.result import LeftOut, Member
 from warmset.core.settings import ModelPolicy, Settings
 from warmset.core.units import format_bytes, format_seconds
 from warmset.core.windows import find_open, next_opening
-from warmset.errors import UnknownModel
+from warmset.shell.naming import require_entry
 from warmset.shell.one_pass import prepare
 from warmset.shell.pages import Story, read_story
 from warmset.shell.said import open_spans
@@ -63,13 +62,8 @@ def explain(
     with prepare(settings, environ, may_write=False) as prepared:
         seen = prepared.work.preview(refuses=False)
         observation, decision = seen.observation, seen.decision
-        entry = find_entry(observation.entries, model)
-        if entry is None:
-            raise UnknownModel(
-                f"there is no model {model!r} on this host",
-                hint="see `ollama list`; `warmset add MODEL --dry-run` for one not yet here",
-            )
         url = prepared.connection.server.url
+        entry = require_entry(observation.entries, model, url=url)
         words = prepared.config().settings
     story = read_story(environ, url, key=entry.key, name=entry.name, limit=limit)
     subject = Subject(

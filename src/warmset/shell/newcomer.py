@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from warmset.core.catalogue import CATALOGUE
 from warmset.core.model import Entry, Observation, find_entry, normalise_name
 from warmset.core.ollama.types import WeightsFile
 from warmset.core.settings import ModelPolicy, Settings
-from warmset.errors import UnknownModel
 from warmset.shell.remote import find_remote, is_path, read_path
-
-
-def require_entry(observation: Observation, name: str) -> Entry:
-    """Returns the installed model of that name.
-
-    Raises:
-        UnknownModel: there is none; names what comes nearest.
-    """
-    found = find_entry(observation.entries, name)
-    if found is not None:
-        return found
-    if normalise_name(name) in CATALOGUE:
-        raise UnknownModel(
-            f'"{name}" is not installed on {observation.server_url}',
-            hint=f"It is a well-known model: try `warmset add {name} --dry-run`.",
-            context={"model": name},
-        )
-    names = [_compared(n) for entry in observation.entries for n in entry.names]
-    close = difflib.get_close_matches(_compared(name), names, n=3, cutoff=0.5)
-    raise UnknownModel(
-        f'"{name}" is not installed on {observation.server_url}',
-        hint=f"Did you mean {', '.join(close)}?" if close else "`ollama list` names what is.",
-        context={"model": name},
-    )
-
-
-def _compared(name: str) -> str:
-    """Without the tag that says nothing, which would make all short names alike."""
-    return normalise_name(name).removesuffix(":latest")
 
 
 def find_newcomer(

@@ -13,6 +13,7 @@ from typing import Final
 from warmset.core.model import (
     Device,
     DeviceId,
+    Entry,
     Observation,
     Reading,
     ServerSettings,
@@ -21,7 +22,8 @@ from warmset.core.model import (
 from warmset.core.settings import Settings
 from warmset.core.units import GIB, MIB, format_bytes
 from warmset.errors import ConfigError
-from warmset.shell.newcomer import find_newcomer, require_entry, with_entry, with_policy
+from warmset.shell.naming import require_entry
+from warmset.shell.newcomer import find_newcomer, with_entry, with_policy
 
 SOURCE: Final = "supposed"
 MAX_GPUS: Final = 64
@@ -184,7 +186,7 @@ def what_if(supposed: Supposed, text: str, environ: Mapping[str, str]) -> Suppos
         seen = with_entry(supposed.observation, entry)
         return replace(supposed, observation=seen, words=(*supposed.words, f"with {entry.name}"))
     if verb in ("pin", "unpin") and len(words) == 1:
-        entry = require_entry(supposed.observation, words[0])
+        entry = _entry(supposed, words[0])
         settings = with_policy(supposed.settings, entry.name, pin=verb == "pin")
         said = "pinned" if verb == "pin" else "not pinned"
         return replace(supposed, settings=settings, words=(*supposed.words, f"{entry.name} {said}"))
@@ -200,7 +202,7 @@ def what_if(supposed: Supposed, text: str, environ: Mapping[str, str]) -> Suppos
 
 def _drop(supposed: Supposed, name: str) -> Supposed:
     seen = supposed.observation
-    entry = require_entry(seen, name)
+    entry = _entry(supposed, name)
     rows = (
         None if seen.residents is None else tuple(r for r in seen.residents if r.key != entry.key)
     )
@@ -223,12 +225,17 @@ def _drop(supposed: Supposed, name: str) -> Supposed:
     )
 
 
+def _entry(supposed: Supposed, name: str) -> Entry:
+    seen = supposed.observation
+    return require_entry(seen.entries, name, url=seen.server_url)
+
+
 def _more(free: Reading[int], count: int) -> Reading[int]:
     return free if free.value is None else replace(free, value=free.value + count)
 
 
 def _resize(supposed: Supposed, name: str, tokens: str, text: str) -> Supposed:
-    entry = require_entry(supposed.observation, name)
+    entry = _entry(supposed, name)
     return replace(
         supposed,
         settings=with_policy(supposed.settings, entry.name, context=_number(tokens, text)),

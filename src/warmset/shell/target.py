@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from warmset.core.model import Entry, find_entry, normalise_name
+from warmset.core.model import Entry, normalise_name
 from warmset.core.settings import Settings
-from warmset.errors import UnknownModel
+from warmset.shell.naming import require_entry
 from warmset.shell.wiring import Connection
 
 
@@ -35,12 +34,6 @@ def find_target(connection: Connection, settings: Settings, name: str) -> Target
         UnknownModel: the server does not have it; the nearest name is told.
         BackendError: the server does not answer.
     """
-    entries = connection.server.entries()
-    entry = find_entry(entries, name)
-    if entry is None:
-        known = [n for each in entries for n in each.names]
-        close = difflib.get_close_matches(normalise_name(name), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see `ollama list`"
-        raise UnknownModel(f"there is no model {name!r} on this host", hint=hint)
+    entry = require_entry(connection.server.entries(), name, url=connection.server.url)
     said = tuple(n for n in entry.names if normalise_name(n) in settings.models)
     return Target(entry=entry, said=said or (normalise_name(name),))

@@ -48,13 +48,14 @@ def command(
     from warmset.core.planner.verdict import fit
     from warmset.shell.decide import decide, locate
     from warmset.shell.instead import Fitting, fit_instead
-    from warmset.shell.newcomer import notes_on_context, require_entry, with_policy
+    from warmset.shell.naming import require_entry
+    from warmset.shell.newcomer import notes_on_context, with_policy
     from warmset.shell.observe import look_closely
 
     settings = settings_of(ctx)
     close = look_closely(settings)
     seen = close.observation
-    entries = [require_entry(seen, name) for name in models]
+    entries = [require_entry(seen.entries, name, url=seen.server_url) for name in models]
     for entry in entries:
         settings = with_policy(settings, entry.name, context=context, parallel=parallel)
     located = locate(close)
