@@ -257,6 +257,16 @@ def test_pins_that_fit_but_load_in_no_order_are_refused_for_ollamas_rule():
     assert "80 %" in outcome.conflict.reason
 
 
+def test_a_search_for_an_order_that_ends_early_is_not_told_as_none():
+    """Ten pins have more orders than are tried: what was not found is not said to be impossible."""
+    pins = [model(f"m{n}", 2.3, forecast=2.7, pin=True) for n in range(10)]
+    many, few = plan(pins, host(24, maximum=20)), plan(pins[:3], host(7))
+    assert many.conflict is not None
+    assert many.conflict.reason.endswith("loads them was found in time")
+    assert few.conflict is not None
+    assert "there is no order" in few.conflict.reason
+
+
 def test_a_pin_of_unknown_need_is_refused_by_name():
     """A pin that nobody can promise is a conflict of one."""
     dark = replace(model("dark", 1, pin=True), on_one=None, spread=None, unknown="no facts")

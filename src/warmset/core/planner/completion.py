@@ -138,13 +138,17 @@ class Completion:
         A filling that wastes more than the slack, or is dominated, is left out.
         """
         sizes, unit, count = [self._sizes[n] for n in rest], self._unit, len(rest)
-        spend = self._effort.spend
+        effort, is_exact = self._effort, self._is_exact
         taken: list[int] = []
-        at, left = 0, room
-        while spend():
+        at, left, steps = 0, room, max(0, effort.limit - effort.used)
+        allowed = steps
+        while steps:
+            steps -= 1
             least = left - slack
-            low = max(0, -(-least // unit) - (0 if self._is_exact else count - at))
-            can_complete = sums[at] >> low & ((2 << max(0, left // unit - low)) - 1)
+            low = -(-least // unit) if is_exact else -(-least // unit) - (count - at)
+            low = max(low, 0)
+            wide = left // unit - low
+            can_complete = wide >= 0 and sums[at] >> low & ((2 << wide) - 1)
             if can_complete and at < count:
                 if sizes[at] <= left:
                     taken.append(at)
@@ -152,14 +156,17 @@ class Completion:
                 at += 1
                 continue
             if can_complete and least <= 0 and not self._is_dominated(sizes, taken, left):
-                yield tuple(rest[k] for k in taken), left
+                effort.spend(allowed - steps)
+                yield tuple([rest[k] for k in taken]), left
+                allowed = steps = max(0, effort.limit - effort.used)
             if not taken:
-                return
+                break
             at = taken.pop()
             left += sizes[at]
             size = sizes[at]
             while at < count and sizes[at] == size:
                 at += 1
+        effort.spend(allowed - steps)
 
     @staticmethod
     def _is_dominated(sizes: Sequence[int], taken: Sequence[int], left: int) -> bool:

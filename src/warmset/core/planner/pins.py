@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from warmset.core.model import ModelKey
 from warmset.core.planner.admission import Denied, try_load
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.conflict import smallest_infeasible
+from warmset.core.planner.problem import Effort
 from warmset.core.planner.result import Conflict
 from warmset.core.planner.search import is_impossible, solve
 from warmset.core.planner.standing import find_route
@@ -16,11 +18,15 @@ from warmset.core.planner.wanted import state_problem
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
 
+UNBOUNDED: Final = 1 << 60
+"""Steps of all searches for an order together; each has its own limit."""
+
 
 def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
     """Returns whether all of these can be resident together: by their need, and by Ollama's rules.
 
-    An order that is not found within the steps of the search counts as none.
+    What is not found within the steps of the search counts as none: it cannot be promised.
+    `pins_conflict` tells the two apart.
     """
     wanted = [replace(c, pin=True) for c in models]
     if solve(state_problem(host, wanted, is_loose=True).problem) is None:
@@ -76,7 +82,16 @@ def _conflict_text(
     alone = try_load(host, (), members[0])
     if len(members) == 1 and isinstance(alone, Denied):
         return f"{members[0].name}: {alone.reason}"
-    return f"{together} they fit ({sizes}), but Ollama's 80 % rule loads them in no order"
+    return f"{together} they fit ({sizes}), but {_no_order_text(host, members)}"
+
+
+def _no_order_text(host: HostCapacity, members: Sequence[Candidate]) -> str:
+    """Tells whether there is no order of loading, or the search for one ran out of steps."""
+    effort = Effort(UNBOUNDED)
+    rule = "in which Ollama's 80 % rule loads them"
+    if find_route(host, members, effort) is None and effort.was_cut_short:
+        return f"no order {rule} was found in time"
+    return f"there is no order {rule}"
 
 
 def _size(candidate: Candidate) -> int:

@@ -20,7 +20,7 @@ from warmset.core.planner.refill import Places
 FILL_STEPS: Final = 60
 """Steps of one filling; beyond, the best found counts."""
 
-STEPS_PER_UNIT: Final = 4
+STEPS_PER_UNIT: Final = 3
 """A step of filling costs a part of one of the search over sets."""
 
 FRUITLESS: Final = 25
