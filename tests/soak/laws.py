@@ -26,6 +26,11 @@ from warmset.core.twin.events import Event, Granted, LoadEnded, LoadStarted, Unl
 if TYPE_CHECKING:
     from soak.life import Life, Watched
 
+SETTLING_SECONDS = 180.0
+"""What a client does explains what warmset does so long afterwards: a minute of calm, one that a
+model stays, half a minute until it counts as idle, and some looks; or the two minutes that a model
+gives way."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -60,7 +65,10 @@ class Witness:
         self._resident_before: set[str] = set()
         self._own_load: tuple[float, str] | None = None
         self._writes: list[tuple[float, str, str]] = []
-        self._client_at = 0.0
+        self._client_at = 0.0  # when a client was last served, or its keep-alive was over
+        self._unexplained: list[tuple[float, str, str]] = []  # moves long after that
+        self._durations: dict[str, float] = {}  # key -> keep-alive at the last look
+        self._leased: dict[str, float] = {}  # key -> the one that we gave it last
         self._loaded_at: dict[str, float] = {}
         self._began_at: dict[str, float] = {}  # its load: then it sees what is free
         self._unmoved: dict[str, tuple[int, float | None]] = {}
@@ -136,6 +144,11 @@ class Witness:
 
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
+        self._durations |= {key: runner.duration for key, runner in scheduler.loaded.items()}
+        ours = None if self._own_load is None else self._own_load[1]
+        loading = None if scheduler.loading is None else scheduler.loading.model.key
+        if loading not in (None, ours) or any(r.refs > 0 for r in scheduler.loaded.values()):
+            self._client_at = self.now
         self._asked = Truth(
             at=self.now,
             refs={key: runner.refs for key, runner in scheduler.loaded.items()},
@@ -157,7 +170,10 @@ class Witness:
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
             told = ("SendUnload", event.name)
-            if not event.is_evicted and told not in [write[1:] for write in self._writes[-2:]]:
+            lease = self._leased.pop(event.key, math.inf)
+            is_own = abs(self._durations.get(event.key, 0.0) - lease) < 1.0
+            is_own |= told in [write[1:] for write in self._writes[-2:]]
+            if not event.is_evicted and not is_own:
                 self._client_at = self.now  # a client's keep-alive was over: room for others
         elif isinstance(event, LoadStarted):
             self._began_at[event.order.model.key] = self.now
@@ -175,10 +191,14 @@ class Witness:
         if self.life.story.is_read_only:
             self.breaks(f"an observer sent {kind} of {command.name}")
         self._judge_knowledge(command)
+        if isinstance(command, SendPing | SendPreload):
+            self._leased[command.key] = command.keep_alive
         if isinstance(command, SendPing):
             self._judge_ping(command, loop)
             return
         self._writes.append((self.now, kind, command.name))
+        if self.now - self._client_at > SETTLING_SECONDS:
+            self._unexplained.append(self._writes[-1])
         self._judge_silence(command)
         if isinstance(command, SendUnload):
             self._judge_unload(command)
@@ -323,15 +343,14 @@ class Witness:
 
     def _judge_peace(self) -> None:
         still_from = TROUBLE_SECONDS + PEACE_SECONDS - QUIET_SECONDS
-        late = [w for w in self._writes if w[0] > still_from]
+        late = [write for write in self._unexplained if write[0] > still_from]
         warmset = self.life.warmset
         standing = warmset.loop.decision.standing if warmset and warmset.loop.decision else ()
-        is_calm = self._client_at < still_from - QUIET_SECONDS
         # Then it tries again, ever more rarely; without sight of processes nobody can tell.
         is_stuck = "loads_stuck" in standing or (
             not self.life.story.sees_processes and self._is_somebody_waiting()
         )
-        if late and is_calm and not is_stuck:
+        if late and not is_stuck:
             self.breaks(f"still moving after a long peace: {late[:3]}")
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
             return
@@ -343,7 +362,7 @@ class Witness:
         names = {row.name for row in warmset.host.library.models() if row.key in keys}
         for_all = ("pins_conflict", "loads_stuck", "load_slow")  # then nothing else is weighed
         is_told = any(code.startswith(for_all) for code in decision.standing)
-        has_settled = self._client_at < self.now - QUIET_SECONDS  # queues may clear late
+        has_settled = self._client_at < self.now - SETTLING_SECONDS  # queues may clear late
         if missing - names and not is_told and has_settled:
             self.breaks(
                 f"pins missing after a long peace: {missing}; {decision.trouble} "
