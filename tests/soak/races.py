@@ -54,6 +54,7 @@ class Races(Judge):
         self._lost_at = -math.inf  # when the journal was lost, or could not be written
         self._ping: SendPing | None = None  # the last one
         self._request = 0  # its number at the server
+        self._loaded: int | None = None  # the one that became a load last
         self._victim: int | None = None  # the process that was to go once it is idle
 
     # -- what it is told --------------------------------------------------------------------------
@@ -69,6 +70,7 @@ class Races(Judge):
         is_victim = runner is not None and runner.refs > 0 and runner.duration <= 0
         self._victim = runner.pid if runner is not None and is_victim else None
         self._ping, self._request = command, host._made + 1
+        self._loaded = None
 
     def hears(self, event: object) -> None:
         ping = self._ping
@@ -78,7 +80,9 @@ class Races(Judge):
             head = self.life.host.scheduler._head
             if head is None or head.id != self._request or head.is_cancelled:
                 return  # one that was hung up on is told by then, and Ollama breaks it off
-            if head.keep_alive == ping.keep_alive:
+            is_retry = self._loaded == self._request  # without memory Ollama tries once more
+            if head.keep_alive == ping.keep_alive and not is_retry:
+                self._loaded = self._request
                 self._happens(ping.name, is_load=True)
         elif isinstance(event, Granted):
             runner = self.life.host.scheduler.loaded.get(ping.key)
