@@ -58,9 +58,15 @@ def test_a_server_with_gpus_that_are_not_here_is_not_planned_in_ram(shell: Shell
     }
     with serving(Odd(ps=(200, {"models": [row]}))) as url:
         done = shell.run("fit", "tiny-llama:20m", "--host", url)
+        (shell.folder / "budgets.toml").write_text('[model."tiny-llama:20m"]\n')
+        plan = shell.run("plan", "--host", url)
+        told = shell.run("explain", "tiny-llama:20m", "--host", url)
     assert done.returncode == 6
     assert "cannot promise" in done.stdout
     assert "run on the CPU" not in done.stderr
+    assert plan.stdout.startswith("nothing can be promised\n")
+    assert "would bring it back: a reading of what is not known (`warmset doctor`)" in told.stdout
+    assert "or a pin" not in told.stdout
 
 
 def test_metadata_that_does_not_come_has_a_reason(shell: Shell) -> None:

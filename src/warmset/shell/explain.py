@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from warmset.adapters.journal import EventRow, LoadRow, Orders
 from warmset.core.control.actions import Decision, Wait
@@ -25,6 +26,8 @@ from warmset.shell.naming import require_entry
 from warmset.shell.one_pass import prepare
 from warmset.shell.pages import Story, read_story
 from warmset.shell.said import open_spans
+
+NOT_KNOWN: Final = "cannot promise"  # so the planner's reasons begin where a reading lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +209,8 @@ class Subject:
             yield f"any request for it, or `warmset warm {self.entry.name}`"
         elif self.left_out is not None and self.left_out.reason == OUTSIDE:
             yield f"its next window, or `warmset hold {self.entry.name} --for 2h`"
+        elif self.left_out is not None and self.left_out.reason.startswith(NOT_KNOWN):
+            yield "a reading of what is not known (`warmset doctor`): neither rank nor pin helps"
         elif self.left_out is not None:
             yield f"room for it ({self.left_out.reason}), a higher priority, or a pin"
 
