@@ -19,6 +19,7 @@ from warmset.core.control.drift import FAILURES
 from warmset.core.control.state import LeverRecord, State
 from warmset.core.control.step import step
 from warmset.core.loop_settings import LoopSettings
+from warmset.core.settings import ModelPolicy
 from warmset.core.twin.sidecar_view import observe_twin
 
 Change = Callable[[World, Config, State], tuple[Config, State]]
@@ -82,10 +83,15 @@ def _forbidden(scene: World, said: Config, state: State) -> tuple[Config, State]
     return replace(said, settings=replace(said.settings, loop=loop)), state
 
 
-@pytest.mark.parametrize("change", [_pinned, _nobodys, _just_used, _deaf, _forbidden])
+def _in_conflict(scene: World, said: Config, state: State) -> tuple[Config, State]:
+    models = {**said.settings.models, GIANT: ModelPolicy(name=GIANT, pin=True)}
+    return replace(said, settings=replace(said.settings, models=models)), state
+
+
+@pytest.mark.parametrize("change", [_pinned, _nobodys, _just_used, _deaf, _forbidden, _in_conflict])
 def test_a_rescue_spares(change: Change) -> None:
     """Pins, what nobody configured, who was used a moment ago; and none is tried that is not
-    allowed, or with unloads that are known to do nothing."""
+    allowed, with unloads that are known to do nothing, or where pins never fit together."""
     scene = freeze(world(config(CODER={"pin": True}, SMALL={"priority": 10})))
     while scene.sidecar.loop.state.stuck_since is None:
         assert scene.now < 1200.0

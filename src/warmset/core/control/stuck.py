@@ -147,6 +147,8 @@ def find_rescue(scene: Scene) -> Unload | None:
     recent = [at for at in state.rescues if now - at < loop.fight_window]
     if not loop.may_rescue or len(recent) >= RESCUES or why_not_use(state, "unload", now)[0]:
         return None
+    if scene.wish.conflict is not None:  # then nothing is moved at all
+        return None
     for candidate in sorted(scene.wish.candidates, key=lambda c: c.rank):
         is_ours = candidate.key in scene.wish.managed or loop.may_evict_unconfigured
         if not candidate.is_resident or candidate.pin or not is_ours:
