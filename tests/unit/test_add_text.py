@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmset.cli.add_text import hour_lines
+from warmset.cli.add_text import MOST_LINES, hour_lines
 from warmset.shell.rehearsal import Happening
 
 
@@ -39,3 +39,10 @@ def test_a_busy_hour_is_cut_and_summed_up() -> None:
         ),
     ]
     assert len(told) == 22
+
+
+def test_a_last_line_is_shown_rather_than_counted() -> None:
+    """To say "... and 1 more" would take the room of the line itself."""
+    told = list(hour_lines(tuple(happening(n * 9, "loaded") for n in range(MOST_LINES + 1))))
+    assert not any("more like these" in line for line in told)
+    assert len(told) == MOST_LINES + 2

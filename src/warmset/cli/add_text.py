@@ -126,8 +126,9 @@ def hour_lines(hour: tuple[Happening, ...]) -> Iterator[str]:
     """Yields the story without requests that found their model warm, and what it comes to."""
     waits = [h for h in hour if h.what == "answered" and h.waited_seconds >= COLD_SECONDS]
     told = [h for h in hour if h.what != "answered" or h in waits]
-    yield from map(happening_text, told[:MOST_LINES])
-    if len(told) > MOST_LINES:
+    is_cut = len(told) > MOST_LINES + 1  # a lone line more is as short as to say so
+    yield from map(happening_text, told[:MOST_LINES] if is_cut else told)
+    if is_cut:
         yield f"... and {len(told) - MOST_LINES} more like these: see -o json or --html"
     loads = Counter(h.by for h in hour if h.what == "loads")
     by = ", ".join(f"{count} by {who}" for who, count in sorted(loads.items()))
