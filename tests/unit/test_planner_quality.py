@@ -4,6 +4,8 @@ import pytest
 from planner_instances import make_instance
 
 from warmset.core.planner import pack
+from warmset.core.planner.problem import Item, Problem
+from warmset.core.planner.search import solve
 
 REACHED = {
     ("mixed", 64, 8, 1): (1240, 40, 0),
@@ -50,3 +52,21 @@ def test_lower_classes_are_bettered_even_where_a_higher_one_is_not_proved():
     instance = make_instance("bound", 3, models=200, devices=16)
     packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
     assert tuple(packing.objective.values()) >= (2523, 235, 0)
+
+
+@pytest.mark.parametrize("seed", [403, 404])
+def test_no_single_question_takes_more_than_the_work_that_is_left(seed):
+    """Whether one set can be arranged may take longer than all the rest: it ends with the work."""
+    instance = make_instance("uneven", seed, models=200, devices=16)
+    devices, work = instance["devices"], 14_000_000
+    items = tuple(
+        Item(
+            level=(90, 50, 10).index(row["priority"]),
+            value=row["value"],
+            options=tuple(((n, row["bytes"]),) for n in range(len(devices))),
+        )
+        for row in instance["models"]
+    )
+    capacities = tuple(device["bytes"] for device in devices)
+    solution = solve(Problem(capacities=capacities, items=items, packed=16), work=work)
+    assert solution.nodes <= work // len(items) * 1.05

@@ -87,8 +87,10 @@ class Arranger:
         Args:
             items: the set.
             steps: the most that this search may take.
-            effort: a budget that its work is charged to.
+            effort: a budget that its work is charged to; it stays within the whole of it.
         """
+        if effort is not None:
+            steps = max(0, min(steps, effort.left_of_whole * STEPS_PER_UNIT))
         key = frozenset(items)
         self.was_cut_short = False
         if key in self._known:

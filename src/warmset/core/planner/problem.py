@@ -91,6 +91,11 @@ class Effort:
         return Effort(max(0, min(steps, self.limit - self.used)), self)
 
     @property
+    def left_of_whole(self) -> int:
+        """What is left of the budget that this one is a part of, or of itself."""
+        return self.limit - self.used if self._whole is None else self._whole.left_of_whole
+
+    @property
     def is_spent(self) -> bool:
         """Whether the budget is exhausted."""
         return self.used >= self.limit
