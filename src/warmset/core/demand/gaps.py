@@ -177,22 +177,23 @@ class GapLaw:
 
         Source: the ratio is Gittins' index of a stopping problem; Beckmann et al., LHD (NSDI'18).
         """
-        grid = self._pool.grid
         j = self._built_for(age_seconds)
+        edges, last = self._pool.grid.edges, self._pool.grid.count
         survival, held, best = self._survival, self._held, self._best
         alive, past, rate = survival[j], held[j], best[j]
-        if j < grid.count - 1:
-            low, high = grid.edges[j], grid.edges[j + 1]
-            share = (age_seconds - low) / (high - low)
-            alive += (survival[j + 1] - alive) * share
-            past += (held[j + 1] - past) * share
-            rate += (best[j + 1] - rate) * share
         end = j + 1
+        if end < last:
+            low = edges[j]
+            share = (age_seconds - low) / (edges[end] - low)
+            alive += (survival[end] - alive) * share
+            past += (held[end] - past) * share
+            rate += (best[end] - rate) * share
         gain = alive - survival[end] - rent * (held[end] - past)
-        while end < grid.count and best[end] > rent:
-            end = self._next[end]
-        gain = max(gain, alive - survival[end] - rent * (held[end] - past), 0.0)
-        return Outlook(gain / alive, rate, 1.0 - survival[end] / alive)
+        if end < last and best[end] > rent:
+            while end < last and best[end] > rent:
+                end = self._next[end]
+            gain = max(gain, alive - survival[end] - rent * (held[end] - past))
+        return Outlook(max(gain, 0.0) / alive, rate, 1.0 - survival[end] / alive)
 
     @property
     def known_gaps(self) -> float:

@@ -7,6 +7,7 @@ proportion to age. Beyond the split they are finer: there a timer shows as one o
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from math import exp, inf, log2
 from typing import Final
 
@@ -32,9 +33,12 @@ class Grid:
 
     Args:
         fine_per_octave: bins in a doubling of age beyond the split.
+
+    Attributes:
+        bin_of: returns the bin that an age falls into; no method, since nothing is asked so often.
     """
 
-    __slots__ = ("_inner", "count", "edges", "fades", "fine_per_octave", "split")
+    __slots__ = ("bin_of", "count", "edges", "fades", "fine_per_octave", "split")
 
     def __init__(self, fine_per_octave: int) -> None:
         coarse = range(int(log2(SPLIT_SECONDS) * COARSE_PER_OCTAVE))
@@ -44,15 +48,11 @@ class Grid:
         edges += [SPLIT_SECONDS * 2 ** (k / fine_per_octave) for k in fine]
         self.count = len(edges)
         self.edges = (*edges, inf)
-        self._inner = edges[1:]
+        self.bin_of = partial(bisect_right, edges[1:])
         self.fine_per_octave = fine_per_octave
         fade_coarse = exp(-1 / (KERNEL_OCTAVES * COARSE_PER_OCTAVE))
         fade_fine = exp(-1 / (KERNEL_OCTAVES * fine_per_octave))
         self.fades = (fade_coarse,) * self.split + (fade_fine,) * (self.count - self.split)
-
-    def bin_of(self, seconds: float) -> int:
-        """Returns the bin that an age falls into."""
-        return bisect_right(self._inner, seconds)
 
     def widths(self) -> list[float]:
         """Returns the seconds in each bin; the open one counts as long as all before it."""
