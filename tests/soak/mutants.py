@@ -498,6 +498,14 @@ MUTANTS: tuple[Mutant, ...] = (
         in_ci=True,
         **DEAD_QUEUE,
     ),
+    inside(
+        "stuck: rescues while pins never fit together",
+        "stuck:find_rescue",
+        "scene.wish.conflict is not None",
+        ("jam", "edit"),
+        sees_processes=True,
+        may_rescue=True,
+    ),
     # -- pings, one reason at a time
     inside(
         "pinging: an old list",
