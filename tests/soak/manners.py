@@ -121,7 +121,8 @@ class Manners(Judge):
         for runner in observation.runners or ():
             if runner.key is not None and runner.phase == "resident":
                 self._known_pids[runner.key] = runner.pid
-        if self._shows_the_gpus(observation) and observation.server is not None:
+        is_there = observation.server is not None and not observation.trouble
+        if is_there and self._shows_the_gpus(observation):  # before its start nobody could tell
             self._gpus_known = True
         if observation.residents is not None:
             self._listed = {row.key for row in observation.residents if row.key is not None}
