@@ -67,6 +67,7 @@ class Witness:
         self._writes: list[tuple[float, str, str]] = []
         self._client_at = 0.0  # when a client was last served, or its keep-alive was over
         self._unexplained: list[tuple[float, str, str]] = []  # moves long after that
+        self._standing: tuple[str, ...] = ()  # what stood when a look began
         self._durations: dict[str, float] = {}  # key -> keep-alive at the last look
         self._leased: dict[str, float] = {}  # key -> the one that we gave it last
         self._loaded_at: dict[str, float] = {}
@@ -143,7 +144,9 @@ class Witness:
         )
 
     def look_begins(self) -> None:
-        scheduler = self.life.host.scheduler
+        scheduler, warmset = self.life.host.scheduler, self.life.warmset
+        decision = None if warmset is None else warmset.loop.decision
+        self._standing = () if decision is None else decision.standing
         self._durations |= {key: runner.duration for key, runner in scheduler.loaded.items()}
         ours = None if self._own_load is None else self._own_load[1]
         loading = None if scheduler.loading is None else scheduler.loading.model.key
@@ -197,7 +200,8 @@ class Witness:
             self._judge_ping(command, loop)
             return
         self._writes.append((self.now, kind, command.name))
-        if self.now - self._client_at > SETTLING_SECONDS:
+        is_pause_over = f"paused {command.key}" in self._standing  # and the alarm had told of it
+        if self.now - self._client_at > SETTLING_SECONDS and not is_pause_over:
             self._unexplained.append(self._writes[-1])
         self._judge_silence(command)
         if isinstance(command, SendUnload):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
@@ -43,19 +45,21 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             continue
         left = replace(state, freed=sum_up(state.freed, looked.held.get(row.key, {})), freed_at=now)
         low, high = find_free(row, (row, *came), observation, left)
+        known = state.of(row.key)
+        touched = -math.inf if known.touched_at is None else known.touched_at
+        # A ping asks for what is there, and the runner that it loads has its lease.
+        is_ours = touched >= looked.at and row.context == before[row.key].context
         state = state.note(
             row.key,
             row.name,
             resident_since=now,
-            lease=None,
+            lease=known.lease if is_ours else None,
             foreign=None,
             is_overruled=False,
             free_low=low,
             free_high=high,
         )
-        touched = state.of(row.key).touched_at
-        is_as_before = row.context == before[row.key].context  # a ping asks for what is there
-        if touched is not None and touched >= looked.at and is_as_before:
+        if is_ours:
             if not any(at >= touched for at in state.races):  # else it was noticed at once
                 state = note_race(state, config.loop, now)
             kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
