@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -594,7 +595,8 @@ class Life:
         self.crash(3.0)
         path = next(self.folder.glob("journal.sqlite3"), None)
         if path is not None:
-            with sqlite3.connect(path) as database:
+            database = sqlite3.connect(path)
+            with contextlib.suppress(sqlite3.DatabaseError), database:  # it may have rotted before
                 database.execute("UPDATE state SET body = zeroblob(4)")
             database.close()
         self.witness.forgets()
