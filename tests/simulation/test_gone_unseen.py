@@ -227,6 +227,18 @@ def test_another_context_right_after_a_ping_is_a_clients() -> None:
     assert not scene.findings("ping_reloaded")
 
 
+def test_who_is_loaded_with_another_context_made_room_for_nobody() -> None:
+    """A look meets the load: the model has left, and is not its own rival."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    look = scene.sidecar.loop.wake_at - START
+    scene.at(look - 1.0, lambda host: host.use(CODER, 1.0, options={"num_ctx": 16384}))
+    scene.run(look + 30)
+    (left,) = (f for _, f in scene.sidecar.log.findings if f.kind == "model_left")
+    assert left.text == "pushed out, or unloaded by somebody"
+    assert not scene.findings("pushed_out")
+    assert scene.sidecar.loop.state.of(scene.host.library.find(CODER).key).lost_to == ""
+
+
 def test_a_preload_that_was_pushed_out_before_a_look_had_its_effect() -> None:
     """The server is deaf for a while after it; then the lever is not to blame, and somebody's load
     may be under way."""

@@ -53,7 +53,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
             cause, rival = "own_preload", own.name
             why = f"pushed out while our own preload of {own.name} is open"
         elif row in early:
-            cause, rival = "displaced", _rival(observation, state)
+            cause, rival = "displaced", _rival(row.key, observation, state)
             why = f"pushed out{' for ' + rival if rival else ''}, or unloaded by somebody"
             state = replace(state, load_seen_at=now, load_why=f"{name} left before its time")
         else:
@@ -115,10 +115,12 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
     if state.looked is None:
         return state, ()
     found = []
-    rival = _rival(observation, state)
     for key, known in state.models.items():
         is_recent = known.lost_at is not None and now - known.lost_at < config.loop.calm
-        if rival and is_recent and not known.lost_to and known.resident_since is None:
+        if not is_recent or known.lost_to or known.resident_since is not None:
+            continue
+        rival = _rival(key, observation, state)
+        if rival:
             state = state.note(key, lost_to=rival)
             text = f"it had to make room for {rival}"
             found.append(Finding(kind="pushed_out", key=key, name=known.name, text=text))
@@ -164,14 +166,18 @@ def _open_preload(state: State) -> Preload | None:
     return order if isinstance(order, Preload) else None
 
 
-def _rival(observation: Observation, state: State) -> str:
-    """Returns the name of what was loaded or is being loaded since the last look, if anything."""
+def _rival(key: ModelKey, observation: Observation, state: State) -> str:
+    """Returns the name of what was loaded or is being loaded since the last look, if anything.
+
+    Who is loaded again itself, with another context for one, made room for nobody else.
+    """
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
-    new = [row.name for row in observation.residents or () if row_id(row) not in before]
+    rows = (row for row in observation.residents or () if row.key != key)
+    new = [row.name for row in rows if row_id(row) not in before]
     loading = [
         observation.name_of(runner.key) or runner.key
         for runner in observation.runners or ()
-        if runner.phase == "loading" and runner.key is not None
+        if runner.phase == "loading" and runner.key not in (None, key)
     ]
     return ", ".join((*loading, *new))
 
