@@ -66,3 +66,33 @@ def test_nobody_comes_before_the_memory_of_one_that_left_is_back(sees_processes:
     scene.run(900)
     assert scene.resident() == {CODER, MEDIUM, EMBED}
     assert scene.unloads() == []
+
+
+def test_a_lower_rank_does_not_come_before_a_pin_whose_pause_is_minutes_long() -> None:
+    """Clients made warmset step back from a pin for five minutes. A small model that came beside
+    one that found little would keep the latter out once it has made room for the pin."""
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+    scene = beside_one_that_found_little({"CODER": {"pin": True}, **more}, None)
+    loop, key = scene.sidecar.loop, scene.key(CODER)
+    until = scene.now + START + loop.config.loop.back_off - 1
+    loop.state = loop.state.note(key, CODER, quiet_until=until, quiet_reason="fought over")
+    scene.run(240)
+    assert scene.resident() == {MEDIUM}
+    assert any("turn is after" in text for text in scene.waits())
+    scene.run(900)
+    assert scene.unloads() == [MEDIUM]
+    assert scene.resident() == {MEDIUM, EMBED, CODER}
+
+
+def test_nobody_goes_for_a_plan_that_the_next_load_ends() -> None:
+    """Beside a pin the plan wants a large model, whose pause lasts, and then another pin; a small
+    one is to go. The other pin comes first, and the large one does not fit after it: the small one
+    need not go."""
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 59})).run(60)
+    loop = scene.sidecar.loop
+    loop.configure(config(**PINS, **more))
+    loop.state = loop.state.note(scene.key(MEDIUM), MEDIUM, unloaded_at=START + 60)
+    scene.run(400)
+    assert scene.unloads() == []
+    assert scene.resident() == {CODER, CHAT, EMBED}

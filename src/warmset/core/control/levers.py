@@ -15,7 +15,12 @@ from warmset.core.control.actions import Basis, Preload, Unload, Wait
 from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.leases import lease_seconds
-from warmset.core.control.making_room import who_leaves, who_makes_room, why_keep
+from warmset.core.control.making_room import (
+    who_leaves,
+    who_leaves_before,
+    who_makes_room,
+    why_keep,
+)
 from warmset.core.control.pending import calm_at
 from warmset.core.control.restraint import why_not_preload
 from warmset.core.control.returning import who_returns
@@ -84,17 +89,26 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     else:
         choice = _choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
-    if choice.order is None and not _is_pressed(scene):
-        # What is missing for a moment only makes nobody go, not even for somebody else.
-        is_brief = scene.state.pressure_since is not None
-        blocked = () if is_brief else (*choice.blocked, *choice.queued)
-        leaves = list(who_leaves(blocked, leaves, scene))
+    if not _is_pressed(scene):
+        leaves = list(_who_leaves_for(choice, loads, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
         choice = replace(choice, order=unload.order)
     is_room_coming = bool(others) or bool(unload.waits)
     waits = (*choice.waits, *others, *unload.waits)
     return replace(choice, waits=waits, is_room_coming=is_room_coming)
+
+
+def _who_leaves_for(
+    choice: Choice, loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
+) -> Sequence[Change]:
+    """Returns who goes before the load at hand, or so that there is one."""
+    if choice.order is not None:
+        return who_leaves_before(choice.order.key, loads, leaves, scene)
+    # What is missing for a moment only makes nobody go, not even for somebody else.
+    is_brief = scene.state.pressure_since is not None
+    blocked = () if is_brief else (*choice.blocked, *choice.queued)
+    return who_leaves(blocked, leaves, scene)
 
 
 def _why_unread(scene: Scene) -> str:
@@ -168,9 +182,10 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
     Larger models come first in a plan, since later ones find less room. One that is blocked keeps
     others from taking its room: lower ranks as long as it is blocked, higher ones only while
-    somebody is making room for it. One that is to come in a moment keeps out lower ranks too: they
-    would have to go for it. And while somebody is still to leave, no lower rank comes that would
-    keep out a higher one for having found so little free.
+    somebody is making room for it. One that is paused keeps out lower ranks too, unless for longer
+    than a first pause: they would have to go for it, or for whoever makes room for it and returns.
+    And while somebody is still to leave, no lower rank comes that would keep out a higher one for
+    having found so little free.
     """
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
@@ -180,7 +195,9 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
     @cache
     def room_for(key: ModelKey) -> Sequence[Change]:
-        return who_makes_room(wish.candidate(key), leaves, scene)
+        candidate = wish.candidate(key)
+        is_let_in = not candidate.is_resident and not why_not_admitted(wish, candidate, state)
+        return () if is_let_in else who_makes_room(candidate, leaves, scene)
 
     for index, change in enumerate(loads):
         candidate = wish.candidate(change.key)
@@ -189,7 +206,7 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
             reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
-            if until is not None and until - scene.now <= scene.loop.cool_down:
+            if until is not None and until - scene.now <= scene.loop.back_off:
                 soon.append(candidate)
             continue
         if candidate.is_resident:

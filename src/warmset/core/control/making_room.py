@@ -12,6 +12,7 @@ from typing import Final
 from warmset.core.control.restraint import why_not_unload
 from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
+from warmset.core.model import ModelKey
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
 
@@ -35,9 +36,30 @@ def who_leaves(
     """
     asked = blocked[:ROOM_FOR]
     rooms = ((c, who_makes_room(c, leaves, scene)) for c in asked)
-    dismissed = [c for c in leaves if scene.wish.candidate(c.key).dismissed]
     of_use = (room for c, room in rooms if room and _is_its_turn(c, asked, room, scene))
-    return next(of_use, dismissed)
+    return next(of_use, _dismissed(leaves, scene))
+
+
+def who_leaves_before(
+    first: ModelKey, loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
+) -> Sequence[Change]:
+    """Returns who goes before a load that is let in as it is.
+
+    Room is made first, for what the plan loads later too: a runner remembers what was free when it
+    came. But one that comes before its turn, since an earlier one has to wait, may be the end of
+    the plan: another one is made then, and nobody goes for what will not come.
+    """
+    if not leaves or loads[0].key == first:
+        return leaves
+    without = leave(scene.wish, [change.key for change in leaves])
+    rest = [scene.wish.candidate(change.key) for change in loads if change.key != first]
+    holds = is_harmless(without, scene.wish.candidate(first), rest)
+    return leaves if holds else _dismissed(leaves, scene)
+
+
+def _dismissed(leaves: Sequence[Change], scene: Scene) -> Sequence[Change]:
+    """Returns those who go whether their room is of use or not: they are wanted no more."""
+    return [change for change in leaves if scene.wish.candidate(change.key).dismissed]
 
 
 def _is_its_turn(

@@ -167,14 +167,17 @@ def is_harmless(
         return False
     changed = {change.key for change in wish.plan.changes} | {c.key for c in returning}
     leaving = changed - {candidate.key}
+    staying = [c for c in wish.candidates if c.is_resident and c.key not in leaving]
+    start = standing_world(wish.host, staying)  # they do not remember those who leave as there
+    assert start is not None, "where all residents are is known"
 
-    def can_follow(before: World, comers: Sequence[Candidate]) -> bool:
-        stays = tuple(x for x in before if x.candidate.key not in leaving)
-        return find_order(wish.host, stays, comers) is not None
+    def can_follow(first: World, comers: Sequence[Candidate]) -> bool:
+        return find_order(wish.host, start + first, comers) is not None
 
-    if not all(can_follow(after, others) for after in outcome):
+    firsts = [after[-1:] for after in outcome]
+    if not all(can_follow(first, others) for first in firsts):
         return False
     back = (*others, *returning)
-    if not returning or not can_follow(world, back):
+    if not returning or not can_follow((), back):
         return True
-    return all(can_follow(after, back) for after in outcome)
+    return all(can_follow(first, back) for first in firsts)
