@@ -303,3 +303,43 @@ def test_a_preload_is_called_off_whose_model_is_there_and_serves_somebody() -> N
     scene.run(900)
     assert scene.preloads() == [CHAT, CHAT]
     assert scene.resident() == {CHAT}
+
+
+def test_who_may_have_come_while_nobody_looked_has_come_just_now() -> None:
+    """A client's model is in the way of a pin. While warmset stands still it goes and is loaded
+    again, and processes are hidden: neither its stay nor its idleness is as long as the pause."""
+    said = config(LoopSettings(may_evict_unconfigured=True), MEDIUM={"pin": True})
+    scene = world(said, sees_processes=False, starts=False)
+    scene.host.use(GIANT, 1.0, keep_alive=600.0)
+    scene.run(20)
+    scene.sidecar.start()
+    scene.run(60)
+    assert GIANT in scene.resident()
+    plain = state_to_plain(scene.sidecar.loop.state)
+    scene.sidecar.stop()
+    scene.host.unload(scene.host.library.find(GIANT))
+    scene.run(190)
+    scene.host.use(GIANT, 1.0, keep_alive=600.0)
+    scene.run(200)
+    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
+    scene.sidecar.sees_processes = False
+    scene.sidecar.start()
+    scene.run(200 + LoopSettings().min_residency - 1)
+    assert GIANT in scene.resident()
+    scene.run(600)
+    assert scene.resident() == {MEDIUM}
+
+
+def test_a_deleted_model_that_is_loaded_with_another_context_is_a_clients_load() -> None:
+    """Nobody knows whose weights its row shows, and processes are hidden: the context tells it."""
+    scene = world(config(SMALL={"preload": False}), sees_processes=False).run(30)
+    scene.host.use(SMALL, 40.0, keep_alive=900.0)
+    scene.run(40)
+    scene.host.use(SMALL, 1.0, keep_alive=900.0, options={"num_ctx": 16384})
+    scene.host.library.delete(SMALL)
+    scene.run(80)
+    assert scene.findings("model_reloaded") == [SMALL]
+    scene.sidecar.loop.configure(config(CODER={"pin": True}))
+    scene.run(600)
+    first = next(began for began, _, name in scene.loads() if name == CODER)
+    assert first >= 70 + LoopSettings().calm

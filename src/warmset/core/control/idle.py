@@ -26,6 +26,8 @@ def why_not_idle(key: ModelKey, state: State, loop: LoopSettings, now: float) ->
     known = state.of(key)
     if known.resident_since is None or known.resident_since >= now:
         return "seen for the first time: whether it is in use is not known yet"
+    if state.looked is not None and state.looked.is_first:
+        return "there is no earlier look to compare with: whether it is in use is not known yet"
     if known.used_at is not None and now - known.used_at <= loop.idle_after:
         is_busy = known.busy_at == now  # then this look is the last sign of use
         return "in use" if is_busy else f"used {format_seconds(now - known.used_at)} ago"

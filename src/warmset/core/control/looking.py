@@ -122,6 +122,7 @@ def _looked(observation: Observation, before: Looked | None, now: float) -> Look
         at=now,
         wall_at=observation.at,
         residents=observation.residents or (),
+        is_first=before is None,
         free=_free(observation),
         pids=gone | resident_pids(observation),
         held=observation.located,

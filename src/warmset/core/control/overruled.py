@@ -9,7 +9,8 @@ from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
 from warmset.core.control.found_free import find_free, sum_up
 from warmset.core.control.outcomes import note_race
-from warmset.core.control.state import State
+from warmset.core.control.state import Looked, State
+from warmset.core.control.vanished import row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
@@ -35,7 +36,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
     before = {row.key: row for row in looked.residents if row.key is not None}
     came = [row for row in observation.residents or () if row.key not in before]
     pids = resident_pids(observation)
-    found = []
+    state, found = _notice_nameless(observation, looked, state, now)
     for row in observation.residents or ():
         if row.key is None or row.key not in before:
             continue
@@ -68,6 +69,21 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             kind, text, severity = "model_reloaded", "a client loaded it anew", Severity.NOTE
         found.append(Finding(kind=kind, key=row.key, name=row.name, text=text, severity=severity))
     return state, tuple(found)
+
+
+def _notice_nameless(
+    observation: Observation, looked: Looked, state: State, now: float
+) -> tuple[State, list[Finding]]:
+    """Finds loads of weights whose name is gone or means others now: their context tells."""
+    before = {row_id(row): row.context for row in looked.residents}
+    found = []
+    for row in observation.residents or ():
+        if row.key is not None or before.get(row_id(row), row.context) == row.context:
+            continue
+        state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
+        text = "a client loaded it anew, and its name means other weights now or none"
+        found.append(Finding(kind="model_reloaded", key=None, name=row.name, text=text))
+    return state, found
 
 
 def notice_durations(observation: Observation, config: Config, state: State, now: float) -> Result:

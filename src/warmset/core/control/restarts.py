@@ -51,8 +51,17 @@ def _notice_time(observation: Observation, config: Config, state: State, now: fl
     if now - state.at > GAP_TICKS * config.loop.tick:
         text = f"no look for {format_seconds(now - state.at)}: nothing is inferred from the last"
         state = replace(forget_leases(state), looked=None, leaving=())
+        state = _count_residency_anew(state, now)
         return state, (_about("look_gap", text),)
     return state, ()
+
+
+def _count_residency_anew(state: State, now: float) -> State:
+    """Whose process is hidden may have left and come again while nobody looked: no longer ago."""
+    for key, known in state.models.items():
+        if known.resident_since is not None and known.pid is None:
+            state = state.note(key, resident_since=now)
+    return state
 
 
 def _notice_clock(observation: Observation, config: Config, state: State, now: float) -> Result:

@@ -99,6 +99,7 @@ class Looked:
 
     Attributes:
         wall_at: the wall clock then, which `expires_at` is compared with.
+        is_first: there was none before it, or none that may be compared with it.
         pids: runner of each model, as it was seen last.
         free: device -> bytes.
         held: model -> device -> bytes, as far as known.
@@ -107,6 +108,7 @@ class Looked:
     at: float
     wall_at: float
     residents: tuple[Resident, ...]
+    is_first: bool = False
     free: Mapping[DeviceId, int] = field(default_factory=dict)
     pids: Mapping[ModelKey, int] = field(default_factory=dict)
     held: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
