@@ -139,6 +139,12 @@ def test_observing_writes_nothing(rig: Rig) -> None:
     assert not (rig.folder / "state").exists()
 
 
+def test_who_is_to_decide_once_and_hears_nothing_fails(rig: Rig) -> None:
+    """A script that asks what would be done is not told that all is well."""
+    rig.kill_twin()
+    assert rig.serve("--dry-run").popen.wait(60) == 4
+
+
 def test_leases_are_given_back_if_asked_to(rig: Rig) -> None:
     """`--on-stop release` leaves the models resident, with the server's own keep-alive."""
     daemon = settled(rig, "--on-stop", "release")

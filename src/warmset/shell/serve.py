@@ -22,6 +22,7 @@ from warmset.adapters.journal import (
 from warmset.core.control.loop import Loop
 from warmset.core.control.state import State
 from warmset.core.settings import Settings
+from warmset.errors import Unreachable
 from warmset.ports import ModelServer
 from warmset.shell.daemon import Daemon, Outside
 from warmset.shell.demand_keeper import DemandKeeper
@@ -72,6 +73,7 @@ def serve(order: ServeOrder) -> None:
 
     Raises:
         Refused: another warmset steers this host.
+        Unreachable: of one that decides once, the server does not answer.
         ConfigError: the file is wrong at the start, the state folder cannot be used, or the
             address to listen on.
     """
@@ -164,7 +166,11 @@ class Service:
             self._telling.start(self._settings, folder)
 
     def run(self, state: State) -> None:
-        """Runs the daemon until it is told to stop."""
+        """Runs the daemon until it is told to stop.
+
+        Raises:
+            Unreachable: it was to decide once, and the server did not answer.
+        """
         inbox = self._inbox
         config = self._words.said().config(wall=self._connection.clock.now(), now=self._clock.now())
         loop = Loop(config, state, is_read_only=self._order.is_observe)
@@ -198,6 +204,9 @@ class Service:
                 hang_up()  # a look that waits for a slow server must not keep us
             self._event("stopped", f"warmset {self._order.verb} ended")
             self._log.write("stopped")
+        decision = loop.decision
+        if self._order.is_once and decision is not None and decision.trouble:
+            raise Unreachable(decision.trouble, hint="`warmset doctor` looks for the cause")
 
     def _reload(self) -> None:
         with self._telling.reloading():
