@@ -96,3 +96,17 @@ def test_nobody_goes_for_a_plan_that_the_next_load_ends() -> None:
     scene.run(400)
     assert scene.unloads() == []
     assert scene.resident() == {CODER, CHAT, EMBED}
+
+
+def test_a_lower_rank_comes_first_only_if_a_pin_fits_for_certain_after_it() -> None:
+    """By what the large model is likely to take, a pin just fits after it; it takes a little more.
+    It would have to go again for the pin, so the pin comes first."""
+    scene = world(config(CODER={"pin": True}), starts=False, sees_processes=False)
+    scene.host.use(CODER, 1.0, keep_alive=7200.0, options={"num_ctx": 16384})
+    scene.run(20)
+    scene.sidecar.start()
+    scene.run(100)
+    scene.sidecar.loop.configure(config(**PINS, MEDIUM={"priority": 60}))
+    scene.run(900)
+    assert scene.unloads() == []
+    assert scene.resident() == {CODER, CHAT}

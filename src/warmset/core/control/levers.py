@@ -201,13 +201,10 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
     for index, change in enumerate(loads):
         candidate = wish.candidate(change.key)
-        reason, until = why_not_use(state, "preload", scene.now)
-        if not reason:
-            reason, until = why_not_preload(candidate, state, scene.loop, scene.now)
+        reason, until = _why_paused(candidate, scene)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
-            if until is not None and until - scene.now <= scene.loop.back_off:
-                soon.append(candidate)
+            soon += [candidate] if _comes_soon(candidate, scene) else []
             continue
         if candidate.is_resident:
             reason = "to be loaded again where Ollama's order puts it"
@@ -237,21 +234,29 @@ def _choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene
 
 
 def _higher(candidate: Candidate, later: Sequence[Change], scene: Scene) -> list[Candidate]:
-    """Returns who ranks higher and is loaded later, if somebody is there who is to leave.
+    """Returns who ranks higher and is loaded later.
 
-    Beside those who stay the plan has tried its order.
+    The plan has tried its order, but by what the models are likely to take, and as if nobody who is
+    to leave were there still.
     """
-    wish = scene.wish
-    if not any(wish.candidate(change.key).is_resident for change in wish.plan.changes):
-        return []
-    others = (wish.candidate(change.key) for change in later)
+    others = (scene.wish.candidate(change.key) for change in later)
     return [
-        c
-        for c in others
-        if c.rank > candidate.rank
-        and not c.is_resident
-        and not why_not_preload(c, scene.state, scene.loop, scene.now)[0]
+        c for c in others if c.rank > candidate.rank and not c.is_resident and _comes_soon(c, scene)
     ]
+
+
+def _why_paused(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
+    """Returns why nothing is loaded, or not this model, and until when; empty if it may be."""
+    reason, until = why_not_use(scene.state, "preload", scene.now)
+    if reason:
+        return reason, until
+    return why_not_preload(candidate, scene.state, scene.loop, scene.now)
+
+
+def _comes_soon(candidate: Candidate, scene: Scene) -> bool:
+    """Whether a model is paused for no longer than a first pause, if it is at all."""
+    reason, until = _why_paused(candidate, scene)
+    return not reason or (until is not None and until - scene.now <= scene.loop.back_off)
 
 
 def _preload(change: Change, candidate: Candidate, scene: Scene) -> Preload:

@@ -152,7 +152,8 @@ def is_harmless(
 ) -> bool:
     """Returns whether the others can still be loaded once this one is, after all have left.
 
-    It comes beside all who are still there, and goes on counting with what it found free.
+    It comes beside all who are still there, and goes on counting with what it found free. It may
+    take as much as it ever could.
 
     Args:
         wish, candidate, others: who shall come, and who is to come after it.
@@ -162,7 +163,7 @@ def is_harmless(
     world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
     if world is None:
         return False
-    outcome = try_load(wish.host, world, candidate)
+    outcome = try_load(wish.host, world, _at_most(candidate))
     if isinstance(outcome, Denied):
         return False
     changed = {change.key for change in wish.plan.changes} | {c.key for c in returning}
@@ -181,3 +182,11 @@ def is_harmless(
     if not returning or not can_follow((), back):
         return True
     return all(can_follow(first, back) for first in firsts)
+
+
+def _at_most(candidate: Candidate) -> Candidate:
+    """Returns the same model as if it took its upper bound on one GPU for certain."""
+    need = candidate.on_one
+    if need is None:
+        return candidate
+    return replace(candidate, on_one=replace(need, point_bytes=need.upper_bytes))
