@@ -106,6 +106,37 @@ def test_a_newcomer_that_pushes_somebody_out_is_told_with_its_price(read):
     assert gpu["usable_bytes"] - upper == gpu["sure_margin_bytes"] >= 0
 
 
+@pytest.mark.parametrize("manage", ["configured", "all"])
+@pytest.mark.parametrize("hours", [0, 3])
+def test_add_weighs_whom_the_plan_weighs(tmp_path, read, manage, hours):
+    """Who is there with the newcomer, and who is not for its sake, is as the loop would have it."""
+    (tmp_path / "budgets.toml").write_text(
+        f'[policy]\nmanage = "{manage}"\n'
+        '[model."gemma3:12b"]\npriority = 90\n'
+        '[model."llama3.1:8b"]\npriority = 60\n[model."qwen2.5:14b"]\npriority = 20\n'
+    )
+    host = f"twin://workstation?hours={hours}&seed=5"
+    added = read("add", "gemma3:12b", "--dry-run", "--offline", "--host", host)
+    supposed = read("plan", "--what-if", "add gemma3:12b", "--host", host)
+    (gpu,) = added["gpus"]
+    with_it = {member["name"] for member in supposed["warm_set"]}
+    assert {share["name"] for share in gpu["after"]} == with_it
+    planned = read("plan", "--host", host)
+    without = {member["name"] for member in planned["warm_set"]}
+    assert set(added["pushed_out"]) == without - with_it
+    assert added["pushed_out"]
+
+
+@pytest.mark.parametrize("verb", [("plan", "--what-if"), ("add", "--dry-run", "--offline")])
+def test_what_is_supposed_knows_of_windows(tmp_path, warmset, verb):
+    """A model that is wanted at certain hours is no reason to fail."""
+    (tmp_path / "budgets.toml").write_text(
+        '[model."llama3.1:8b"]\nwindows = ["Mon-Fri 08:00-18:00"]\n'
+    )
+    words = ("add gemma3:12b",) if verb[0] == "plan" else ("gemma3:12b",)
+    assert warmset(*verb, *words, "--host", QUIET).returncode == 0
+
+
 def test_a_value_is_told_with_what_its_demand_is_known_from(tmp_path, warmset, read):
     """Said where the operator says it, else assumed; in text, document and page alike."""
     (tmp_path / "budgets.toml").write_text(

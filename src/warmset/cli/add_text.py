@@ -100,11 +100,10 @@ def _lines(report: Report) -> Iterator[str]:
         else "it would not join the warm set by its own priority and value"
     )
     if report.losses:
-        total_seconds = sum(loss.seconds_per_day for loss in report.losses)
         words = "it would push out" if outcome.joins else "resident all the same, it would keep out"
         yield (
             f"{words} {', '.join(loss.name for loss in report.losses)}:"
-            f" about {total_seconds:.0f} s of waiting more a day"
+            f" about {report.lost_value:.0f} s of waiting more a day"
         )
         for loss in report.losses:
             yield f"  {_loss_text(loss)}"
@@ -168,7 +167,7 @@ def describe(report: Report) -> Mapping[str, object]:
         "pushed_out": list(outcome.pushed_out),
         "absent_with_it": list(outcome.absent),
         "losses": [_describe_loss(loss) for loss in report.losses],
-        "lost_value_seconds_per_day": outcome.lost_value,
+        "lost_value_seconds_per_day": report.lost_value,
         "ollama_forecast_bytes": None if forecast is None else forecast.total_bytes,
         "ollama_evicts_now": list(outcome.ollama_evicts),
         "ollama_reason": outcome.ollama_reason,

@@ -12,6 +12,7 @@ from warmset.shell.newcomer import (
     with_demand_as_said,
     with_entry,
     with_policy,
+    with_somebody,
 )
 from warmset.shell.newcomer_report import Report, check_kv_type, report_on
 from warmset.shell.observe import look_closely
@@ -50,7 +51,7 @@ def report_for(asked: Asked, settings: Settings, environ: Mapping[str, str]) -> 
     seen = close.observation
     entry = find_newcomer(seen, asked.name, environ, offline=asked.offline)
     settings = with_policy(
-        settings,
+        with_somebody(settings),
         entry.name,
         context=asked.context,
         parallel=asked.parallel,

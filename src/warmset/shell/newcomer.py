@@ -50,6 +50,13 @@ def with_policy(settings: Settings, name: str, **changes: object) -> Settings:
     return replace(settings, models=models)
 
 
+def with_somebody(settings: Settings) -> Settings:
+    """Returns settings by which something is weighed: where no model is configured, all are."""
+    if settings.models:
+        return settings
+    return replace(settings, loop=replace(settings.loop, manages_all=True))
+
+
 def notes_on_context(entries: Iterable[Entry], context: int | None) -> list[str]:
     """Returns which models get less context than asked for: Ollama stops at the trained one."""
     trained = {e.name: WeightsFile.from_facts(0, e.facts).trained_context for e in entries}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from warmset.core.control.wanted import UNMANAGED_PRIORITY, as_unmanaged, favour_residents
 from warmset.core.model import DeviceId, Entry, ModelKey, Observation
 from warmset.core.planner.candidates import Candidate, Demand
 from warmset.core.planner.capacity import HostCapacity
@@ -16,6 +17,7 @@ from warmset.shell.changes import Scene, variations
 from warmset.shell.decide import Decision, decide
 from warmset.shell.newcomer import with_policy
 from warmset.shell.rehearsal import Happening, rehearse
+from warmset.shell.said import config_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,13 @@ class Report:
 
     @property
     def candidate(self) -> Candidate:
-        """The newcomer as the planner weighs it."""
+        """The newcomer with its own worth."""
         return next(c for c in self.decision.candidates if c.key == self.entry.key)
+
+    @property
+    def lost_value(self) -> float:
+        """Seconds of waiting per day that the absence of others costs."""
+        return sum(loss.seconds_per_day for loss in self.losses)
 
 
 def check_kv_type(kv_type: str) -> str:
@@ -141,7 +148,9 @@ def report_on(
     settings = with_policy(settings, entry.name, preload=True)
     decision = decide(observation, settings, located=located)
     newcomer, others = _parted(decision, entry.key)
-    outcome = dry_run(newcomer, others, decision.host)
+    may_leave = settings.loop.may_evict_unconfigured
+    fixed = frozenset(c.key for c in others if c.priority == UNMANAGED_PRIORITY and not may_leave)
+    outcome = dry_run(newcomer, others, decision.host, fixed=fixed)
     scene = Scene(
         observation=observation,
         settings=settings,
@@ -154,7 +163,9 @@ def report_on(
         varied_newcomer, beside = _parted(other, entry.key)
         is_same = (beside, other.host) == (others, decision.host)
         before = outcome.before if is_same else None
-        what = dry_run(varied_newcomer, beside, other.host, before=before, is_brief=True)
+        what = dry_run(
+            varied_newcomer, beside, other.host, before=before, fixed=fixed, is_brief=True
+        )
         need = varied_newcomer.on_one
         alternatives.append(
             Alternative(
@@ -179,9 +190,21 @@ def report_on(
 
 
 def _parted(decision: Decision, key: ModelKey) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Returns the newcomer and the others."""
-    newcomer = next(c for c in decision.candidates if c.key == key)
-    return newcomer, tuple(c for c in decision.candidates if c.key != key)
+    """Returns the newcomer, and the others that the loop weighs, both as the loop weighs them.
+
+    Those are configured or resident. A resident that nobody configured ranks below all that is,
+    and is never fetched; within one priority any resident outweighs whoever is not.
+    """
+    at = decision.observation.at
+    config = config_of(decision.settings, at)
+    weighed = []
+    for candidate in decision.candidates:
+        if candidate.key == key or config.is_managed(candidate.names, at):
+            weighed.append(candidate)
+        elif candidate.is_resident:
+            weighed.append(as_unmanaged(candidate))
+    favoured = {c.key: c for c in favour_residents(weighed)}
+    return favoured.pop(key), tuple(favoured.values())
 
 
 def _losses(decision: Decision, gone: Collection[str]) -> tuple[Loss, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPreload, SendUnload
 from warmset.core.model import Entry, Observation, normalise_name
@@ -21,6 +20,7 @@ from warmset.core.twin.mirror import mirror_host
 from warmset.core.twin.names import parse_name
 from warmset.core.twin.sidecar import Sidecar
 from warmset.core.units import DAY, HOUR
+from warmset.shell.said import config_of
 
 REQUEST_SECONDS: Final = 10.0
 """How long a rehearsed request lasts. Our choice: a chat answer of a few hundred tokens."""
@@ -88,7 +88,7 @@ def rehearse(
             timeline.advance(timeline.now + SETTLE_SECONDS / 10)
     start = timeline.now
     story.clear()
-    sidecar = Sidecar(twin, Loop(Config(settings=settings)))
+    sidecar = Sidecar(twin, Loop(config_of(settings, start)))
     sidecar.start()
     answers: list[Happening] = []
     for at, name in _requests(observation, settings, newcomer):

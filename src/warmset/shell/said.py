@@ -52,6 +52,16 @@ class Said:
         )
 
 
+def config_of(settings: Settings, now: float) -> Config:
+    """Returns what `step` is told by the file alone: for hosts and hours that are only supposed.
+
+    Args:
+        settings: the operator's file.
+        now: Unix seconds; `step`'s time too.
+    """
+    return Said(settings=settings, orders=Orders()).config(wall=now, now=now)
+
+
 def open_spans(policy: ModelPolicy, wall: float) -> tuple[Span, ...]:
     """Returns when a model's windows are open, from now on for longer than a week.
 

@@ -183,8 +183,12 @@ def what_if(supposed: Supposed, text: str, environ: Mapping[str, str]) -> Suppos
         return _drop(supposed, words[0])
     if verb == "add" and len(words) == 1:
         entry = find_newcomer(supposed.observation, words[0], environ)
-        seen = with_entry(supposed.observation, entry)
-        return replace(supposed, observation=seen, words=(*supposed.words, f"with {entry.name}"))
+        return replace(
+            supposed,
+            observation=with_entry(supposed.observation, entry),
+            settings=with_policy(supposed.settings, entry.name, preload=True),
+            words=(*supposed.words, f"with {entry.name}"),
+        )
     if verb in ("pin", "unpin") and len(words) == 1:
         entry = _entry(supposed, words[0])
         settings = with_policy(supposed.settings, entry.name, pin=verb == "pin")

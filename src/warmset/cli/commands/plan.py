@@ -47,11 +47,14 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which models fit together, and what `apply` and `serve` would do. Changes nothing."""
+    from warmset.shell.newcomer import with_somebody
+
     settings = settings_of(ctx)
     if on is not None or gpus is not None or what_if:
         if out or detailed_exitcode:
             raise typer.BadParameter("what is only supposed cannot be applied", ctx)
-        seen = _suppose(ctx, settings, output, on=on, gpus=gpus, what_ifs=what_if or ())
+        weighed = manage_all(settings) if everything else with_somebody(settings)
+        seen = _suppose(ctx, weighed, output, on=on, gpus=gpus, what_ifs=what_if or ())
         raise typer.Exit(ExitCode.OK if seen.wish.conflict is None else ExitCode.REFUSED)
     if everything and out:
         raise typer.BadParameter("`apply` would do something else: set policy.manage", ctx)
@@ -129,16 +132,16 @@ def _suppose(
     gpus: str | None,
     what_ifs: Sequence[str],
 ) -> Preview:
-    """Plans for all installed models on a host that is not as it is, and shows it.
+    """Plans for the models that the loop weighs on a host that is not as it is, and shows it.
 
     Other hardware needs no Ollama: without one, the models are those that budgets.toml names.
     """
-    from warmset.core.control.config import Config
     from warmset.core.control.preview import preview
     from warmset.core.control.state import State
     from warmset.core.planner.extra import find_extra
     from warmset.errors import Unreachable
     from warmset.shell.observe import look_closely
+    from warmset.shell.said import config_of
     from warmset.shell.suppose import suppose
     from warmset.shell.unserved import unserved
 
@@ -153,7 +156,7 @@ def _suppose(
     supposed = suppose(
         look, settings, on=on, gpus=gpus, what_ifs=tuple(what_ifs), environ=os.environ
     )
-    config = Config(settings=manage_all(supposed.settings))
+    config = config_of(supposed.settings, look.at)
     seen = preview(supposed.observation, config, State(), look.at)
     extra = find_extra(seen.wish.host, seen.wish.candidates)
     show(ctx, seen, output, supposing=supposed.words, extra=extra)

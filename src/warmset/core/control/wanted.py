@@ -136,7 +136,7 @@ def _answer(question: Question) -> Wish:
     )
     words = tuple(_in_the_operators_words(c, question) for c in raw)
     measured = _as_measured(words, observation)
-    candidates, impossible = without_impossible(host, _favour_residents(measured))
+    candidates, impossible = without_impossible(host, favour_residents(measured))
     may_evict = settings.loop.may_evict_unconfigured
     fixed = frozenset(
         c.key
@@ -190,10 +190,14 @@ def _in_the_operators_words(candidate: Candidate, question: Question) -> Candida
         return replace(candidate, pin=True, is_preloadable=True)
     if candidate.key in question.managed:
         return without_claim(candidate, question.unwanted)
-    candidate = replace(
+    return without_claim(as_unmanaged(candidate), question.unwanted)
+
+
+def as_unmanaged(candidate: Candidate) -> Candidate:
+    """Returns a model that nobody configured: watched, never fetched, below all that is."""
+    return replace(
         candidate, priority=UNMANAGED_PRIORITY, pin=False, is_preloadable=False, value=0.0
     )
-    return without_claim(candidate, question.unwanted)
 
 
 def without_claim(candidate: Candidate, unwanted: Unwanted) -> Candidate:
@@ -235,7 +239,7 @@ def _as_measured(
 
 
 def _as_worth(made: Plan, candidates: Sequence[Candidate]) -> Plan:
-    """Returns the plan with each member's own worth, which `_favour_residents` weighs up."""
+    """Returns the plan with each member's own worth, which `favour_residents` weighs up."""
     worth = {c.key: c.value for c in candidates}
     valued = [replace(m, value=worth[m.key]) for m in made.members]
     members = tuple(sorted(valued, key=lambda m: (not m.pin, -m.priority, -m.value, m.key)))
@@ -246,7 +250,7 @@ def _as_worth(made: Plan, candidates: Sequence[Candidate]) -> Plan:
     return replace(made, members=members, objective=objective)
 
 
-def _favour_residents(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def favour_residents(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Within a priority any one resident outweighs all that is not."""
     sums: dict[int, float] = {}
     for candidate in candidates:

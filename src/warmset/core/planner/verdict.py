@@ -154,6 +154,7 @@ def dry_run(
     host: HostCapacity,
     *,
     before: Plan | None = None,
+    fixed: Collection[ModelKey] = (),
     is_brief: bool = False,
     work: int = DEFAULT_WORK,
 ) -> DryRun:
@@ -164,13 +165,15 @@ def dry_run(
         candidates: the models of the host.
         host: what there is room for.
         before: the plan without it, if that is known already.
+        fixed: residents that the warm set is planned around, though Ollama may evict them.
         is_brief: whether it is enough to know if it joins, without the set around it if not.
         work: search budget of each plan.
     """
     others = [c for c in candidates if c.key != newcomer.key]
+    around = [replace(c, pin=True) if c.key in fixed else c for c in others]
     if before is None:
-        before = plan(others, host, work=work)
-    after = plan([*others, newcomer], host, work=work)
+        before = plan(around, host, work=work)
+    after = plan([*around, newcomer], host, work=work)
     joins = any(m.key == newcomer.key for m in after.members)
     is_enough = joins or is_brief
     with_it = after if is_enough else _plan_with(newcomer, others, host, after, work)
