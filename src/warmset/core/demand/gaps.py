@@ -195,6 +195,15 @@ class GapLaw:
             gain = max(gain, alive - survival[end] - rent * (held[end] - past))
         return Outlook(max(gain, 0.0) / alive, rate, 1.0 - survival[end] / alive)
 
+    def hit_rate(self, age_seconds: float) -> float:
+        """Returns the one of `outlook`, which no rent changes."""
+        j = self._built_for(age_seconds)
+        edges, rate = self._pool.grid.edges, self._best[j]
+        if j + 1 == self._pool.grid.count:
+            return rate
+        share = (age_seconds - edges[j]) / (edges[j + 1] - edges[j])
+        return rate + (self._best[j + 1] - rate) * share
+
     @property
     def known_gaps(self) -> float:
         """How many gaps the law is made of, old ones counting less."""

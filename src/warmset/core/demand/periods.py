@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import atan2, comb, cos, exp, hypot, log, pi, sin
+from math import atan2, comb, cos, exp, hypot, pi, sin
 from statistics import median, median_low
 from typing import Final
 
@@ -117,9 +117,9 @@ def _starts(times: Sequence[float]) -> list[float]:
     if not gaps:
         return list(times[:1])
     # the widest jump between neighbouring gaps, in proportion, parts bursts from waits
-    jumps = [(log(b / a), a) for a, b in pairwise(gaps)]
-    size, below = max(jumps, default=(0.0, 0.0))
-    cut = below if size > log(BURST_JUMP) else 0.0
+    jumps = [(b / a, a) for a, b in pairwise(gaps)]
+    size, below = max(jumps, default=(1.0, 0.0))
+    cut = below if size > BURST_JUMP else 0.0
     starts = [times[0]]
     for before, at in pairwise(times):
         if at - before > cut:

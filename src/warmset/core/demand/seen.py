@@ -67,6 +67,10 @@ class GapLaws:
         """Returns what holding the model promises; see `GapLaw.outlook`."""
         return self._laws[model].outlook(now - self._last[model], rent)
 
+    def hit_rate(self, now: float, model: str) -> float:
+        """Returns the chance of a use per second held, at best."""
+        return self._laws[model].hit_rate(now - self._last[model])
+
     def promising_at(self, now: float, model: str, rent: float) -> float:
         """Returns when holding the model may pay next, after its present bin of age."""
         last = self._last[model]

@@ -90,6 +90,7 @@ class Lookahead:
         self.quiet_until = -inf  # no law promises anything before
         self.nothing_due_until = -inf  # no appointment's time comes before
         self.held = 0  # residents at the last look
+        self.wakes_at = -inf  # when it asked to be asked again
 
     def requested(self, now: float, model: str) -> None:
         """Learns that a preload was of use; told before `values` are."""
@@ -142,7 +143,7 @@ class Lookahead:
         if promises:
             self.quiet_until = view.now + AGAIN_SECONDS
         again = view.now + AGAIN_SECONDS if promises or due else pays_at
-        return Decision(wake_at=max(min(again, next_start), view.now + LOOK_SECONDS))
+        return self._look_again(max(min(again, next_start), view.now + LOOK_SECONDS))
 
     def loss(self, now: float, held: Held, by_law: float) -> float:
         """Returns the loads lost with a resident, its timer and what its law says in mind."""
@@ -177,12 +178,14 @@ class Lookahead:
 
     def _promising(self, view: View) -> tuple[list[Promise], float]:
         """Returns what is worth fetching by its law, the best first; puts the others to sleep."""
-        now, precision = view.now, self.trust.precision
+        now = view.now
         if now < self.quiet_until:
             return [], self.quiet_until
+        precision = self.trust.precision
         found: list[Promise] = []
+        here = frozenset(view.residents)
         for name in self.sleepers.awake(now):
-            if name in view.residents or self._is_latched(now, name):
+            if name in here or self._is_latched(now, name):
                 continue
             model = self.models[name]
             if not model.may_preload or self.appointments.timer(name):
@@ -267,10 +270,11 @@ class Lookahead:
         if not promise.is_sure:
             self.trust.promise(name, promise.chance)
         displaced = f" for {', '.join(victims)}" if victims else " into free room"
+        self.wakes_at = view.now + AGAIN_SECONDS
         return Decision(
             evict=victims,
             preload=(name,),
-            wake_at=view.now + AGAIN_SECONDS,
+            wake_at=self.wakes_at,
             reasons=(f"{name}: {promise.chance:.0%} to be asked for soon; preload{displaced}",),
         )
 
@@ -280,11 +284,19 @@ class Lookahead:
         Once each, and only into free room, the dearest per byte first: the least to lose.
         """
         self.unseen.remove(model)
+        self.wakes_at = view.now + AGAIN_SECONDS
         return Decision(
             preload=(model.id,),
-            wake_at=view.now + AGAIN_SECONDS,
+            wake_at=self.wakes_at,
             reasons=(f"{model.id}: not asked for yet; preload into free room",),
         )
+
+    def _look_again(self, at: float) -> Decision | None:
+        """Asks to be asked then, unless that is what it asked for last."""
+        if at == self.wakes_at:
+            return None
+        self.wakes_at = at
+        return Decision(wake_at=at)
 
     def _let_go(self, now: float, victim: str) -> None:
         self.gone[victim] = now

@@ -72,18 +72,19 @@ class Appointments:
 
     def schedule(self, now: float, residents: Collection[str]) -> list[Appointment]:
         """Returns the next load of each model on a timer that is not there, first due first."""
-        rows: list[Appointment] = []
+        ready: list[tuple[float, str, float, float]] = []
         for name in self.timers.models():
             timer = None if name in residents else self.timer(name)
             if timer is not None and self.models[name].may_preload:
                 due, spread = timer.due(now), SURE_JITTERS * timer.jitter_seconds
-                ready = due - spread - SLACK_SECONDS
-                rows.append(Appointment(ready, due + spread, timer.share, self.models[name]))
-        rows.sort(key=lambda a: (a.start, a.model.id))
+                ready.append((due - spread - SLACK_SECONDS, name, due + spread, timer.share))
+        rows: list[Appointment] = []
         latest = inf
-        for k in range(len(rows) - 1, -1, -1):
-            latest = min(latest, rows[k].start) - rows[k].model.load_seconds
-            rows[k] = rows[k]._replace(start=latest)
+        for at, name, until, chance in sorted(ready, reverse=True):
+            model = self.models[name]
+            latest = min(latest, at) - model.load_seconds
+            rows.append(Appointment(latest, until, chance, model))
+        rows.reverse()
         return rows
 
     def loss(

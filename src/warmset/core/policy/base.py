@@ -111,7 +111,7 @@ class Decision:
         evict: idle residents to drop, in this order; at `Event.SPACE` enough to make the room.
         preload: the new preload queue; `None` leaves the old one.
         keep_alive_seconds: idle time after which a resident expires; `None` means never.
-        wake_at: when to ask again.
+        wake_at: when to ask again, in place of what was said before; `None` leaves that.
         reasons: what a log would say about it.
     """
 

@@ -45,7 +45,7 @@ class Spare:
     """Chooses what to load into free room.
 
     Args:
-        models: what may be asked for.
+        models: what may be asked for; those that may not be preloaded are passed over.
         values: what they are worth; taught by the caller.
 
     Attributes:
@@ -54,7 +54,7 @@ class Spare:
     """
 
     def __init__(self, models: Iterable[ModelCost], values: Values) -> None:
-        self.models = sorted(models, key=lambda model: model.bytes)
+        self.models = sorted((m for m in models if m.may_preload), key=lambda m: m.bytes)
         self.values = values
         self.trust = Trust(AT_FIRST)
         self.turnover_seconds = FIRST_TURNOVER_SECONDS
@@ -84,12 +84,11 @@ class Spare:
 
     def may_fit(self, view: View) -> Iterator[ModelCost]:
         """Yields the absent models that go into the free room, the smallest first."""
+        now, naps, here = view.now, self._naps, frozenset(view.residents)
         for model in self.models:
             if model.bytes > view.free_bytes:
                 break
-            if view.now < self._naps.get(model.id, -inf) or model.id in view.residents:
-                continue
-            if model.may_preload and model.id in self.values:
+            if model.id not in here and now >= naps.get(model.id, -inf) and model.id in self.values:
                 yield model
 
     def saved(self, now: float, model: ModelCost) -> tuple[float, float]:

@@ -78,7 +78,7 @@ class Values:
             per_use = held.load_seconds / held.bytes
             busy = wall = 0.0
             if held.id in self.wall:
-                busy = self.busy.outlook(self.clock.read(now), held.id, 0.0).hit_rate
-                wall = self.wall.outlook(now, held.id, 0.0).hit_rate
+                busy = self.busy.hit_rate(self.clock.read(now), held.id)
+                wall = self.wall.hit_rate(now, held.id)
             self.busy_rent.learn(busy * per_use)
             self.rent.learn(wall * per_use)

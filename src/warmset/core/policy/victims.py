@@ -152,6 +152,8 @@ def _break(order: Sequence[int], sizes: Sequence[int], short: int) -> int:
 
 def _search(items: list[tuple[int, float]], short: int) -> list[int]:
     """Returns the positions of the cheapest cover; all together are known to be enough."""
+    if len(items) == 1:
+        return [0]
     middle = len(items) // 2
     left, right = _sums(items[:middle]), _sums(items[middle:])
     order = sorted(range(len(right)), key=lambda k: (right[k][0], k))
