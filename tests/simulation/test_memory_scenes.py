@@ -177,20 +177,64 @@ def test_after_a_restart_the_memory_of_those_who_ended_with_the_server_is_waited
 
 
 def test_who_had_to_go_for_ours_is_missing_in_what_ours_found() -> None:
-    """Nobody could see that a client's model had found the card full. Our preload pushes it out,
-    begins before that memory is back, and so is known to have found less: by Ollama's word, where
-    the driver hides whose bytes are whose."""
+    """Nobody could see that a client's model found the card full: another program left between two
+    looks. Our preload pushes it out, begins before that memory is back, and so is known to have
+    found less: by Ollama's word, where the driver hides whose bytes are whose."""
     scene = world(config(SMALL={"preload": False}), sees_processes=False).run(30)
-    scene.host.use(GIANT, 1.0, keep_alive=300.0)
-    scene.run(58)
-    scene.host.use(CHAT, 1.0, keep_alive=900.0)  # begins before the giant's memory is back
+    taken = scene.host.cards.foreign(CARD)
+    begin = scene.sidecar.loop.wake_at - START + 0.1
+    scene.at(begin, lambda host: host.cards.set_foreign(CARD, taken + gib(21)))
+    scene.at(begin + 0.1, lambda host: host.use(EMBED, 1.0, keep_alive=900.0))
+    scene.at(begin + 4, lambda host: host.cards.set_foreign(CARD, taken))
     scene.run(110)
-    assert scene.resident() == {CHAT}
-    scene.sidecar.loop.configure(config(CODER={"pin": True}, CHAT={"pin": True}))
+    assert scene.resident() == {EMBED}
+    scene.sidecar.loop.configure(config(CODER={"pin": True}, EMBED={"pin": True}))
     scene.run(200)
-    assert scene.findings("preload_evicted") == [CHAT]
+    assert scene.findings("preload_evicted") == [EMBED]
     lowest, found, highest = remembered(scene, CODER)
     assert lowest <= found < highest
     scene.run(900)
-    assert scene.resident() == {CODER, CHAT}
-    assert scene.findings("preload_evicted") == [CHAT]
+    assert scene.resident() == {CODER, EMBED}
+    assert scene.findings("preload_evicted") == [EMBED]
+
+
+def test_one_that_spilled_beside_free_memory_found_less_than_that() -> None:
+    """Another program takes half of the card and gives it back between two looks, while a giant is
+    loaded: it spills. By what the looks showed a pin would be let in, and push it out."""
+    scene = world(config(SMALL={"preload": False})).run(60)
+    taken = scene.host.cards.foreign(CARD)
+    begin = scene.sidecar.loop.wake_at - START + 0.1
+    scene.at(begin, lambda host: host.cards.set_foreign(CARD, taken + gib(8)))
+    scene.at(begin + 0.1, lambda host: host.use(GIANT, 1.0, keep_alive=900.0))
+    scene.at(begin + 4, lambda host: host.cards.set_foreign(CARD, taken))
+    scene.run(begin + 30)
+    assert scene.resident() == {GIANT}
+    lowest, found, _ = remembered(scene, GIANT)
+    assert lowest <= found
+    scene.sidecar.loop.configure(config(CODER={"pin": True}))
+    scene.run(600)
+    assert scene.resident() == {GIANT}
+    assert any("it believes free" in text for text in scene.waits())
+    scene.run(1200)
+    assert scene.resident() == {CODER}
+
+
+def test_what_was_free_while_a_model_was_loading_is_the_most_that_it_found() -> None:
+    """Another program holds half of the card for a few seconds, and a look in between shows it: a
+    client's model is being loaded then. By what the looks before and after showed a pin would be
+    let in beside it, and push it out."""
+    scene = world(config(SMALL={"preload": False})).run(60)
+    taken = scene.host.cards.foreign(CARD)
+    look = scene.sidecar.loop.wake_at - START
+    scene.at(look - 1.1, lambda host: host.cards.set_foreign(CARD, taken + gib(12)))
+    scene.at(look - 1, lambda host: host.use(CODER, 1.0, keep_alive=900.0))
+    scene.at(look + 1, lambda host: host.cards.set_foreign(CARD, taken))
+    scene.run(look + 30)
+    lowest, found, _ = remembered(scene, CODER)
+    assert lowest <= found
+    scene.sidecar.loop.configure(config(CHAT={"pin": True}, CODER={"pin": True}))
+    scene.run(600)
+    assert scene.resident() == {CODER}
+    assert "pin_blocked" in scene.alarms()
+    scene.run(1200)
+    assert scene.findings("preload_evicted") == []

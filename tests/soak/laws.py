@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loop_hosts import START
+from loop_hosts import CARD, START
 
 from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 from warmset.core.control.loop import Loop
@@ -72,6 +72,9 @@ class Witness:
         self._leased: dict[str, float] = {}  # key -> the one that we gave it last
         self._loaded_at: dict[str, float] = {}
         self._began_at: dict[str, float] = {}  # its load: then it sees what is free
+        self._foreign = 0  # what other programs held at the last look
+        self._found: dict[str, int] = {}  # key -> the same when it was loaded, after that look
+        self._misled: set[str] = set()  # those that found less than the looks around it showed
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
@@ -162,6 +165,16 @@ class Witness:
 
     def looked(self, observation: Observation) -> None:
         self._truth, self._seen = self._asked, observation
+        before, self._foreign = self._foreign, self.life.host.cards.foreign(CARD)
+        spilled = {
+            row.key
+            for row in observation.residents or ()
+            if (row.size_vram_bytes or 0) < (row.size_bytes or 0)
+        }
+        for key, taken in self._found.items():
+            if taken > max(before, self._foreign) and key not in spilled:
+                self._misled.add(key)
+        self._found.clear()
 
     def hears(self, event: Event) -> None:
         """An event of Ollama's scheduler."""
@@ -179,7 +192,10 @@ class Witness:
             if not event.is_evicted and not is_own:
                 self._client_at = self.now  # a client's keep-alive was over: room for others
         elif isinstance(event, LoadStarted):
-            self._began_at[event.order.model.key] = self.now
+            key = event.order.model.key
+            self._began_at[key] = self.now
+            self._found[key] = self.life.host.cards.foreign(CARD)
+            self._misled.discard(key)
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
@@ -301,8 +317,12 @@ class Witness:
             return
         if not self._is_for_ours() or not self.life.story.sees_processes:
             return
-        if any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at):
-            return  # what was free when it came is known to nobody any more
+        is_forgotten = any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at)
+        # Another program took memory and gave it back between two looks: who was loaded just then,
+        # and did not spill, remembers what nobody could see.
+        is_unseen = bool(self._misled & set(self.life.host.scheduler.loaded))
+        if is_forgotten or is_unseen:
+            return  # what was free when it came is known to nobody, or not any more
         if self.disturbed_at > own[0]:
             return
         if any(at >= own[0] and name == event.name for at, _, name in self._writes):

@@ -52,7 +52,34 @@ def find_free(
     doubtful = [o for o in others if own_start is None or o.key not in started]
     low = _free_without((row, *later), observation)
     high = _free_without((row, *later, *doubtful), observation)
-    return _less_what_left(low, row, observation, state, asked_at), high
+    low = _less_what_left(low, row, observation, state, asked_at)
+    low = _no_more_than_while_it_came(low, row, observation, state)
+    return _no_more_than_it_took(low, row, observation), high
+
+
+def _no_more_than_while_it_came(
+    free: Bytes, row: Resident, observation: Observation, state: State
+) -> Bytes:
+    """What was free while it was loading, and all that it took itself, is the most it found then.
+
+    Another program may have held more for that while.
+    """
+    beside = {} if row.key is None else state.beside_loading.get(row.key, {})
+    then = sum_up(beside, held_by(row, observation))
+    return {d: min(n, then[d]) if d in beside else n for d, n in free.items()}
+
+
+def _no_more_than_it_took(free: Bytes, row: Resident, observation: Observation) -> Bytes:
+    """One that spilled, though there was room for all of it, found less than any look showed.
+
+    Another program may have held the rest for a moment. Or a client wanted few layers on the GPU:
+    the list does not say so.
+    """
+    size, in_vram = row.size_bytes, row.size_vram_bytes
+    if not size or not in_vram or in_vram >= size or size > sum(free.values()):
+        return free
+    held = held_by(row, observation)
+    return {device: min(count, held.get(device, 0)) for device, count in free.items()}
 
 
 def _free_without(rows: Collection[Resident], observation: Observation) -> Bytes:

@@ -5,6 +5,8 @@ All that the loop learns of the world is learnt here. Nothing is decided.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from warmset.core.control.actions import Finding
 from warmset.core.control.comings import (
     notice_clients,
@@ -75,7 +77,8 @@ def note_rest(observation: Observation, state: State) -> State:
     nothing could be read changes nothing.
     """
     if observation.runners is not None:
-        state = replace(state, loading=_loading(observation, state))
+        beside = _beside_loading(observation, state)
+        state = replace(state, loading=_loading(observation, state), beside_loading=beside)
     if not observation.devices:
         return state
     running = state.orders.running
@@ -101,6 +104,21 @@ def _loading(observation: Observation, state: State) -> dict[ModelKey, int]:
             continue
         if phase == "loading" or (phase == "unknown" and state.of(key).resident_since is None):
             found[key] = runner.pid
+    return found
+
+
+def _beside_loading(
+    observation: Observation, state: State
+) -> dict[ModelKey, Mapping[DeviceId, int]]:
+    """Returns the least that was free so far while each model is being loaded."""
+    free = _free(observation)
+    found: dict[ModelKey, Mapping[DeviceId, int]] = {}
+    for runner in observation.runners or ():
+        if runner.key is None or runner.phase != "loading":
+            continue
+        is_same = state.loading.get(runner.key) == runner.pid
+        before = state.beside_loading.get(runner.key, {}) if is_same else {}
+        found[runner.key] = {d: min(count, before.get(d, count)) for d, count in free.items()}
     return found
 
 

@@ -196,6 +196,7 @@ class State:
         at_rest: device -> bytes that were free at the last look that showed nothing being loaded: a
             model that came since may have found no more.
         loading: process of each model that was being loaded at the last look.
+        beside_loading: model -> device -> the least that was free at looks that showed it loading.
         pressure_since: since when other programs' memory leaves too little.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
@@ -228,6 +229,7 @@ class State:
     awaited: Mapping[DeviceId, int] = field(default_factory=dict)
     at_rest: Mapping[DeviceId, int] = field(default_factory=dict)
     loading: Mapping[ModelKey, int] = field(default_factory=dict)
+    beside_loading: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     pressure_since: float | None = None
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS
