@@ -213,3 +213,22 @@ def test_a_few_failures_change_nothing(times: int) -> None:
     assert CODER in scene.resident()
     assert not scene.sidecar.loop.state.levers
     assert "lever_broken" not in scene.alarms()
+
+
+def test_what_a_client_said_stands_if_an_unload_has_no_effect() -> None:
+    """It goes on being the client's: warmset leaves its keep-alive alone, as before."""
+    said = config(LoopSettings(min_residency=0.0), EMBED={"priority": 50})
+    scene = drifted(said, SendUnload)
+    scene.run(60.0)
+    scene.host.use(EMBED, 1.0, keep_alive=2000.0)
+    scene.run(120.0)
+    assert scene.findings("lease_overwritten") == [EMBED]
+    scene.sidecar.loop.configure(
+        config(LoopSettings(min_residency=0.0), EMBED={"keep_alive": 30.0})
+    )
+    until(scene, lambda: scene.unloads() == [EMBED], 600.0)
+    scene.sidecar.loop.configure(said)
+    scene.run(900.0)
+    assert scene.findings("unload_without_effect") == [EMBED]
+    assert EMBED in scene.resident()
+    assert scene.pings() == []

@@ -106,7 +106,10 @@ def _victims(state: State, order: Order, since: float) -> list[tuple[ModelKey, R
 
 
 def after_unload(state: State, order: Unload, now: float) -> Result:
-    """A model is on its way out; its memory is charged until the driver shows it free."""
+    """A model is on its way out; its memory is charged until the driver shows it free.
+
+    What a client said of it counts until it is gone: an unload may have no effect.
+    """
     known = state.of(order.key, order.name)
     looked = state.looked
     cycles = known.cycles if known.preloaded_at is None else (*known.cycles, now)
@@ -115,8 +118,6 @@ def after_unload(state: State, order: Unload, now: float) -> Result:
         order.name,
         lease=None,
         leased_at=None,
-        foreign=None,
-        is_overruled=False,
         touched_at=now,
         unloaded_at=now,
         preloaded_at=None,
