@@ -110,3 +110,15 @@ def test_a_lower_rank_comes_first_only_if_a_pin_fits_for_certain_after_it() -> N
     scene.run(900)
     assert scene.unloads() == []
     assert scene.resident() == {CODER, CHAT}
+
+
+def test_who_is_unloaded_to_be_placed_anew_comes_back_at_its_turn() -> None:
+    """A large model found little, and keeps both pins out. It goes, and by the plan's order it is
+    loaded first: were it paused as one that had to go, the pins would come before it, and it would
+    find no place after them."""
+    scene = beside_one_that_found_little({**PINS, "MEDIUM": {"priority": 60}}, None)
+    began = scene.now
+    scene.run(900)
+    assert scene.unloads() == [MEDIUM]
+    assert scene.preloads(since=began) == [MEDIUM, CHAT, CODER]
+    assert scene.resident() == {MEDIUM, CODER, CHAT}

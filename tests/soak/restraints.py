@@ -60,6 +60,8 @@ class Restraints(Judge):
         self._looked_at = -math.inf
         self._known: set[str] = set()
         self._left: dict[str, float] = {}
+        self._members: frozenset[str] = frozenset()  # of the plan decided last
+        self._returning: set[str] = set()  # members that were unloaded, to be loaded in its order
         self._ours: set[str] = set()  # residents that warmset loaded
         self._unloading = ("", -math.inf)
         self._cycles: dict[str, list[float]] = {}
@@ -89,6 +91,7 @@ class Restraints(Judge):
         del before
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self._left.clear()
+        self._members = frozenset(member.key for member in decision.members)
         self.found(decision.findings)
         opened = self._open
         if opened is not None and isinstance(opened[0], SendPreload):
@@ -117,9 +120,11 @@ class Restraints(Judge):
             is_ours = isinstance(opened, SendPreload) and opened.key == key
             self._ours = self._ours | {key} if is_ours else self._ours - {key}
             self._left.pop(key, None)
+            self._returning.discard(key)
             self._failed.pop(key, None)
         elif isinstance(event, Unloaded):
             is_unloaded = event.key == self._unloading[0]
+            self._returning -= set() if is_unloaded else {event.key}
             if event.key in self._known:
                 self._left[event.key] = self._unloading[1] if is_unloaded else self.now
             if is_unloaded and event.key in self._ours:
@@ -200,15 +205,17 @@ class Restraints(Judge):
         return min(self.loop.cool_down * 2 ** (times - 1), self.loop.back_off_limit)
 
     def _judge_return(self, command: SendPreload, what: str) -> None:
-        """Who left gives way for a while, unless it is pinned."""
+        """Who left gives way for a while, unless it is pinned, or the plan only loads it anew."""
         left = self.now - self._left.get(command.key, -math.inf)
-        if left < self.loop.cool_down and not self.is_pin(command.name):
+        is_free = self.is_pin(command.name) or command.key in self._returning
+        if left < self.loop.cool_down and not is_free:
             self.tell(f"{what}, {left:.0f} s after it left")
         if self._count_cycles(command.key) >= CYCLES:
             self.tell(f"{what}, which was loaded and unloaded {CYCLES} times")
 
     def _judge_unload(self, command: SendUnload, what: str) -> None:
         self._unloading = (command.key, self.now)
+        self._returning |= {command.key} & self._members
         if not self.is_stuck:
             return
         window = self.loop.fight_window

@@ -25,7 +25,8 @@ class LoopSettings:
         calm: nothing is preloaded for so long after a load of a user, since they come in bursts.
         settle: how long a model that left without a known cause is taken for a pending load.
         pressure: other programs must hold the memory for so long before a model yields to them.
-        cool_down: before a model that left or was unloaded is preloaded again; pins excepted.
+        cool_down: before a model that left or was unloaded is preloaded again; pins excepted, and
+            who is unloaded only to be loaded again in another order.
         fight_window: the span in which restorations of one model are counted.
         restores_per_window: restorations of a pin in that span before warmset steps back.
         reasserts_per_window: leases of a pin that are given back in that span after a client

@@ -59,11 +59,15 @@ class Preload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unload:
-    """Let an idle model go. Ollama itself waits for requests that nobody could see."""
+    """Let an idle model go. Ollama itself waits for requests that nobody could see.
+
+    `comes_back`: only to be loaded again at its turn, so that others fit beside it.
+    """
 
     key: ModelKey
     name: str
     reason: str
+    comes_back: bool = False
     basis: Basis = field(default_factory=dict)
 
 

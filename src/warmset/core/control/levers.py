@@ -294,6 +294,7 @@ def _load_basis(candidate: Candidate, wish: Wish) -> Basis:
 def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
     """Returns the lowest rank that may go; the others are waited for."""
     state, now = scene.state, scene.now
+    members = {member.key for member in scene.wish.plan.members}
     waits = []
     for change in leaves:
         candidate = scene.wish.candidate(change.key)
@@ -313,6 +314,12 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
             "held_bytes": sum((candidate.located or {}).values()),
         }
         reason = f"{change.reason}; {idle}"
-        order = Unload(key=change.key, name=change.name, reason=reason, basis=basis)
+        order = Unload(
+            key=change.key,
+            name=change.name,
+            reason=reason,
+            comes_back=change.key in members,
+            basis=basis,
+        )
         return Choice(order=order, waits=tuple(waits))
     return Choice(waits=tuple(waits))

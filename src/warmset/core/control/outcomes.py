@@ -120,6 +120,7 @@ def after_unload(state: State, order: Unload, now: float) -> Result:
         leased_at=None,
         touched_at=now,
         unloaded_at=now,
+        comes_back=order.comes_back,
         preloaded_at=None,
         cycles=cycles,
     )

@@ -105,7 +105,8 @@ def why_not_preload(
         until = known.cycles[-CYCLES] + loop.fight_window
         text = f"loaded and unloaded {len(known.cycles)} times: held back against flutter"
         return text, until
-    left = max((at for at in (known.unloaded_at, _lost(candidate, known)) if at), default=None)
+    marks = (_sent_away(known), _lost(candidate, known))
+    left = max((at for at in marks if at is not None), default=None)
     if left is not None and now - left < loop.cool_down:
         return f"it left {format_seconds(now - left)} ago", left + loop.cool_down
     if _would_reload(known) and len(state.reloads) >= loop.reloads_per_window:
@@ -115,6 +116,11 @@ def why_not_preload(
         )
         return text, state.reloads[0] + loop.fight_window
     return "", None
+
+
+def _sent_away(known: Remembered) -> float | None:
+    """Who had to go only to be loaded again at its turn does so: a pause would end that plan."""
+    return None if known.comes_back else known.unloaded_at
 
 
 def _lost(candidate: Candidate, known: Remembered) -> float | None:
