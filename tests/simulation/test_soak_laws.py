@@ -10,7 +10,7 @@ from loop_hosts import CODER, EMBED, SMALL
 from soak.life import Life
 from soak.story import Happening, Story, tell
 
-from warmset.core.control import levers, step
+from warmset.core.control import step, turns
 from warmset.core.control.orders import SendPing, SendUnload
 from warmset.core.twin.sidecar_view import list_residents
 
@@ -80,9 +80,9 @@ def test_an_old_keep_alive_explains_no_missing_pin(
     """Somebody unloads a pin, and warmset does not bring it back; four minutes before a client's
     keep-alive was over."""
     life = Life(story(keep=QUIET_FROM + 60 - 890), tmp_path)
-    may = levers.why_not_preload
+    may = turns.why_not_preload
     monkeypatch.setattr(
-        levers,
+        turns,
         "why_not_preload",
         lambda *given: ("no", None) if life.now > QUIET_FROM else may(*given),
     )

@@ -246,7 +246,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("stuck: a queue that stands still", ("outcomes:note_stuck",), _as_before, ("wedge",)),
     Mutant(
-        "room: Ollama's beliefs are not asked", ("levers:why_not_admitted",), _nothing, in_ci=True
+        "room: Ollama's beliefs are not asked", ("turns:why_not_admitted",), _nothing, in_ci=True
     ),
     # -- whom it may touch, and how often
     Mutant("idle: models in use are let go", ("levers:why_not_idle",), _nothing, in_ci=True),
@@ -256,9 +256,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _may,
         ("tide",),
     ),
-    Mutant(
-        "restraint: reloads without bound", ("levers:why_not_preload",), _may, ("fight", "tide")
-    ),
+    Mutant("restraint: reloads without bound", ("turns:why_not_preload",), _may, ("fight", "tide")),
     # -- pings
     Mutant(
         "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
@@ -341,8 +339,8 @@ MUTANTS: tuple[Mutant, ...] = (
         instead='""',
     ),
     inside(
-        "levers: a higher rank is kept out",
-        "levers:_choose_load",
+        "turns: a higher rank is kept out",
+        "turns:choose_load",
         "not is_harmless(wish, candidate, others, returning)",
         ("away",),
         in_ci=True,

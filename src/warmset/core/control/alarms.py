@@ -7,13 +7,13 @@ from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.drift import about_levers
-from warmset.core.control.levers import Choice
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restarts import gpu_ids
 from warmset.core.control.restraint import CYCLES, is_fought_over, name_client
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import State
 from warmset.core.control.stuck import about_stuck_loads
+from warmset.core.control.turns import Choice
 from warmset.core.control.wanted import Wish
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, Observation

@@ -28,7 +28,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.drift import Judged, judge_levers
 from warmset.core.control.idle import find_busy
-from warmset.core.control.levers import Choice, choose_lever, list_changes
+from warmset.core.control.levers import choose_lever, list_changes
 from warmset.core.control.looking import note_unlisted, take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
 from warmset.core.control.ranking import rank_by_worth
@@ -45,6 +45,7 @@ from warmset.core.control.stuck import (
     notice_moves,
     why_call_off,
 )
+from warmset.core.control.turns import Choice
 from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
 from warmset.core.replacing import replace
