@@ -29,21 +29,26 @@ from warmset.core.planner.program import TINY, Aim, Prices, Program, Used
 PRICE_UNITS: Final = 1 << 24
 """Whole units of the greatest price."""
 
-FILL_STEPS: Final = 300
-"""Steps of one filling inside the search for prices; beyond, its relaxation counts."""
+FILL_STEPS: Final = 3000
+"""Steps of one filling inside the search for prices; beyond, its relaxation counts. At good prices
+many fillings are worth next to the same, and a relaxation would hide what the prices gain."""
+
+PEEP: Final = 300
+"""Steps of one filling at the prices to begin with, to see whether fillings are exact at all."""
 
 EXACT_STEPS: Final = 30_000
 """Steps of all fillings for the limit that is kept."""
 
-STEPS_PER_UNIT: Final = 3
+STEPS_PER_UNIT: Final = 4
 """A step of filling costs a part of one of the search over sets."""
 
 BLUR: Final = 0.4
 """What fillings that are not exact may add to a bound, in worth of the best model: 0.05 to 0.4 on
 200 models of random sizes before 16 GPUs."""
 
-AGAIN: Final = 7
-"""Further GPUs of one kind that are filled with what is left, for columns that go together."""
+AGAIN: Final = 1
+"""Further GPUs of one kind that are filled with what is left, for columns that go together. With
+more of them the linear program needs hardly fewer rounds, and each takes longer."""
 
 
 class Pricing:
@@ -81,7 +86,7 @@ class Pricing:
         """
         program = Program(self.shelves, aim, start, self._alike)
         best = start
-        lowest, _, is_exact = self._bound(program, start, effort)
+        lowest, _, is_exact = self._bound(program, start, effort, PEEP)
         if not is_exact and lowest - aim.enough < BLUR:
             return None
         program.take([program.column(kind, items) for kind, items in known], effort)
@@ -99,7 +104,7 @@ class Pricing:
         return best, program.used()
 
     def _bound(
-        self, program: Program, prices: Prices, effort: Effort
+        self, program: Program, prices: Prices, effort: Effort, steps: int = FILL_STEPS
     ) -> tuple[float, list[Column], bool]:
         """Returns the bound at these prices, fillings, and whether each is known to be the best."""
         of = prices.of
@@ -112,7 +117,7 @@ class Pricing:
             if not rows:
                 continue
             rows.sort(key=by_density)
-            filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack, unit=shelf.unit)
+            filled = fill_best(rows, shelf.capacity, steps, slack=slack, unit=shelf.unit)
             effort.spend((len(rows) + filled.steps) // STEPS_PER_UNIT)
             bound += len(shelf.gpus) * filled.bound
             is_exact &= filled.bound <= filled.profit + slack
@@ -124,7 +129,7 @@ class Pricing:
                 again -= 1
                 inside = set(filled.items)
                 rows = [row for row in rows if row[2] not in inside]
-                filled = fill_best(rows, shelf.capacity, FILL_STEPS, slack=slack, unit=shelf.unit)
+                filled = fill_best(rows, shelf.capacity, steps, slack=slack, unit=shelf.unit)
                 effort.spend((len(rows) + filled.steps) // STEPS_PER_UNIT)
         return bound, columns, is_exact
 

@@ -20,7 +20,7 @@ from warmset.core.planner.refill import Places
 FILL_STEPS: Final = 60
 """Steps of one filling; beyond, the best found counts."""
 
-STEPS_PER_UNIT: Final = 3
+STEPS_PER_UNIT: Final = 2
 """A step of filling costs a part of one of the search over sets."""
 
 FRUITLESS: Final = 25
@@ -30,6 +30,9 @@ MOST_GPUS: Final = 4
 
 MOST_ROWS: Final = 32
 """Models, the densest first, that a GPU is filled from: what comes later is hardly ever taken."""
+
+MOST_OUT: Final = 64
+"""Models, the densest first, that are looked at of those that are left out."""
 
 NOISE: Final = (0, 50, 150, 300)
 """Thousandths by which a value may be off."""
@@ -91,7 +94,10 @@ class _State:
             for gpu, (number, _) in places[n].items():
                 if number == option:
                     self.held[gpu].append(n)
+        self.order = {n: at for at, n in enumerate(ground.order)}
         self.out = [n for n in ground.order if n not in self.chosen and self.profit[n]]
+        # What one takes is the same on all GPUs, as a rule; where it is not, it may be missed.
+        self.weight = [max((use[0][1] or 1 for _, use in t.values()), default=0) for t in places]
 
     def attempt(self, gpus: list[int], chance: Random, effort: Effort) -> int:
         """Fills some GPUs anew if that is no worse; returns what is gained."""
@@ -101,41 +107,42 @@ class _State:
             for n in self.held[gpu]:
                 for r, amount in self.places[n][gpu][1]:
                     free[r] += amount
-        noise = chance.choice(NOISE)
-        left = dict.fromkeys([*before, *self.out])
-        by = chance.random
-        profit = {n: (self.profit[n] - self.place) * (1000 + int(noise * by())) for n in left}
+        rows = self._rows(before, chance)
         after: dict[int, list[int]] = {}
+        gone: set[int] = set()
         for gpu in gpus:
-            after[gpu] = self._fill(gpu, left, profit, free, effort)
-            for n in after[gpu]:
-                del left[n]
+            after[gpu] = self._fill(gpu, rows, gone, free, effort)
+            gone.update(after[gpu])
         gained = sum(self.profit[n] for some in after.values() for n in some)
         gained -= sum(self.profit[n] for n in before)
         if gained < 0 or not self._take(before, after):
             return 0
         self.free = free
-        self.out = list(left)
+        if gone != set(before):
+            self.out = sorted({*before, *self.out} - gone, key=self.order.__getitem__)
         return gained
 
-    def _fill(
-        self,
-        gpu: int,
-        left: dict[int, None],
-        profit: dict[int, int],
-        free: list[int],
-        effort: Effort,
-    ) -> list[int]:
-        room, places = free[gpu], self.places
+    def _rows(self, before: list[int], chance: Random) -> list[Row]:
+        """Returns what some GPUs may be filled from, values off by chance, the densest first."""
+        noise, by = chance.choice(NOISE), chance.random
+        profit, place, weight = self.profit, self.place, self.weight
         rows: list[Row] = [
-            (weight, profit[n], n)
-            for n in left
-            if profit[n] > 0 and gpu in places[n] and (weight := places[n][gpu][1][0][1]) <= room
+            (weight[n], (profit[n] - place) * (1000 + int(noise * by())), n)
+            for n in [*before, *self.out[:MOST_OUT]]
+            if profit[n] > place and weight[n]
         ]
         rows.sort(key=by_density)
-        del rows[MOST_ROWS:]
-        filled = fill_best(rows, room, FILL_STEPS)
-        effort.spend(1 + (len(rows) + filled.steps) // STEPS_PER_UNIT)
+        return rows
+
+    def _fill(
+        self, gpu: int, rows: list[Row], gone: set[int], free: list[int], effort: Effort
+    ) -> list[int]:
+        room, places = free[gpu], self.places
+        some = [
+            row for row in rows if row[0] <= room and row[2] not in gone and gpu in places[row[2]]
+        ][:MOST_ROWS]
+        filled = fill_best(some, room, FILL_STEPS)
+        effort.spend(1 + (len(some) + filled.steps) // STEPS_PER_UNIT)
         put = []
         for n in filled.items:
             use = places[n][gpu][1]

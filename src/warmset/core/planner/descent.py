@@ -1,0 +1,140 @@
+"""The search over sets on one level: depth first, bounded by knapsacks, placed by the arranger.
+
+A node is a set of chosen items with an arrangement. Items are tried in the order of value by
+weight, so the first descent is the greedy choice. What a bound below the incumbent rules out is
+never looked into; what steps were missing for stays in `open_bound`.
+"""
+
+from __future__ import annotations
+
+from warmset.core.planner.ground import Ground, Node, View
+from warmset.core.planner.problem import Effort
+
+
+class Descent:
+    """The best set so far, and the search for a better one.
+
+    Args:
+        ground: the problem.
+        base: what every choice contains.
+        best: a set to begin with.
+
+    Attributes:
+        best: the incumbent.
+        open_bound: what no set can exceed on the level that is searched, as far as is known.
+    """
+
+    def __init__(self, ground: Ground, base: Node, best: Node) -> None:
+        self.ground = ground
+        self.base = base
+        self.best = best
+        self.open_bound = 0
+
+    def explore(self, view: View, level: int, effort: Effort) -> bool:
+        """Searches a view within an effort; returns whether nothing better is left in it."""
+        if view.root.values[: level + 1] > self.best.values[: level + 1]:
+            self.best = self.ground.fill_up(view.root, effort)
+        known, self.open_bound = self.open_bound, self.best.values[level]
+        self._descend(view, view.root, 0, level, effort)
+        self.open_bound = min(self.open_bound, known)
+        return self.open_bound <= self.best.values[level]
+
+    def narrow(self, level: int, whole: View | None = None) -> View | None:
+        """Returns the view in which a better set must lie, `None` if there is no such set.
+
+        An item without which no bound beats the incumbent is in every better set; one with which
+        none does is in no better set.
+        """
+        ground = self.ground
+        inside: list[int] = []
+        closed: list[int] = []
+        root = self.base
+        view = whole or ground.view(root, closed, level)
+        while self._promises_more(view, level):
+            forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
+            barred = [n for at, n in enumerate(view.order) if not self._can_take(view, at, level)]
+            if set(forced) & set(barred):
+                break
+            if not forced and not barred:
+                return view
+            closed += barred
+            inside += forced
+            if forced:
+                held = ground.hold((*self.base.chosen, *inside))
+                if held is None and ground.arranger.was_cut_short:
+                    return view
+                if held is None:
+                    break
+                root = held
+            view = ground.view(root, closed, level)
+        self.open_bound = self.best.values[level]
+        return None
+
+    def bound(self, view: View, node: Node, start: int, level: int, skip: int = -1) -> int | None:
+        """Returns a bound on a level's value below a node; `None`: an earlier level is lost.
+
+        Stops at the first surrogate that rules the node out. The item at `skip` is left out.
+        """
+        reached, values, spent = self.best.values, node.values, node.spent
+        surrogates = self.ground.surrogates
+        lowest: int | None = None
+        for index in range(len(view.bounds) - 1, -1, -1):
+            bounds = view.bounds[index]
+            room = surrogates[index].limit - spent[index]
+            for earlier in range(level):
+                need = reached[earlier] - values[earlier]
+                if need > 0:
+                    least = bounds[earlier].least_weight(start, need, skip)
+                    if least is None:
+                        return None
+                    room -= least
+            if room < 0:
+                return None
+            bound = values[level] + bounds[level].fill(start, room, skip)
+            if lowest is None or bound < lowest:
+                if bound <= reached[level]:
+                    return bound
+                lowest = bound
+        return lowest
+
+    def _promises_more(self, view: View, level: int) -> bool:
+        bound = self.bound(view, view.root, 0, level)
+        return bound is not None and bound > self.best.values[level]
+
+    def _can_miss(self, view: View, position: int, level: int) -> bool:
+        """Whether a set without this item may beat the incumbent."""
+        bound = self.bound(view, view.root, 0, level, skip=position)
+        return bound is not None and bound > self.best.values[level]
+
+    def _can_take(self, view: View, position: int, level: int) -> bool:
+        """Whether a set with this item may beat the incumbent."""
+        number = view.order[position]
+        item, root = self.ground.problem.items[number], view.root
+        values = list(root.values)
+        values[item.level] += item.value
+        spent = [
+            n + s.weights[number] for n, s in zip(root.spent, self.ground.surrogates, strict=True)
+        ]
+        node = Node(root.chosen, root.free, values, spent)
+        bound = self.bound(view, node, 0, level, skip=position)
+        return bound is not None and bound > self.best.values[level]
+
+    def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
+        for position in range(start, len(view.order)):
+            bound = self.bound(view, node, position, level)
+            if bound is None or bound <= self.best.values[level]:
+                return
+            if not effort.spend():
+                self.open_bound = max(self.open_bound, bound)
+                return
+            number = view.order[position]
+            if any(rival not in node.chosen for rival in self.ground.rivals_in(view, number)):
+                continue
+            child = self.ground.include(node, number, effort)
+            if child is None:
+                if self.ground.arranger.was_cut_short:
+                    self.open_bound = max(self.open_bound, bound)
+                continue
+            if child.values[: level + 1] > self.best.values[: level + 1]:
+                self.best = self.ground.fill_up(child, effort)
+            self._descend(view, child, position + 1, level, effort)

@@ -1,0 +1,167 @@
+"""How one level is bettered and proved: the means, the cheap ones first, and what each may take.
+
+First the plain search in brief; then GPUs filled anew and room gathered; then prices, which bound
+lower and lead to other sets; then chance; and in the end the search again, ever deeper.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from warmset.core.planner.descent import Descent
+from warmset.core.planner.gather import Gather
+from warmset.core.planner.ground import Ground, Node, View
+from warmset.core.planner.problem import Effort
+from warmset.core.planner.refill import Refill
+from warmset.core.planner.shake import Shake
+from warmset.core.planner.sharpen import Sharpener
+
+PEEP: Final = 300
+GLANCE: Final = 800
+"""Steps of the first plain searches of a level, before the sharper and dearer means."""
+
+FEW: Final = 16
+"""Open items up to which the search is tried for `FEW_STEPS` at once, and no prices are sought on
+a later level: their bound is loose where the levels before leave room for fractions."""
+
+FEW_STEPS: Final = 4000
+
+DEPTHS: Final = (1, 8, 64)
+"""How much more thoroughly sets are arranged each time a search ends without certainty."""
+
+REFILL_SHARE: Final = 8
+"""Part of a level's effort for filling GPUs anew by turns."""
+
+PRICE_SHARES: Final = (11, 2, 2)
+"""Twentieths of a level's effort for each round of pricing and narrowing. The first is to reach the
+best prices there are, which take 20 to 40 fillings of all GPUs with 200 models and 16 GPUs."""
+
+DIVE_SHARE: Final = 4
+"""Part of a round of pricing for bettering each set that prices lead to."""
+
+SHAKE_SHARE: Final = 3
+"""Part of a level's effort for a better set by chance."""
+
+
+class Proof:
+    """Betters the incumbent of a search on one level after the other, and proves it if it can.
+
+    Args:
+        ground: the problem.
+        tree: the search; its incumbent is the result.
+    """
+
+    def __init__(self, ground: Ground, tree: Descent) -> None:
+        self.ground = ground
+        self.tree = tree
+
+    @cached_property
+    def _refill(self) -> Refill:
+        return Refill(self.ground)
+
+    @cached_property
+    def _shake(self) -> Shake:
+        return Shake(self.ground, self._refill.places)
+
+    @cached_property
+    def _gather(self) -> Gather:
+        return Gather(self.ground, self._refill.places)
+
+    @cached_property
+    def _sharpener(self) -> Sharpener:
+        return Sharpener(self.ground)
+
+    def prove(self, whole: View, level: int, effort: Effort) -> None:
+        """Searches until nothing better is left on a level, or the effort is spent.
+
+        Args:
+            whole: everything that is open.
+            level: those before keep their value.
+            effort: what it may take.
+        """
+        view = self._glance(level, effort.part(PEEP), whole)
+        if view is None:
+            return
+        self._better_at_once(level, effort.part(effort.limit // REFILL_SHARE))
+        view = self._glance(level, effort.part(GLANCE))
+        for share in PRICE_SHARES:
+            if view is None:
+                return
+            width = len(view.order)
+            if level and width <= FEW:
+                break
+            if not self._sharpen(view, level, effort.part(effort.limit * share // 20)):
+                break
+            view = self._look_closer(level, effort)
+            if view is not None and len(view.order) > width * 3 // 4:
+                break
+        if view is not None and (view := self._shaken(view, level, effort)) is not None:
+            self._explore_ever_deeper(view, level, effort)
+
+    def settle_for_less(self, level: int, effort: Effort) -> None:
+        """Betters a level that cannot be proved, since one before it is not."""
+        self._better_at_once(level, effort.part(effort.limit // 2))
+        self._take_over(self._shake.improve(self.tree.best, level, effort))
+
+    def _better_at_once(self, level: int, effort: Effort) -> None:
+        """Betters the incumbent by what needs no search: room gathered, GPUs filled anew."""
+        tree = self.tree
+        tree.best = self._refill.improve(tree.best, effort.part(effort.limit // 2))
+        if level:
+            self._take_over(self._gather.improve(tree.best, level, effort))
+
+    def _glance(self, level: int, effort: Effort, whole: View | None = None) -> View | None:
+        """Searches in brief; returns where a better set must lie, `None` if there is none."""
+        view = self.tree.narrow(level, whole)
+        return None if view is None or self.tree.explore(view, level, effort) else view
+
+    def _look_closer(self, level: int, effort: Effort) -> View | None:
+        """Searches what is narrow thoroughly; returns what is left, `None` if nothing is."""
+        view = self.tree.narrow(level)
+        if view is None:
+            return None
+        steps = FEW_STEPS if len(view.order) <= FEW else GLANCE
+        is_done = self._explore_ever_deeper(view, level, effort.part(steps))
+        return None if is_done else view
+
+    def _shaken(self, view: View, level: int, effort: Effort) -> View | None:
+        """Seeks a better set by chance; returns the view that is then left, `None` if none is."""
+        part = effort.part(effort.limit // SHAKE_SHARE)
+        is_better = self._take_over(self._shake.improve(self.tree.best, level, part))
+        return self.tree.narrow(level) if is_better else view
+
+    def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> bool:
+        """Searches a view, each time with more steps to find out whether a set can be arranged."""
+        arranger = self.ground.arranger
+        brief = arranger.brief_steps
+        is_done = False
+        for factor in DEPTHS:
+            arranger.brief_steps = brief * factor
+            is_done = self.tree.explore(view, level, effort)
+            if is_done or effort.is_spent:
+                break
+        arranger.brief_steps = brief
+        return is_done
+
+    def _sharpen(self, view: View, level: int, effort: Effort) -> bool:
+        """Adds the sharpest knapsack found to the bounds; takes over what was found on the way.
+
+        Returns whether there was one.
+        """
+        surrogate, found = self._sharpener.sharpen(view, level, self.tree.best, effort)
+        if surrogate is None:
+            return False
+        self.ground.surrogates.append(surrogate)
+        for node in found:
+            if self._take_over(node):
+                part = effort.part(effort.limit // DIVE_SHARE)
+                self.tree.best = self._refill.improve(node, part)
+        return True
+
+    def _take_over(self, node: Node) -> bool:
+        """Makes a set the incumbent if it is better; returns whether it was."""
+        is_better = node.values > self.tree.best.values
+        if is_better:
+            self.tree.best = node
+        return is_better
