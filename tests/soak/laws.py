@@ -17,6 +17,7 @@ from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing, SendPreload, SendUnload
 from warmset.core.control.pinging import PS_FRESH_SECONDS
+from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.state import State
 from warmset.core.host.readings import STALE_AFTER_SECONDS
 from warmset.core.model import Observation, Quality
@@ -74,7 +75,9 @@ class Witness:
         self._began_at: dict[str, float] = {}  # its load: then it sees what is free
         self._foreign = 0  # what other programs held at the last look
         self._found: dict[str, int] = {}  # key -> the same when it was loaded, after that look
-        self._misled: set[str] = set()  # those that found less than the looks around it showed
+        self._misled: set[str] = (
+            set()
+        )  # those that may have found less than the looks around showed
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
@@ -164,6 +167,9 @@ class Witness:
         )
 
     def looked(self, observation: Observation) -> None:
+        last_at = -math.inf if self._truth is None else self._truth.at
+        # What they found who came while nobody looked is as unknown as of those there at the start.
+        is_gap = self._asked.at - last_at > GAP_TICKS * self.life.said.loop.tick
         self._truth, self._seen = self._asked, observation
         before, self._foreign = self._foreign, self.life.host.cards.foreign(CARD)
         spilled = {
@@ -172,7 +178,7 @@ class Witness:
             if (row.size_vram_bytes or 0) < (row.size_bytes or 0)
         }
         for key, taken in self._found.items():
-            if taken > max(before, self._foreign) and key not in spilled:
+            if is_gap or (taken > max(before, self._foreign) and key not in spilled):
                 self._misled.add(key)
         self._found.clear()
 
@@ -320,7 +326,7 @@ class Witness:
         is_forgotten = any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at)
         # Another program took memory and gave it back between two looks: who was loaded just then,
         # and did not spill, remembers what nobody could see.
-        is_unseen = bool(self._misled & set(self.life.host.scheduler.loaded))
+        is_unseen = bool(self._misled & {event.key, *self.life.host.scheduler.loaded})
         if is_forgotten or is_unseen:
             return  # what was free when it came is known to nobody, or not any more
         if self.disturbed_at > own[0]:
