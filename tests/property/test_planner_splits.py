@@ -12,7 +12,7 @@ from planner_hosts import best_by_routes, host, model
 
 from warmset.core.model import DeviceId
 from warmset.core.planner import plan
-from warmset.core.planner.pins import can_hold
+from warmset.core.planner.holding import can_hold
 from warmset.core.planner.standing import find_route
 
 FOUND_ONCE = (17, 19, 28, 98, 184, 216, 218, 250, 288)
@@ -55,6 +55,6 @@ def test_pins_that_fit_by_another_split_are_held(seed):
         for some in combinations(models, count):
             if find_route(machine, some) is None:
                 continue
-            assert can_hold(machine, some)
+            assert can_hold(machine, some).is_possible
             pins = [replace(m, pin=m in some) for m in models]
             assert plan(pins, machine).conflict is None

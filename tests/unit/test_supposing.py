@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from planner_hosts import host, model, resident
+from planner_hosts import gpu, host, model, resident
 
 from warmset.core.model import HostMemory, Observation, Reading
-from warmset.core.planner.extra import find_extra
-from warmset.core.planner.pins import can_hold
+from warmset.core.ollama.env import ServerEnv
+from warmset.core.planner import admission, extra
+from warmset.core.planner.extra import Remedy, find_extra
+from warmset.core.planner.holding import NO, YES, Holding, can_hold
 from warmset.core.planner.subsets import fits_together, maximal_subsets
 from warmset.core.settings import Settings
 from warmset.core.twin.clock import Timeline
@@ -156,27 +158,98 @@ def test_the_extra_memory_is_enough_and_no_gib_less_is():
     """With it all models are held together; the plan's evictions end."""
     models = [model("a", 14), model("b", 9), model("c", 5)]
     machine = host(24)
-    found = {extra.gpu: extra.extra_bytes for extra in find_extra(machine, models)}
+    remedy = find_extra(machine, models)
+    found = {way.gpu: way.extra_bytes for way in remedy.ways}
+    assert all(way.is_least for way in remedy.ways)
+    assert not remedy.unknown
     more = found["GPU 0"] // GIB
-    assert can_hold(host(24 + more), models)
-    assert not can_hold(host(24 + more - 1), models)
+    assert can_hold(host(24 + more), models).is_possible is True
+    assert can_hold(host(24 + more - 1), models).is_possible is False
     assert found[""] in {8 * GIB, 12 * GIB}
 
 
 def test_no_memory_helps_where_the_maximum_is_the_limit():
     """Two models on a server that loads one: GPUs do not matter."""
-    assert find_extra(host(24, maximum=1), [model("a", 14), model("b", 14)]) == ()
+    assert find_extra(host(24, maximum=1), [model("a", 14), model("b", 14)]) == Remedy()
 
 
 def test_where_all_fit_nothing_is_missing():
     """A resident counts as a model to be held like any other."""
-    assert find_extra(host(24), [resident(model("a", 8), 0), model("b", 4)]) == ()
+    assert find_extra(host(24), [resident(model("a", 8), 0), model("b", 4)]) == Remedy()
 
 
 def test_maximal_subsets_are_all_and_the_most_valuable_comes_first():
     """Of three models of which two fit, the pairs are listed by priority, then value."""
     trio = [model("a", 12, priority=90), model("b", 8, value=1), model("c", 9, value=5)]
     machine = host(24)
-    subsets, is_all = maximal_subsets(trio, lambda some: fits_together(machine, some))
-    assert is_all
-    assert [[c.name for c in subset] for subset in subsets] == [["a", "c"], ["a", "b"], ["b", "c"]]
+    subsets = maximal_subsets(trio, lambda some: fits_together(machine, some))
+    assert subsets.is_all
+    assert not subsets.unknown
+    named = [[c.name for c in subset] for subset in subsets.fitting]
+    assert named == [["a", "c"], ["a", "b"], ["b", "c"]]
+
+
+def unread(number, size):
+    return gpu(number, size, usable_bytes=None, unknown="free memory: the driver does not say")
+
+
+def test_what_might_lie_on_an_unread_gpu_is_not_known():
+    """Two models of which the GPU that is read holds one: that is no `no`."""
+    machine = host(gpus=(gpu(0, 24), unread(1, 24)))
+    pair = [model("a", 14), model("b", 14)]
+    answer = can_hold(machine, pair)
+    assert answer.is_possible is None
+    assert answer.unknown == "GPU 1: free memory: the driver does not say"
+    assert can_hold(machine, pair[:1]).is_possible is True
+    assert can_hold(machine, [model("c", 60)]).is_possible is False  # more than both could be
+    few = replace(machine, env=ServerEnv(max_loaded_models=1))
+    assert can_hold(few, pair).is_possible is False
+
+
+def test_a_model_of_unknown_need_is_not_known_to_fit():
+    """The reason names it."""
+    blank = replace(model("a", 14), on_one=None, spread=None, unknown="no metadata")
+    assert can_hold(host(24), [blank]) == Holding(is_possible=None, unknown="a: no metadata")
+    assert find_extra(host(24), [blank, model("b", 4)]) == Remedy(uncounted=("a: no metadata",))
+
+
+def test_an_order_that_was_not_found_in_time_is_not_known(monkeypatch):
+    """Neither a subset nor an amount of memory counts as too little for lack of steps."""
+    monkeypatch.setattr(admission, "MAX_WORLDS", 0)
+    machine = host(24, 24)
+    pair = [model("a", 14, spread=None), model("b", 14, spread=None)]
+    answer = can_hold(machine, pair)
+    assert answer.is_possible is None
+    assert "in time" in answer.unknown
+    remedy = find_extra(machine, pair)
+    assert remedy.ways == ()
+    assert remedy.unknown == answer.unknown
+
+
+def test_subsets_of_which_it_is_not_known_are_told_as_such():
+    """The largest are listed with the reason, and what fits inside them still counts."""
+    trio = [model("a", 12), model("b", 8), model("c", 9)]
+    doubtful = Holding(is_possible=None, unknown="no time")
+
+    def fits(some):
+        return doubtful if {c.name for c in some} >= {"a", "b"} else NO if len(some) > 1 else YES
+
+    subsets = maximal_subsets(trio, fits)
+    assert [([c.name for c in some], why) for some, why in subsets.unknown] == [
+        (["a", "b"], "no time")
+    ]
+    assert [[c.name for c in some] for some in subsets.fitting] == [["a"], ["c"], ["b"]]
+
+
+def test_memory_that_is_known_to_be_enough_may_not_be_the_least(monkeypatch):
+    """Where less is not known to be too little, that is said."""
+    asked = extra.can_hold
+
+    def blurred(machine, models):
+        answer = asked(machine, models)
+        return Holding(is_possible=None, unknown="no time") if answer == NO else answer
+
+    monkeypatch.setattr(extra, "can_hold", blurred)
+    remedy = find_extra(host(24), [model("a", 14), model("b", 14)])
+    assert {way.gpu: way.is_least for way in remedy.ways}["GPU 0"] is False
+    assert remedy.unknown == "no time"

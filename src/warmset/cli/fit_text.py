@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from warmset.cli.demand_text import demand_text
@@ -11,7 +11,7 @@ from warmset.core.units import format_bytes
 
 if TYPE_CHECKING:
     from warmset.shell.changes import Change
-    from warmset.shell.instead import Fitting
+    from warmset.shell.instead import Fitting, Part
 
 CHANGE_COLUMNS = (
     Column(key="change", title="CHANGE"),
@@ -29,18 +29,24 @@ def print_instead(found: Fitting, *, no_color: bool) -> None:
         print()
         print("These fit together, best first:")
         for subset in found.subsets:
-            names = ", ".join(member.name for member in subset)
-            need = format_bytes(sum(member.need_bytes for member in subset))
-            print(f"  {names} (up to {need})")
+            print(f"  {_named(subset)}")
         if not found.has_all_subsets:
             print("  … and more that were not looked at")
         asked = {part.name: part.demand for subset in found.subsets for part in subset}
         rates = ", ".join(f"{name} {demand_text(asked[name])}" for name in sorted(asked))
         print(f"Requests a day that they are ranked by: {rates}")
+    if found.unknown_subsets:
+        print()
+        print("Whether these fit together is not known:")
+        for subset, why in found.unknown_subsets:
+            print(f"  {_named(subset)}: {why}")
     print()
     if not found.changes:
         kinds = "context, KV type, slots, quantisation or pins"
-        print(f"No single change of {kinds} makes all fit.")
+        known = "is known to make" if found.unknown_changes else "makes"
+        print(f"No single change of {kinds} {known} all fit.")
+        if found.unknown_changes:
+            print(f"Of some it is not known: {found.unknown_changes}.")
         if not found.pairs:
             print("Nor was a pair of such changes found.")
             return
@@ -54,6 +60,13 @@ def print_instead(found: Fitting, *, no_color: bool) -> None:
         return
     print("Any of these makes all fit, the smallest first:")
     table([_row(change) for change in found.changes], CHANGE_COLUMNS, no_color=no_color)
+    if found.unknown_changes:
+        print(f"Whether smaller ones do is not known: {found.unknown_changes}.")
+
+
+def _named(subset: Sequence[Part]) -> str:
+    names = ", ".join(member.name for member in subset)
+    return f"{names} (up to {format_bytes(sum(member.need_bytes for member in subset))})"
 
 
 def _row(change: Change) -> Mapping[str, object]:
@@ -77,8 +90,17 @@ def describe_instead(found: Fitting) -> Mapping[str, object]:
             }
             for subset in found.subsets
         ],
+        "unknown_subsets": [
+            {
+                "models": [member.name for member in subset],
+                "upper_bytes": sum(member.need_bytes for member in subset),
+                "reason": why,
+            }
+            for subset, why in found.unknown_subsets
+        ],
         "has_all_subsets": found.has_all_subsets,
         "changes": [_document(change) for change in found.changes],
+        "unknown_changes": found.unknown_changes or None,
         "pairs": [[_document(change) for change in pair] for pair in found.pairs],
     }
 

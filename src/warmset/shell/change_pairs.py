@@ -18,7 +18,7 @@ ENOUGH_PAIRS: Final = 3
 
 
 def find_pairs(scene: Scene) -> tuple[tuple[Change, Change], ...]:
-    """Returns pairs of changes that are enough together, the smallest first.
+    """Returns pairs of changes that are known to be enough together, the smallest first.
 
     Small steps of two things are tried before large ones. Of the same two things only the first
     pair that is enough counts.
@@ -34,7 +34,7 @@ def find_pairs(scene: Scene) -> tuple[tuple[Change, Change], ...]:
             checks += 1
             if checks > MOST_CHECKS:
                 return _smallest_first(found)
-            if second.steps[further][1].fits():
+            if second.steps[further][1].fits().is_possible:
                 one = change_at(first, step, before)
                 found[names] = (one, change_at(second, further, one.need_bytes))
         if len(found) >= ENOUGH_PAIRS:

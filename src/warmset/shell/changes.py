@@ -11,6 +11,7 @@ from warmset.core.ollama.context import effective_context
 from warmset.core.planner.build import build_candidates
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
+from warmset.core.planner.holding import Holding
 from warmset.core.planner.host_room import build_host
 from warmset.core.planner.subsets import fits_together
 from warmset.core.settings import Settings
@@ -65,8 +66,8 @@ class Scene:
     located: Mapping[ModelKey, Mapping[DeviceId, int]]
     wanted: frozenset[ModelKey]
 
-    def fits(self) -> bool:
-        """Whether all of them can be resident together."""
+    def fits(self) -> Holding:
+        """Returns whether all of them can be resident together."""
         host, models = self.build()
         return fits_together(host, models)
 
@@ -99,18 +100,25 @@ class Ladder:
     steps: tuple[tuple[str, Scene], ...]
 
 
-def find_changes(scene: Scene) -> tuple[Change, ...]:
+def find_changes(scene: Scene) -> tuple[tuple[Change, ...], str]:
     """Returns the changes that are each enough by themselves, the smallest first.
 
     Small is what saves few bytes: it takes the least away from those who use the models.
+
+    Returns:
+        The changes that are known to be enough, and why that is not known of smaller or other
+        ones; empty: of all it is known.
     """
     before = scene.need_bytes()
-    found = []
+    found, unknown = [], ""
     for ladder in ladders_of(scene):
-        enough = next((n for n, (_, varied) in enumerate(ladder.steps) if varied.fits()), None)
-        if enough is not None:
-            found.append(change_at(ladder, enough, before))
-    return tuple(sorted(found, key=lambda change: change.saved_bytes))
+        for step, (_, varied) in enumerate(ladder.steps):
+            answer = varied.fits()
+            unknown = unknown or answer.unknown
+            if answer.is_possible:
+                found.append(change_at(ladder, step, before))
+                break
+    return tuple(sorted(found, key=lambda change: change.saved_bytes)), unknown
 
 
 def change_at(ladder: Ladder, step: int, before_bytes: int) -> Change:

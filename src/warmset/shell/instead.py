@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.planner.candidates import Candidate, Demand
+from warmset.core.planner.holding import Holding
 from warmset.core.planner.subsets import fits_together, maximal_subsets
 from warmset.shell.change_pairs import find_pairs
 from warmset.shell.changes import Change, Scene, find_changes
@@ -26,12 +27,17 @@ class Part:
 class Fitting:
     """Subsets that fit beside the pins, best first, and changes that are enough, smallest first.
 
-    `pairs`: of changes that are enough together; only where no single one is.
+    Attributes:
+        unknown_subsets: of which it is not known, each with the reason.
+        unknown_changes: why it is not known of some change; empty: it is known of all.
+        pairs: of changes that are enough together; only where no single one is.
     """
 
     subsets: tuple[tuple[Part, ...], ...] = ()
+    unknown_subsets: tuple[tuple[tuple[Part, ...], str], ...] = ()
     has_all_subsets: bool = True
     changes: tuple[Change, ...] = ()
+    unknown_changes: str = ""
     pairs: tuple[tuple[Change, Change], ...] = ()
 
 
@@ -51,21 +57,25 @@ def fit_instead(
     models = [c for c in decision.candidates if c.key in keys]
     pins = [c for c in decision.candidates if c.pin and c.key not in keys]
 
-    def fits(chosen: Sequence[Candidate]) -> bool:
+    def fits(chosen: Sequence[Candidate]) -> Holding:
         return fits_together(decision.host, [*pins, *chosen])
 
-    subsets, has_all = maximal_subsets(models, fits)
+    subsets = maximal_subsets(models, fits)
     scene = Scene(
         observation=decision.observation,
         settings=decision.settings,
         located=located,
         wanted=keys,
     )
-    changes = find_changes(scene)
+    changes, unknown = find_changes(scene)
     return Fitting(
-        subsets=tuple(tuple(_part(c) for c in subset) for subset in subsets),
-        has_all_subsets=has_all,
+        subsets=tuple(tuple(_part(c) for c in some) for some in subsets.fitting),
+        unknown_subsets=tuple(
+            (tuple(_part(c) for c in some), why) for some, why in subsets.unknown
+        ),
+        has_all_subsets=subsets.is_all,
         changes=changes,
+        unknown_changes=unknown,
         pairs=() if changes else find_pairs(scene),
     )
 

@@ -16,7 +16,7 @@ from warmset.cli.render import Output, emit, emit_names, say
 
 if TYPE_CHECKING:
     from warmset.core.control.preview import Preview
-    from warmset.core.planner.extra import Extra
+    from warmset.core.planner.extra import Remedy
     from warmset.core.settings import Settings
 
 
@@ -81,7 +81,7 @@ def show(
     output: Output,
     *,
     supposing: Sequence[str] = (),
-    extra: Sequence[Extra] | None = None,
+    extra: Remedy | None = None,
 ) -> None:
     """Prints a plan; `extra` is the memory that a supposed host would need, `None` for a real."""
     from warmset.cli.plan_json import describe

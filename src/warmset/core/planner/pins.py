@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from warmset.core.model import ModelKey
 from warmset.core.planner.admission import Denied, try_load
 from warmset.core.planner.candidates import Candidate
 from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.conflict import smallest_infeasible
+from warmset.core.planner.holding import UNBOUNDED, can_hold
 from warmset.core.planner.problem import Effort
 from warmset.core.planner.result import Conflict
 from warmset.core.planner.search import is_impossible, solve
@@ -17,21 +17,6 @@ from warmset.core.planner.standing import find_route
 from warmset.core.planner.wanted import state_problem
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
-
-UNBOUNDED: Final = 1 << 60
-"""Steps of all searches for an order together; each has its own limit."""
-
-
-def can_hold(host: HostCapacity, models: Sequence[Candidate]) -> bool:
-    """Returns whether all of these can be resident together: by their need, and by Ollama's rules.
-
-    What is not found within the steps of the search counts as none: it cannot be promised.
-    `pins_conflict` tells the two apart.
-    """
-    wanted = [replace(c, pin=True) for c in models]
-    if solve(state_problem(host, wanted, is_loose=True).problem) is None:
-        return False
-    return find_route(host, wanted) is not None
 
 
 def pins_conflict(
@@ -46,15 +31,22 @@ def pins_conflict(
     """
     by_size = sorted(pins, key=lambda c: (-_size(c), c.key))
 
-    def is_feasible(subset: frozenset[int]) -> bool:
-        return can_hold(host, [by_size[n] for n in sorted(subset)])
-
-    everybody = range(len(by_size))
-    if is_feasible(frozenset(everybody)):
+    answer = can_hold(host, by_size)
+    if answer.is_possible:
         return None
-    fewest = smallest_infeasible(everybody, is_feasible)
+
+    def is_feasible(subset: frozenset[int]) -> bool:
+        """What is not known to fail conflicts only where nothing else is known of the whole."""
+        part = can_hold(host, [by_size[n] for n in sorted(subset)]).is_possible
+        return part is True if answer.is_possible is None else part is not False
+
+    fewest = smallest_infeasible(range(len(by_size)), is_feasible)
     members = tuple(by_size[n] for n in sorted(fewest))
-    return name_conflict(members, _conflict_text(host, members, asked))
+    reason = _conflict_text(host, members, asked)
+    is_read = all(gpu.usable_bytes is not None for gpu in host.gpus)
+    if answer.is_possible is None and not is_read:
+        reason = f"{reason}; that they do not fit is not known: {answer.unknown}"
+    return name_conflict(members, reason)
 
 
 def _conflict_text(

@@ -75,6 +75,17 @@ def _improve(proof: Proof, level: int, effort: Effort, *, is_lost: bool) -> int:
     return max(tree.open_bound, tree.best.values[level])
 
 
+def is_feasible(problem: Problem) -> bool | None:
+    """Whether the mandatory items fit together; `None`: that was not found out in time."""
+    settled = settle(problem)
+    if settled is None:
+        return False
+    ground = Ground(settled.problem)
+    if ground.mandatory() is not None:
+        return True
+    return None if ground.arranger.was_cut_short else False
+
+
 def is_impossible(problem: Problem) -> bool:
     """Whether the mandatory items certainly do not fit."""
     ground = Ground(problem)
