@@ -17,9 +17,13 @@ from warmset.core.planner.refill import Refill
 from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
 
+SKIM: Final = 100
+"""Steps of the very first search, before it is known what is in every better set or in none: where
+few sets are left, to go through them takes less time than to find that out."""
+
 PEEP: Final = 300
 GLANCE: Final = 800
-"""Steps of the first plain searches of a level, before the sharper and dearer means."""
+"""Steps of the next plain searches of a level, before the sharper and dearer means."""
 
 FEW: Final = 16
 """Open items up to which the search is tried for `FEW_STEPS` at once, and no prices are sought on
@@ -80,6 +84,8 @@ class Proof:
             level: those before keep their value.
             effort: what it may take.
         """
+        if self.tree.explore(whole, level, effort.part(SKIM)):
+            return
         view = self._glance(level, effort.part(PEEP), whole)
         if view is None:
             return
