@@ -99,11 +99,16 @@ def names(plan: Plan) -> set[str]:
     return {m.name for m in plan.members}
 
 
-def best_by_routes(machine: HostCapacity, models: Sequence[Candidate]) -> float:
-    """The worth of the best set that Ollama's own rules would load, every set tried."""
-    return max(
+def best_by_routes(machine: HostCapacity, models: Sequence[Candidate]) -> float | None:
+    """The worth of the best set with all pins that Ollama's own rules would load; `None`: none.
+
+    Every set is tried.
+    """
+    pins = {m.key for m in models if m.pin}
+    worths = [
         sum(m.value for m in some)
         for count in range(len(models) + 1)
         for some in combinations(models, count)
-        if find_route(machine, some) is not None
-    )
+        if pins <= {m.key for m in some} and find_route(machine, some) is not None
+    ]
+    return max(worths, default=None)

@@ -36,3 +36,20 @@ def test_no_set_that_ollama_would_load_is_worth_more(seed):
     outcome = plan(models, machine)
     assert outcome.is_proved
     assert sum(m.value for m in outcome.members) == best_by_routes(machine, models)
+
+
+@pytest.mark.parametrize("seed", [*FOUND_ONCE, *range(60)])
+def test_a_bound_pin_is_held_where_another_load_steers_it(seed):
+    """It is refused only if no set with it has a route; else the best such set is the plan."""
+    machine, models = make(seed)
+    pin = next((n for n, m in enumerate(models) if m.bound_to is not None), None)
+    if pin is None:
+        return
+    pinned = [replace(m, pin=n == pin) for n, m in enumerate(models)]
+    outcome = plan(pinned, machine)
+    best = best_by_routes(machine, pinned)
+    if best is None:
+        assert outcome.conflict is not None
+        return
+    assert outcome.conflict is None
+    assert sum(m.value for m in outcome.members) == best

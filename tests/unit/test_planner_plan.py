@@ -336,6 +336,18 @@ def test_where_no_order_reaches_the_bound_gpu_the_parameter_that_does_is_named()
     assert "`PARAMETER main_gpu 1`" in outcome.conflict.reason
 
 
+def test_a_bound_pin_is_steered_by_another_model_that_is_wanted():
+    """Alone it would go to the larger GPU; after another one it goes to its own."""
+    pin = bound(model("b", 8, pin=True), 1)
+    outcome = plan((model("a", 30), model("c", 31, priority=1), pin), host(48, 24))
+    assert outcome.conflict is None
+    assert {m.name: list(m.upper) for m in outcome.members} == {"a": ["GPU-0"], "b": ["GPU-1"]}
+    assert [key.removeprefix("sha256:") for key in outcome.order] == ["a", "b"]
+    alone = plan((pin, model("d", 90)), host(48, 24))
+    assert alone.conflict is not None
+    assert "`PARAMETER main_gpu 1`" in alone.conflict.reason
+
+
 def test_the_modelfile_parameter_brings_a_model_to_its_gpu():
     """With `main_gpu` in its load shape, Ollama puts it where the operator wants it."""
     b = bound(model("b", 8, pin=True), 1)

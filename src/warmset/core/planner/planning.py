@@ -83,18 +83,32 @@ def plan(
         return _refused(host, candidates, name_conflict((lost_pin,), reason))
     possible = [c for c in candidates if c.key not in barred]
     conflict = pins_conflict(host, [c for c in possible if c.pin], asked)
-    if conflict is not None:
+    if conflict is not None and not _may_be_steered(possible, conflict):
         return _refused(host, candidates, conflict)
     effort = Effort(loads)
     choice, left, cuts = _choose(host, possible, work, effort)
+    if choice is None:
+        assert conflict is not None, "the pins were found to load"
+        return _refused(host, candidates, conflict)
     choice = with_any_split(host, possible, choice, left, effort)
     return _make_plan(host, candidates, _without_fragile(host, choice, cuts, left))
 
 
+def _may_be_steered(candidates: Sequence[Candidate], conflict: Conflict) -> bool:
+    """Whether pins that conflict may go together once others are loaded before them.
+
+    Such are models bound to a GPU that Ollama takes only when another one is fuller.
+    """
+    has_bound = any(c.bound_to is not None for c in candidates if c.key in conflict.keys)
+    return has_bound and any(not c.pin for c in candidates)
+
+
 def _choose(
     host: HostCapacity, candidates: Sequence[Candidate], work: int, loads: Effort
-) -> tuple[Choice, int, list[frozenset[int]]]:
+) -> tuple[Choice | None, int, list[frozenset[int]]]:
     """Returns a choice, the work that is left, and what was refused on the way.
+
+    No choice: the pins load neither alone nor with any others that were tried.
 
     Proposes sets, best first, until Ollama's rules accept one or the effort is spent.
 
@@ -107,9 +121,10 @@ def _choose(
     while True:
         wanted = state_problem(host, candidates, conflicts=cuts)
         solution = solve(wanted.problem, work=left)
-        if solution is None:  # the pins fit only with another split
+        if solution is None:  # the pins fit only with another split, or not at all
             none = (0,) * len(wanted.priorities)
-            return measured(wanted, _grow_route(host, (), candidates), none), left, cuts
+            grown = _grow_route(host, (), candidates)
+            return None if grown is None else measured(wanted, grown, none), left, cuts
         left -= solution.nodes * max(LEAST_ITEMS, len(candidates))
         loads.was_cut_short = False
         chosen = tuple(wanted.candidates[n] for n in sorted(solution.chosen))
@@ -119,6 +134,8 @@ def _choose(
             bounds = solution.bounds
         if route is None and (loads.is_spent or left <= 0):
             route = _grow_route(host, chosen, candidates)
+            if route is None:
+                return None, left, cuts
             bounds = bounds or solution.bounds
         if route is not None:
             assert bounds is not None
@@ -186,14 +203,16 @@ def _refused_part(
 
 def _grow_route(
     host: HostCapacity, chosen: Sequence[Candidate], candidates: Sequence[Candidate]
-) -> Route:
+) -> Route | None:
     """Returns a route for the pins and whatever joins them: the chosen by rank, then the rest.
 
-    Of the rest only those join that load after all others, as they are.
+    Of the rest only those join that load after all others, as they are. `None`: the pins do not
+    load by themselves.
     """
     members = [c for c in candidates if c.pin]
     route = find_route(host, members)
-    assert route is not None, "the pins were found to load"
+    if route is None:
+        return None
     outlooks = _outlooks_after(host, members, route)
     favourites = {c.key for c in chosen}
     queue = sorted(candidates, key=lambda c: (c.key in favourites, c.rank), reverse=True)
