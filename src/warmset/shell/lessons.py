@@ -20,6 +20,7 @@ from warmset.core.units import DAY, HOUR
 from warmset.errors import ConfigError, TraceError
 
 if TYPE_CHECKING:
+    from warmset.adapters.journal import Demand
     from warmset.adapters.observations import Observations
 
 
@@ -154,13 +155,19 @@ def learn_demand(folder: Path, *, counts_gaps: bool = False) -> Learnt:
     if not os.access(folder / "demand.sqlite3", os.R_OK):
         return Learnt()  # none yet, or of a service whose folder this user may not search
     from warmset.adapters.journal import read_demand
-    from warmset.core.demand.measured import count_gaps
-    from warmset.shell.load_history import load_times
 
     try:
         demand = read_demand(folder)
     except TraceError:
         return Learnt()  # the verbs about demand say what is wrong with it
+    return learn_from(demand, counts_gaps=counts_gaps)
+
+
+def learn_from(demand: Demand, *, counts_gaps: bool = False) -> Learnt:
+    """Returns the same of a demand that was read."""
+    from warmset.core.demand.measured import count_gaps
+    from warmset.shell.load_history import load_times
+
     times = load_times(demand)
     uses = demand.uses
     days = (uses[-1].at - uses[0].at) / DAY if uses else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from warmset.core.demand.gaps import GapLaw, Pool
@@ -36,10 +37,19 @@ def count_gaps(uses: Iterable[tuple[float, str]]) -> dict[str, GapCounts]:
 
 
 def laws_of(counts: Mapping[str, GapCounts]) -> dict[str, GapLaw]:
-    """Returns the laws that were counted, pooled over all models; those of other bins are none."""
+    """Returns the laws that were counted, pooled over all models; those of other bins are none.
+
+    Invariants:
+        They are asked only, never added to: equal counts may have the same laws.
+    """
+    return _laws_of(tuple(counts.items()))
+
+
+@lru_cache(maxsize=2)  # asked at each look, of counts that change once an hour
+def _laws_of(counts: tuple[tuple[str, GapCounts], ...]) -> dict[str, GapLaw]:
     pool = Pool(Grid(FINE_PER_OCTAVE))
     laws: dict[str, GapLaw] = {}
-    for model, gaps in counts.items():
+    for model, gaps in counts:
         if len(gaps.reached) <= pool.grid.count:
             laws[model] = GapLaw(pool)
             laws[model].restore(gaps.reached, gaps.ended)
