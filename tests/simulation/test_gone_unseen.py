@@ -343,3 +343,16 @@ def test_a_deleted_model_that_is_loaded_with_another_context_is_a_clients_load()
     scene.run(600)
     first = next(began for began, _, name in scene.loads() if name == CODER)
     assert first >= 70 + LoopSettings().calm
+
+
+def test_what_is_there_right_after_a_restart_somebody_has_just_loaded() -> None:
+    """More loads may follow: ours wait as after any load of a client's."""
+    scene = world(config(CODER={"pin": True})).run(102)
+    scene.host.restart(0.5)
+    scene.run(103)
+    scene.host.use(SMALL, 1.0)
+    scene.run(300)
+    assert scene.findings("server_restarted")
+    began = next(began for began, _, name in scene.loads() if name == CODER and began > 100)
+    assert began >= 105 + LoopSettings().calm
+    assert scene.resident() == {CODER, SMALL}

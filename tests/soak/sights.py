@@ -18,6 +18,7 @@ from warmset.core.control.orders import (
     ReadResidents,
     SendPing,
     SendPreload,
+    SendUnload,
     Started,
     TimedOut,
 )
@@ -102,6 +103,9 @@ class Sights(Judge):
         self._open = None
         if isinstance(event, Done) and isinstance(opened, SendPing | SendPreload):
             self._given[opened.key] = opened.keep_alive
+            self._stood.discard(opened.key)
+        elif isinstance(event, Done) and isinstance(opened, SendUnload):  # its last keep-alive is 0
+            self._given.pop(opened.key, None)
             self._stood.discard(opened.key)
         elif isinstance(event, TimedOut | Failed):
             self._forget_leases()

@@ -97,15 +97,24 @@ def _notice_server(observation: Observation, config: Config, state: State, now: 
     version, last_version = observation.version, state.server_version
     found = []
     if seen is not None and last is not None and seen != last:
-        state = forget_runners(state, now)
+        state = _begin_anew(observation, state, now)
         text = f"Ollama was started anew: PID {seen.pid} after {last.pid}"
         found.append(_about("server_restarted", text, pid=seen.pid))
     if version and last_version and version != last_version:
-        state = forget_runners(state, now)
+        state = _begin_anew(observation, state, now)
         text = f"Ollama is {version} now, it was {last_version}"
         found.append(_about("server_changed", text, version=version))
     state = replace(state, server=seen or last, server_version=version or last_version)
     return state, tuple(found)
+
+
+def _begin_anew(observation: Observation, state: State, now: float) -> State:
+    """Whoever is resident on a server that is new was loaded by somebody, and more may follow."""
+    state = forget_runners(state, now)
+    if not observation.residents:
+        return state
+    names = ", ".join(row.name for row in observation.residents)
+    return replace(state, load_seen_at=now, load_why=f"{names} came on a server that is new")
 
 
 def _notice_gpus(observation: Observation, config: Config, state: State, now: float) -> Result:
