@@ -205,6 +205,15 @@ def test_ranks_steer_ollamas_choice_and_a_late_overwrite_hides_them() -> None:
     assert Server(early, spec(), POLICIES["lru"]()).run().cold_starts == 3
 
 
+@pytest.mark.parametrize(("older", "newer"), [("a", "b"), ("b", "a")])
+def test_a_load_into_free_room_leaves_the_ranks_of_the_tick_before(older, newer) -> None:
+    """`d` needs nobody's room; `c` comes right after, before the next tick. Those that the tick
+    before the load of `d` ranked are still ranked: the older one goes."""
+    rows = [(0, older, 1), (20, newer, 1), (52, "d", 5), (54.5, "c", 1), (80, newer, 1)]
+    host = spec(a=8, b=8, c=8, d=2)
+    assert Server(trace(*rows), host, POLICIES["lru"]()).run().cold_starts == 4
+
+
 def test_a_preload_brings_its_rank() -> None:
     """`b` is fetched at the tick at 10 and ready at 18; `c` comes at 19, before the next tick that
     could rank it. Yet `a`, idle for longer, goes: the preload's keep-alive said so."""

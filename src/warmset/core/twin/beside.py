@@ -260,9 +260,12 @@ class Server(Pool):
     def load(self, cost: ModelCost, *, demanded: bool) -> None:
         """Begins a load; a preload brings the keep-alive of its rank."""
         self.fetched.discard(cost.id)
-        if not (demanded or self.is_alone):
-            self._rank_at(self.now, cost)
-            self.fetched.add(cost.id)
+        if not self.is_alone:
+            if demanded:
+                self._rank()  # from here on no keep-alive is sent until the load is over
+            else:
+                self._rank_at(self.now, cost)
+                self.fetched.add(cost.id)
         super().load(cost, demanded=demanded)
 
     def _rank_at(self, tick: float, coming: ModelCost | None = None) -> None:
