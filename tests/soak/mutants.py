@@ -8,7 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import CodeType, FunctionType
 from unittest import mock
 
@@ -186,6 +186,13 @@ DEAD_QUEUE: Mapping[str, object] = {
 }
 """A pin is to come back, Ollama does nothing any more, and three could be unloaded in vain."""
 
+
+def met_in(seed: int) -> dict[str, object]:
+    """Returns the host and what happens to it in the story in which a guard was found missing."""
+    story = tell(seed)
+    return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
+
+
 NEXT_DAY: Mapping[str, object] = {
     "pins": (CODER, CHAT),
     "wanted": (MEDIUM,),
@@ -345,6 +352,18 @@ MUTANTS: tuple[Mutant, ...] = (
         ("away",),
         in_ci=True,
         **NEXT_DAY,
+    ),
+    Mutant(
+        "room: a lower rank takes what is likely",
+        ("room:_at_most",),
+        lambda candidate: candidate,
+        host=met_in(200667),
+    ),
+    Mutant(
+        "found_free: what was free while it was loading",
+        ("found_free:_no_more_than_while_it_came",),
+        lambda free, *_: free,
+        host=met_in(93160),
     ),
     inside(
         "levers: nobody waits for other programs to go",

@@ -60,7 +60,6 @@ class Restraints(Judge):
         self._looked_at = -math.inf
         self._known: set[str] = set()
         self._left: dict[str, float] = {}
-        self._members: frozenset[str] = frozenset()  # of the plan decided last
         self._returning: set[str] = set()  # members that were unloaded, to be loaded in its order
         self._ours: set[str] = set()  # residents that warmset loaded
         self._unloading = ("", -math.inf)
@@ -91,7 +90,6 @@ class Restraints(Judge):
         del before
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self._left.clear()
-        self._members = frozenset(member.key for member in decision.members)
         self.found(decision.findings)
         opened = self._open
         if opened is not None and isinstance(opened[0], SendPreload):
@@ -215,7 +213,9 @@ class Restraints(Judge):
 
     def _judge_unload(self, command: SendUnload, what: str) -> None:
         self._unloading = (command.key, self.now)
-        self._returning |= {command.key} & self._members
+        decision = None if self.life.warmset is None else self.life.warmset.loop.decision
+        members = {member.key for member in (decision.members if decision else ())}
+        self._returning |= {command.key} & members
         if not self.is_stuck:
             return
         window = self.loop.fight_window
