@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from loop_hosts import CARD, CHAT, CODER, EMBED, MEDIUM, START, World, config, gib, world
+from loop_hosts import CARD, CHAT, CODER, EMBED, MEDIUM, SMALL, START, World, config, gib, world
+
+from warmset.core.loop_settings import LoopSettings
 
 PINS = {"CODER": {"pin": True}, "CHAT": {"pin": True}}
 
@@ -122,3 +124,26 @@ def test_who_is_unloaded_to_be_placed_anew_comes_back_at_its_turn() -> None:
     assert scene.unloads() == [MEDIUM]
     assert scene.preloads(since=began) == [MEDIUM, CHAT, CODER]
     assert scene.resident() == {MEDIUM, CODER, CHAT}
+
+
+def test_who_would_keep_out_the_second_of_two_pins_does_not_come_first() -> None:
+    """A client's models are in the way of two pins: one is busy yet, one found little. A small one
+    that came beside them would let a pin in after them, and remember too little for the other."""
+    loop = LoopSettings(may_evict_unconfigured=True)
+    scene = world(config(loop, SMALL={"preload": False})).run(30)
+    scene.host.use(MEDIUM, 150.0, keep_alive=300.0, options={"num_ctx": 16384})
+    scene.run(40)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(4))
+    scene.host.use(SMALL, 1.0, keep_alive=300.0, options={"num_ctx": 16384})
+    scene.run(50)
+    scene.host.cards.set_foreign(CARD, taken)
+    scene.run(60)
+    assert scene.resident() == {MEDIUM, SMALL}
+    scene.sidecar.loop.configure(config(loop, **PINS, EMBED={"priority": 60}))
+    scene.run(150)
+    assert EMBED not in scene.resident()
+    assert any("turn is after" in text for text in scene.waits())
+    scene.run(900)
+    assert EMBED in scene.resident()
+    assert EMBED not in scene.unloads()

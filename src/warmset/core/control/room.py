@@ -173,7 +173,8 @@ def is_harmless(
     assert start is not None, "where all residents are is known"
 
     def can_follow(first: World, comers: Sequence[Candidate]) -> bool:
-        return find_order(wish.host, start + first, comers) is not None
+        found = find_order(wish.host, start + first, comers)
+        return found is not None and _is_let_in(wish.host, start + first, found[0])
 
     firsts = [after[-1:] for after in outcome]
     if not all(can_follow(first, others) for first in firsts):
@@ -182,6 +183,21 @@ def is_harmless(
     if not returning or not can_follow((), back):
         return True
     return all(can_follow(first, back) for first in firsts)
+
+
+def _is_let_in(host: HostCapacity, world: World, comers: Sequence[Candidate]) -> bool:
+    """Whether these are let in one after the other, whichever runner Ollama asks first.
+
+    Who came beside those who have left since remembers less than others who came before it.
+    """
+    for comer in comers:
+        turned = [(*world[:at], *world[at + 1 :], one) for at, one in enumerate(world)] or [world]
+        outcomes = [try_load(host, each, comer) for each in turned]
+        after = outcomes[-1]  # the world as it is
+        if isinstance(after, Denied) or any(isinstance(one, Denied) for one in outcomes):
+            return False
+        world = after[0]
+    return True
 
 
 def _at_most(candidate: Candidate) -> Candidate:
