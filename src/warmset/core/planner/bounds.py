@@ -57,16 +57,17 @@ class LevelBound:
         )
         self._start = positions.start
         self._from: dict[int, _Sums] = {}
+        self._places: dict[int, dict[int, int]] = {}  # asked for at few starts only
 
     def fill(self, start: int, room: int, skip: int = -1) -> int:
         """Returns at least what the items at positions >= `start` can be worth in `room`.
 
         The item at position `skip` is left out: what it weighs is room for others instead.
         """
-        weights, values, places = self._from.get(start) or self._sums(start)
+        weights, values, rows = self._from.get(start) or self._sums(start)
         cut = bisect_right(weights, room) - 1
         without = 0
-        if skip >= start and (k := places.get(skip, len(weights))) <= cut:
+        if skip >= start and (k := self._place(skip, start, rows)) <= cut:
             without = values[k + 1] - values[k]
             room += weights[k + 1] - weights[k]
             cut = bisect_right(weights, room) - 1
@@ -78,10 +79,10 @@ class LevelBound:
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
-        weights, values, places = self._from.get(start) or self._sums(start)
+        weights, values, rows = self._from.get(start) or self._sums(start)
         cut = bisect_left(values, value)
         without = 0
-        if skip >= start and (k := places.get(skip, len(weights))) < cut:
+        if skip >= start and (k := self._place(skip, start, rows)) < cut:
             without = weights[k + 1] - weights[k]
             value += values[k + 1] - values[k]
             cut = bisect_left(values, value)
@@ -102,14 +103,21 @@ class LevelBound:
             sums = (
                 list(accumulate([row[0] for row in rows], initial=0)),
                 list(accumulate([row[1] for row in rows], initial=0)),
-                {row[2]: at for at, row in enumerate(rows)},
+                rows,
             )
         self._from[start] = sums
         return sums
 
+    def _place(self, position: int, start: int, rows: Sequence[tuple[int, int, int]]) -> int:
+        """Returns the place of a position among the rows from `start` on; behind all: none."""
+        places = self._places.get(start)
+        if places is None:
+            places = self._places[start] = {row[2]: at for at, row in enumerate(rows)}
+        return places.get(position, len(rows) + 1)
 
-_Sums = tuple[list[int], list[int], dict[int, int]]
-"""Sums of weights, sums of values, and the place of each position among them."""
+
+_Sums = tuple[list[int], list[int], list[tuple[int, int, int]]]
+"""Sums of weights, sums of values, and the rows that they are of."""
 
 
 def surrogates(problem: Problem) -> tuple[Surrogate, ...]:

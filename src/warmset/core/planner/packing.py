@@ -118,9 +118,12 @@ def whole_values(values: Sequence[int | float]) -> list[int]:
 
     A float counts as the decimal number that it is written as: 0.1 + 0.2 is worth as much as 0.3.
     """
-    exact = [Fraction(float.__repr__(v)) if isinstance(v, float) else Fraction(v) for v in values]
-    unit = math.lcm(*(f.denominator for f in exact))
-    whole = [int(f * unit) for f in exact]
+    if all(isinstance(v, int) for v in values):
+        whole = [int(v) for v in values]
+    else:
+        exact = [Fraction(float.__repr__(v) if isinstance(v, float) else v) for v in values]
+        unit = math.lcm(*(f.denominator for f in exact))
+        whole = [int(f * unit) for f in exact]
     common = math.gcd(*whole) or 1
     return [value // common for value in whole]
 
