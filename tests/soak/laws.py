@@ -92,11 +92,14 @@ class Witness:
         self._seen = None
         self._own_load = None
         is_reset = self.life.clock_ahead != self._booted_ahead
+        is_from_future = self.life.clock_ahead < self._booted_ahead
         self._booted_ahead = self.life.clock_ahead
         if state is None or not state.at:
             self.forgets()
         elif is_reset:  # what was counted was counted by the old clock, and is long ago or to come
             self._forgot_at.append(self.now)
+        if is_from_future:  # of such a state only ranks and load times are kept
+            self._unmoved.clear()
 
     def order_ends(self) -> None:
         """Warmset has heard how its open order ended, or has hung up."""
