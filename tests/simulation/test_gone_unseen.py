@@ -214,6 +214,18 @@ def test_the_lease_of_a_ping_that_loaded_its_model_stands() -> None:
     assert EMBED not in scene.pings(since=70)
 
 
+def test_who_was_loaded_by_a_ping_has_come_just_now() -> None:
+    """Where processes are hidden, too: it stays for as long as anybody who came."""
+    said = config(CODER={"pin": True}, EMBED={"priority": 50})
+    scene = world(said, sees_processes=False).run(60)
+    snatch_next(scene)
+    scene.run(100)
+    assert scene.findings("ping_raced") == [EMBED]
+    since = scene.sidecar.loop.state.of(scene.key(EMBED)).resident_since
+    assert since is not None
+    assert since > START + 60
+
+
 def test_another_context_right_after_a_ping_is_a_clients() -> None:
     """A ping asks for the context that is there, so it is no accident of ours, and a load of
     somebody's."""
@@ -356,3 +368,20 @@ def test_what_is_there_right_after_a_restart_somebody_has_just_loaded() -> None:
     began = next(began for began, _, name in scene.loads() if name == CODER and began > 100)
     assert began >= 105 + LoopSettings().calm
     assert scene.resident() == {CODER, SMALL}
+
+
+def test_who_was_loaded_again_while_its_memory_came_back_has_come_anew() -> None:
+    """It was unloaded by warmset, and a client has it again at once. When it leaves then, that is
+    no late effect of the unload."""
+    loop = LoopSettings(min_residency=0.0)
+    scene = world(config(loop, EMBED={"priority": 50})).run(60)
+    scene.host.cards.release_lag_seconds = 4.0
+    scene.sidecar.loop.configure(config(loop, EMBED={"keep_alive": 30.0}))
+    while not scene.unloads():
+        scene.run(scene.now + 1)
+    scene.run(scene.now + 2)
+    assert EMBED not in scene.resident()
+    scene.host.use(EMBED, 1.0, keep_alive=20.0)
+    scene.run(scene.now + 60)
+    assert scene.findings("model_came") == [EMBED]
+    assert scene.findings("model_left") == [EMBED]

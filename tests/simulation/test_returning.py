@@ -147,3 +147,18 @@ def test_who_would_keep_out_the_second_of_two_pins_does_not_come_first() -> None
     scene.run(900)
     assert EMBED in scene.resident()
     assert EMBED not in scene.unloads()
+
+
+def test_nobody_goes_for_a_lower_rank() -> None:
+    """A client has the large model in a shape that does not fit beside both pins. One pin comes
+    beside it, and by what that one remembers the other stays out, whoever goes. That a small model
+    of lower rank would find room then is no reason to send the large one away."""
+    scene = world(config(SMALL={"preload": False}))
+    for name in (MEDIUM, SMALL):
+        scene.host.use(name, 200.0, keep_alive=7200.0, options={"num_ctx": 16384})
+    scene.run(30)
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}, "SMALL": {"preload": False}}
+    scene.sidecar.loop.configure(config(**PINS, **more))
+    scene.run(900)
+    assert scene.unloads() == []
+    assert MEDIUM in scene.resident()

@@ -215,6 +215,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             free_low=low,
             free_high=high,
             lost_at=None if not is_ours else known.lost_at,
+            comes_back=False,
             preloaded_at=known.preloaded_at if is_ours else None,
         )
         if is_ours:

@@ -36,6 +36,10 @@ def confirm_departures(
     waiting: list[Leaving] = []
     found = []
     for leaving in state.leaving:
+        if leaving.key in listed and leaving.gone_at is not None:
+            text = "gone, and somebody has loaded it again"
+            found.append(_finding("unloaded", leaving, text, Severity.NOTE))
+            continue
         if leaving.key in listed:
             if now - leaving.since <= UNLOAD_SECONDS:
                 waiting.append(leaving)

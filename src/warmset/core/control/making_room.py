@@ -32,11 +32,16 @@ def who_leaves(
 ) -> Sequence[Change]:
     """Returns who goes now: those who are wanted no more, and others only if that lets one in.
 
-    Who is merely not chosen may stay until its room is of use.
+    Who is merely not chosen may stay until its room is of use, to one that ranks higher: once gone
+    it is wanted again, maybe in a smaller shape, and would come before who ranks lower.
     """
     asked = blocked[:ROOM_FOR]
     rooms = ((c, who_makes_room(c, leaves, scene)) for c in asked)
-    of_use = (room for c, room in rooms if room and _is_its_turn(c, asked, room, scene))
+    of_use = (
+        room
+        for c, room in rooms
+        if room and _is_worth_it(c, room, scene) and _is_its_turn(c, asked, room, scene)
+    )
     return next(of_use, _dismissed(leaves, scene))
 
 
@@ -60,6 +65,12 @@ def who_leaves_before(
 def _dismissed(leaves: Sequence[Change], scene: Scene) -> Sequence[Change]:
     """Returns those who go whether their room is of use or not: they are wanted no more."""
     return [change for change in leaves if scene.wish.candidate(change.key).dismissed]
+
+
+def _is_worth_it(candidate: Candidate, room: Sequence[Change], scene: Scene) -> bool:
+    """Whether all who would go for a candidate rank lower, or are wanted no more."""
+    goers = (scene.wish.candidate(change.key) for change in room)
+    return all(goer.dismissed or goer.rank < candidate.rank for goer in goers)
 
 
 def _is_its_turn(

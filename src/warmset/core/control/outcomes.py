@@ -152,6 +152,7 @@ def after_ping(state: State, order: Renew, event: Done, config: Config, now: flo
     accident = ""
     if seconds > SLOW_PING_SECONDS:
         accident = f"the ping took {seconds:.1f} s: it found no runner and loaded one"
+        state = state.note(order.key, resident_since=now)
     elif rows is not None and all(row.key != order.key for row in rows):
         accident = "the model left while it was pinged"
     elif _is_dismissed(order, event):
