@@ -75,5 +75,8 @@ class Judge:
     def hears(self, event: object) -> None:
         """An event of Ollama's scheduler."""
 
+    def is_deleted(self, key: str) -> None:
+        """A name goes: should its weights come back, that is a new model to warmset."""
+
     def used(self, name: str, keep: float | None) -> None:
         """A client asks for a model."""

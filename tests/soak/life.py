@@ -374,6 +374,7 @@ class Life:
         model = self.host.library.find(name)
         if model is not None:
             self.witness.is_deleted(model.key)
+            self.tell_judges("is_deleted", model.key)
             self.host.library.delete(name)
 
     def _repull(self, name: str) -> None:

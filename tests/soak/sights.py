@@ -90,6 +90,9 @@ class Sights(Judge):
             key = event.order.model.key
         elif isinstance(event, Unloaded):
             key = event.key
+        self.is_deleted(key)
+
+    def is_deleted(self, key: str) -> None:
         self._clients.discard(key)
         self._stood.discard(key)
         self._given.pop(key, None)
