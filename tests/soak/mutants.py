@@ -256,7 +256,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "room: Ollama's beliefs are not asked", ("turns:why_not_admitted",), _nothing, in_ci=True
     ),
     # -- whom it may touch, and how often
-    Mutant("idle: models in use are let go", ("levers:why_not_idle",), _nothing, in_ci=True),
+    Mutant("idle: models in use are let go", ("making_room:why_not_idle",), _nothing, in_ci=True),
     Mutant(
         "restraint: pins and others' models are let go",
         ("making_room:why_not_unload",),
@@ -391,6 +391,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "not why_not_admitted(without, candidate, state)",
         ("repull", "foreign", "contexts"),
         instead="True",
+    ),
+    Mutant(
+        "making_room: the higher rank goes for the lower",
+        ("making_room:_is_worth_it",),
+        lambda *_: True,
+        host=met_in(300540),
+    ),
+    Mutant(
+        "making_room: some go though others have to stay",
+        ("making_room:_if_of_use_now",),
+        lambda _, room, __: room,
+        host=met_in(230205),
     ),
     inside(
         "room: what runners remember is not asked",

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from warmset.core.control.actions import Basis, Unload, Wait
-from warmset.core.control.drift import why_not_use
-from warmset.core.control.idle import why_not_idle
-from warmset.core.control.making_room import who_leaves, who_leaves_before, why_keep
+from warmset.core.control.making_room import who_leaves, who_leaves_before, why_keep, why_stay
 from warmset.core.control.pending import calm_at
 from warmset.core.control.scene import Scene
 from warmset.core.control.turns import Choice, choose_load
@@ -155,11 +153,7 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
     waits = []
     for change in leaves:
         candidate = scene.wish.candidate(change.key)
-        reason, until = why_not_use(state, "unload", now)
-        if not reason:
-            reason, until = why_keep(candidate, scene)
-        if not reason:
-            reason, until = why_not_idle(change.key, state, scene.loop, now), None
+        reason, until = why_stay(change.key, scene)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
             continue

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from warmset.core.control.drift import why_not_use
+from warmset.core.control.idle import why_not_idle
 from warmset.core.control.restraint import why_not_unload
 from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
 from warmset.core.control.scene import Scene
@@ -27,6 +29,16 @@ def why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
     return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 
 
+def why_stay(key: ModelKey, scene: Scene) -> tuple[str, float | None]:
+    """Returns why a resident is not unloaded at this moment and until when; empty if it may be."""
+    reason, until = why_not_use(scene.state, "unload", scene.now)
+    if not reason:
+        reason, until = why_keep(scene.wish.candidate(key), scene)
+    if not reason:
+        reason, until = why_not_idle(key, scene.state, scene.loop, scene.now), None
+    return reason, until
+
+
 def who_leaves(
     blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
 ) -> Sequence[Change]:
@@ -36,13 +48,30 @@ def who_leaves(
     it is wanted again, maybe in a smaller shape, and would come before who ranks lower.
     """
     asked = blocked[:ROOM_FOR]
-    rooms = ((c, who_makes_room(c, leaves, scene)) for c in asked)
-    of_use = (
-        room
-        for c, room in rooms
-        if room and _is_worth_it(c, room, scene) and _is_its_turn(c, asked, room, scene)
-    )
-    return next(of_use, _dismissed(leaves, scene))
+    for candidate in asked:
+        room = who_makes_room(candidate, leaves, scene)
+        if (
+            room
+            and _is_worth_it(candidate, room, scene)
+            and _is_its_turn(candidate, asked, room, scene)
+        ):
+            return _if_of_use_now(candidate, room, scene)
+    return _dismissed(leaves, scene)
+
+
+def _if_of_use_now(candidate: Candidate, room: Sequence[Change], scene: Scene) -> Sequence[Change]:
+    """Returns who makes room; without those who could go already, if that would be in vain yet.
+
+    It is in vain as long as another keeps the candidate out who has to stay for now.
+    """
+    staying = [change for change in room if why_stay(change.key, scene)[0]]
+    ready = [change for change in room if change not in staying]
+    if not staying or not ready:
+        return room
+    without = leave(scene.wish, [change.key for change in ready])
+    if not why_not_admitted(without, candidate, scene.state):
+        return room
+    return [*_dismissed(ready, scene), *staying]
 
 
 def who_leaves_before(
