@@ -385,3 +385,17 @@ def test_who_was_loaded_again_while_its_memory_came_back_has_come_anew() -> None
     scene.run(scene.now + 60)
     assert scene.findings("model_came") == [EMBED]
     assert scene.findings("model_left") == [EMBED]
+
+
+def test_a_deleted_model_that_is_loaded_otherwise_goes_before_ours_too() -> None:
+    """Our preload waits behind that request, and would be next: more may have come meanwhile."""
+    scene = world(config(SMALL={"preload": False}), sees_processes=False).run(30)
+    scene.host.use(SMALL, 200.0, keep_alive=900.0)
+    scene.run(60)
+    scene.host.use(SMALL, 100.0, keep_alive=900.0, options={"num_ctx": 16384})
+    scene.host.library.delete(SMALL)
+    scene.sidecar.loop.configure(config(CHAT={"pin": True}))
+    scene.host.use(GIANT, 60.0)
+    scene.run(260)
+    assert scene.preloads() == [CHAT]
+    assert scene.findings("load_aborted") == [CHAT]

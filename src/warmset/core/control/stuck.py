@@ -55,6 +55,10 @@ def notice_moves(
     return replace(state, moved_at=now, stuck_since=None), (found,)
 
 
+LOADS: Final = frozenset({"model_came", "model_reloaded"})
+"""Findings that tell of somebody's load."""
+
+
 def why_call_off(
     observation: Observation,
     state: State,
@@ -98,7 +102,7 @@ def _why_not_wait(
     names = {entry.key: entry.name for entry in observation.entries}
     first = [names[key] for key in loading if key in names]  # others are not this server's
     came = [name for key, name in resident.items() if _came_since(key, state, since)]
-    came += [found.name for found in news if found.kind == "model_came" and found.key is None]
+    came += [found.name for found in news if found.key is None and found.kind in LOADS]
     if first or came:
         reason = f"{(*first, *came)[0]} was loaded for somebody else before it"
         return CallOff(kind="overtaken", reason=reason)
