@@ -253,7 +253,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("stuck: a queue that stands still", ("outcomes:note_stuck",), _as_before, ("wedge",)),
     Mutant(
-        "room: Ollama's beliefs are not asked", ("turns:why_not_admitted",), _nothing, in_ci=True
+        "room: Ollama's beliefs are not asked",
+        ("turns:why_not_admitted",),
+        _nothing,
+        ("foreign",),
+        in_ci=True,
     ),
     # -- whom it may touch, and how often
     Mutant("idle: models in use are let go", ("making_room:why_not_idle",), _nothing, in_ci=True),
