@@ -114,10 +114,20 @@ class Races(Judge):
         counts = self.life.witness.counts
         counts[kind] = counts.get(kind, 0) + 1
         since = self.now - self.loop.fight_window
-        recent = [a for a in self.accidents if a.at > since and a.is_load == is_load]
+        recent = [
+            a
+            for a in self.accidents
+            if a.at > since and a.is_load == is_load and not self._is_cut_off(a)
+        ]
         if len(recent) > ACCIDENTS * (1 + self.life.witness.fresh_beginnings(since)):
             did = "loaded a model" if is_load else "kept a model that was to go"
             self.tell(f"{len(recent)} pings {did} in ten minutes")
+
+    def _is_cut_off(self, one: Accident) -> bool:
+        """Whether the process ended before it could find out, so that nobody counts it."""
+        return self.life.witness.was_cut_off(
+            one.at, forgotten=TOLD_WITHIN_SECONDS, killed=LOOK_LIMIT_SECONDS
+        )
 
     def closes(self) -> None:
         """Each accident was told in time, and what was told can be read."""
@@ -129,9 +139,7 @@ class Races(Judge):
                 one.at <= at <= one.at + TOLD_WITHIN_SECONDS and kind in kinds and name == one.name
                 for at, kind, name in self._told
             )
-            if is_told or self.life.witness.was_cut_off(
-                one.at, forgotten=TOLD_WITHIN_SECONDS, killed=LOOK_LIMIT_SECONDS
-            ):
+            if is_told or self._is_cut_off(one):
                 continue
             did = "loaded" if one.is_load else "kept"
             self.tell(f"a ping {did} {one.name} at {one.at:.1f}, and nobody found out")
