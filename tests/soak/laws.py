@@ -225,7 +225,9 @@ class Witness:
             self._judge_ping(command, loop)
             return
         self._writes.append((self.now, kind, command.name))
-        is_pause_over = f"paused {command.key}" in self._standing  # and the alarm had told of it
+        lever = kind.removeprefix("Send").lower()
+        pauses = {f"paused {command.key}", f"lever_broken {lever}"}
+        is_pause_over = not pauses.isdisjoint(self._standing)  # and the alarm had told of it
         if self.now - self._client_at > SETTLING_SECONDS and not is_pause_over:
             self._unexplained.append(self._writes[-1])
         self._judge_silence(command)

@@ -152,7 +152,9 @@ class Motives(Judge):
         if idle < self.loop.idle_after and self.life.story.sees_processes:
             self.tell(f"{name} was unloaded {idle:.0f} s after it was seen in use")
         sent = self._loads.get(key)
-        if sent is not None and not self._disturbed_since(sent):
+        moved_at = max(self._moved_at, self.life.witness.disturbed_at)
+        # Whom a preload evicts, since nobody knew what Ollama believed, goes at the same moment.
+        if sent is not None and moved_at < sent:
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
