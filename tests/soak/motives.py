@@ -115,6 +115,8 @@ class Motives(Judge):
                 self._room = (self.now, self._room[1])
             self._loads.pop(event.key, None)
             self._busy_at.pop(event.key, None)
+            if event.is_evicted and isinstance(self._open, SendPreload):
+                self._loads.pop(self._open.key, None)  # a surprise, which has a law of its own
 
     def ends(self, event: Event) -> None:
         opened = self._open
@@ -152,9 +154,7 @@ class Motives(Judge):
         if idle < self.loop.idle_after and self.life.story.sees_processes:
             self.tell(f"{name} was unloaded {idle:.0f} s after it was seen in use")
         sent = self._loads.get(key)
-        moved_at = max(self._moved_at, self.life.witness.disturbed_at)
-        # Whom a preload evicts, since nobody knew what Ollama believed, goes at the same moment.
-        if sent is not None and moved_at < sent:
+        if sent is not None and not self._disturbed_since(sent):
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
