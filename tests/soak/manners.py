@@ -118,9 +118,7 @@ class Manners(Judge):
         self._seen, self._spoilt = observation, ""
         if self._is_cut and observation.residents is not None:
             self._is_cut, self._broke_off_at = False, self.now
-        for runner in observation.runners or ():
-            if runner.key is not None and runner.phase == "resident":
-                self._known_pids[runner.key] = runner.pid
+        self._known_pids |= _resident_pids(observation)
         is_there = observation.server is not None and not observation.trouble
         if is_there and self._shows_the_gpus(observation):  # before its start nobody could tell
             self._gpus_known = True
@@ -147,6 +145,9 @@ class Manners(Judge):
             expected |= {"clock_stepped"} if is_set else set()
         for kind in expected - told:
             self.tell(f"{kind} is not told")
+        if told & {"server_restarted", "server_changed"}:
+            # Who came and died before the first list of a new server was never known to be there.
+            self._known_pids = _resident_pids(seen)
 
     def hears(self, event: object) -> None:
         self._moved_at = self.now
@@ -332,3 +333,12 @@ class Manners(Judge):
 
     def _shows_the_gpus(self, observation: Observation) -> bool:
         return {d.id for d in observation.devices} == {g.device for g in self.life.host.spec.gpus}
+
+
+def _resident_pids(observation: Observation) -> dict[str, int]:
+    """Returns the process of each model whose runner is there and loaded."""
+    return {
+        runner.key: runner.pid
+        for runner in observation.runners or ()
+        if runner.key is not None and runner.phase == "resident"
+    }
