@@ -75,9 +75,8 @@ class Witness:
         self._began_at: dict[str, float] = {}  # its load: then it sees what is free
         self._foreign = 0  # what other programs held at the last look
         self._found: dict[str, int] = {}  # key -> the same when it was loaded, after that look
-        self._misled: set[str] = (
-            set()
-        )  # those that may have found less than the looks around showed
+        self._misled: set[str] = set()  # those that found less than the looks around it showed
+        self._unlooked: set[str] = set()  # those that came while nobody looked
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
@@ -181,7 +180,9 @@ class Witness:
             if (row.size_vram_bytes or 0) < (row.size_bytes or 0)
         }
         for key, taken in self._found.items():
-            if is_gap or (taken > max(before, self._foreign) and key not in spilled):
+            if is_gap:
+                self._unlooked.add(key)
+            elif taken > max(before, self._foreign) and key not in spilled:
                 self._misled.add(key)
         self._found.clear()
 
@@ -205,6 +206,7 @@ class Witness:
             self._began_at[key] = self.now
             self._found[key] = self.life.host.cards.foreign(CARD)
             self._misled.discard(key)
+            self._unlooked.discard(key)
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
@@ -331,7 +333,8 @@ class Witness:
         is_forgotten = any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at)
         # Another program took memory and gave it back between two looks: who was loaded just then,
         # and did not spill, remembers what nobody could see.
-        is_unseen = bool(self._misled & {event.key, *self.life.host.scheduler.loaded})
+        loaded = set(self.life.host.scheduler.loaded)
+        is_unseen = bool(self._misled & loaded or self._unlooked & {event.key, *loaded})
         if is_forgotten or is_unseen:
             return  # what was free when it came is known to nobody, or not any more
         if self.disturbed_at > own[0]:

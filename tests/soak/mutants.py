@@ -363,12 +363,6 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda candidate: candidate,
         host=met_in(200667),
     ),
-    Mutant(
-        "found_free: what was free while it was loading",
-        ("found_free:_no_more_than_while_it_came",),
-        lambda free, *_: free,
-        host=met_in(93160),
-    ),
     inside(
         "levers: nobody waits for other programs to go",
         "levers:_is_pressed",
@@ -395,6 +389,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "not why_not_admitted(without, candidate, state)",
         ("repull", "foreign", "contexts"),
         instead="True",
+    ),
+    inside(
+        "restarts: who is there on a new server came long ago",
+        "restarts:_begin_anew",
+        "not observation.residents",
+        instead="True",
+        **met_in(212859),
+    ),
+    Mutant(
+        "overruled: loads of weights without a name are not seen",
+        ("overruled:_notice_nameless",),
+        lambda _observation, _looked, state, _now: (state, []),
+        host=met_in(201215),
+    ),
+    inside(
+        "outcomes: who was loaded by a ping was there before",
+        "outcomes:after_ping",
+        "state = state.note(order.key, resident_since=now)",
+        instead="pass",
+        **met_in(300519),
+    ),
+    Mutant(
+        "stuck: nameless loads do not overtake",
+        ("stuck:LOADS",),
+        frozenset({"model_came"}),
+        host=met_in(311535),
+    ),
+    Mutant(
+        "turns: a lower rank comes before one that is paused",
+        ("turns:_comes_soon",),
+        lambda *_: False,
+        host=met_in(95205),
     ),
     Mutant(
         "making_room: the higher rank goes for the lower",
