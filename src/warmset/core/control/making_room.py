@@ -62,7 +62,7 @@ def who_leaves(
 def _if_of_use_now(candidate: Candidate, room: Sequence[Change], scene: Scene) -> Sequence[Change]:
     """Returns who makes room; without those who could go already, if that would be in vain yet.
 
-    It is in vain as long as another keeps the candidate out who has to stay for now.
+    They would go in vain while somebody has to stay who keeps the candidate out as well.
     """
     staying = [change for change in room if why_stay(change.key, scene)[0]]
     ready = [change for change in room if change not in staying]

@@ -29,6 +29,9 @@ from warmset.core.model import ModelKey, Observation
 from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_seconds
 
+LOADS: Final = frozenset({"model_came", "model_reloaded"})
+"""Findings that tell of somebody's load."""
+
 RESCUES: Final = 2
 """Rescues within the fight window. Our choice: a queue that two unloads do not wake has another
 trouble, and every rescue costs somebody a load."""
@@ -53,10 +56,6 @@ def notice_moves(
     text = f"loads happen again after {format_seconds(now - state.stuck_since)}"
     found = Finding(kind="loads_resumed", key=None, name="", text=text)
     return replace(state, moved_at=now, stuck_since=None), (found,)
-
-
-LOADS: Final = frozenset({"model_came", "model_reloaded"})
-"""Findings that tell of somebody's load."""
 
 
 def why_call_off(
