@@ -399,3 +399,26 @@ def test_a_deleted_model_that_is_loaded_otherwise_goes_before_ours_too() -> None
     scene.run(260)
     assert scene.preloads() == [CHAT]
     assert scene.findings("load_aborted") == [CHAT]
+
+
+def test_what_a_load_found_whose_name_was_gone_before_it_was_there_is_not_an_earlier_ones() -> None:
+    """The large model is loaded with another context while its own memory is on its way back, and
+    deleted meanwhile: it found too little, spilled, and keeps the second pin out as long as it
+    stays. The runner before it had found much more."""
+    scene = world(config(CHAT={"pin": True}, CODER={"preload": False})).run(30)
+    scene.host.cards.release_lag_seconds = 4.0
+    scene.host.use(MEDIUM, 30.0)
+    scene.run(45)
+    scene.host.use(MEDIUM, 1.0, keep_alive=600.0, options={"num_ctx": 16384})
+    while MEDIUM in scene.resident():
+        scene.run(scene.now + 0.5)
+    left_at = scene.now
+    scene.run(left_at + 3)
+    scene.host.library.delete(MEDIUM)
+    scene.sidecar.loop.configure(config(**TWO_PINS))
+    scene.run(left_at + 300)
+    assert scene.resident() == {CHAT, MEDIUM}
+    assert scene.evicted(since=left_at) == []
+    assert "pin_blocked" in scene.alarms()
+    scene.run(left_at + 900)
+    assert scene.resident() == {CHAT, CODER}

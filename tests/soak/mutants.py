@@ -448,6 +448,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("repull",),
         instead='((), "")',
     ),
+    Mutant(
+        "comings: who comes without a name found what an earlier one did",
+        ("comings:note_nameless",),
+        lambda _row, _came, _observation, state, **_: state,
+        host=met_in(404729),
+    ),
     # -- pauses
     inside(
         "restraint: what failed is tried again at once",

@@ -7,7 +7,7 @@ from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
-from warmset.core.control.found_free import Bytes, find_free, sum_up
+from warmset.core.control.found_free import Bytes, find_free, note_nameless, sum_up
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import Looked, State
 from warmset.core.control.vanished import early_leavers, list_gone, row_id
@@ -192,14 +192,13 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         for row in observation.residents or ()
         if row_id(row) not in before or _is_late_known(row, state)
     ]
-    found = []
+    found: list[Finding] = []
     at_first = state
     for row in came:
         if row.key is None:  # deleted or pulled anew while it was loaded
-            own = _open_preload(state)
-            if not is_first and (own is None or own.name != row.name):
-                state, news = _came(state, row, now)
-                found.append(news)
+            if not is_first:
+                state, told = _came_nameless(row, came, observation, state, now)
+                found += told
             continue
         known = state.of(row.key, row.name)
         if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
@@ -237,6 +236,19 @@ def _came(state: State, row: Resident, now: float) -> tuple[State, Finding]:
     state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
     text = "loaded by a client"
     return state, Finding(kind="model_came", key=row.key, name=row.name, text=text)
+
+
+def _came_nameless(
+    row: Resident, came: Sequence[Resident], observation: Observation, state: State, now: float
+) -> Result:
+    running, own = state.orders.running, _open_preload(state)
+    is_ours = own is not None and own.name == row.name
+    asked_at = running.since if running is not None and is_ours else None
+    state = note_nameless(row, came, observation, state, asked_at=asked_at)
+    if is_ours:
+        return state, ()
+    state, news = _came(state, row, now)
+    return state, (news,)
 
 
 def _is_own_load(state: State, key: ModelKey) -> bool:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from warmset.core.control.state import State
-from warmset.core.control.strangers import held_by
+from warmset.core.control.strangers import find_key, held_by
 from warmset.core.host.budget import if_fresh
 from warmset.core.model import DeviceId, Observation, Resident
+from warmset.core.replacing import replace
 
 Bytes = Mapping[DeviceId, int]
 
@@ -55,6 +56,27 @@ def find_free(
     low = _less_what_left(low, row, observation, state, asked_at)
     low = _no_more_than_while_it_came(low, row, observation, state)
     return _no_more_than_it_took(low, row, observation), high
+
+
+def note_nameless(
+    row: Resident,
+    came: Collection[Resident],
+    observation: Observation,
+    state: State,
+    *,
+    asked_at: float | None = None,
+) -> State:
+    """Keeps what a runner found whose name was gone before it was there.
+
+    What is remembered of its weights is of an earlier runner. See `find_free` for the rest.
+    """
+    key = find_key(row, state)
+    if key is None:
+        return state
+    named = replace(row, key=key)
+    others = [other for other in came if other != row]
+    low, high = find_free(named, others, observation, state, asked_at=asked_at)
+    return state.note(key, free_low=low, free_high=high, held=held_by(named, observation))
 
 
 def _no_more_than_while_it_came(

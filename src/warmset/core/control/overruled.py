@@ -7,9 +7,10 @@ import math
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
-from warmset.core.control.found_free import find_free, sum_up
+from warmset.core.control.found_free import find_free, note_nameless, sum_up
 from warmset.core.control.outcomes import note_race
 from warmset.core.control.state import Looked, State
+from warmset.core.control.strangers import find_key
 from warmset.core.control.vanished import row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, ModelKey, Observation, Resident
@@ -80,6 +81,10 @@ def _notice_nameless(
     for row in observation.residents or ():
         if row.key is not None or before.get(row_id(row), row.context) == row.context:
             continue
+        key = find_key(row, state)
+        held = {} if key is None else state.of(key).held
+        left = replace(state, freed=sum_up(state.freed, held), freed_at=now)
+        state = replace(state, models=note_nameless(row, (row,), observation, left).models)
         state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
         text = "a client loaded it anew, and its name means other weights now or none"
         found.append(Finding(kind="model_reloaded", key=None, name=row.name, text=text))

@@ -10,7 +10,7 @@ Source: ollama-behaviour 3.1 and 4.3; trap 13.
 from __future__ import annotations
 
 from warmset.core.control.state import State
-from warmset.core.model import DeviceId, Observation, Resident
+from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.planner import Candidate, HostCapacity
 from warmset.core.planner.worlds import Loaded, views_of
 
@@ -35,6 +35,12 @@ def held_by(row: Resident, observation: Observation) -> dict[DeviceId, int]:
     return dict(told or {})
 
 
+def find_key(row: Resident, state: State) -> ModelKey | None:
+    """Returns whose weights a nameless row shows, if its manifest was seen under a name."""
+    known = state.models.items()
+    return next((key for key, m in known if m.digest == row.manifest_digest != ""), None)
+
+
 def strangers_beside(state: State, host: HostCapacity) -> tuple[tuple[Loaded, ...], str]:
     """Returns the nameless runners of the last look, and the name of one nothing is known of.
 
@@ -54,10 +60,10 @@ def strangers_beside(state: State, host: HostCapacity) -> tuple[tuple[Loaded, ..
 
 def _loaded(row: Resident, state: State, host: HostCapacity) -> Loaded | None:
     """Returns a nameless runner as Ollama knows it, found again by its manifest."""
-    same = ((k, m) for k, m in state.models.items() if m.digest == row.manifest_digest != "")
-    key, known = next(same, (None, None))
-    if key is None or known is None:
+    key = find_key(row, state)
+    if key is None:
         return None
+    known = state.of(key)
     gpus = [gpu for gpu in host.gpus if gpu.id in known.held]
     if not gpus or any(gpu.id not in known.free_low for gpu in gpus):
         return None
