@@ -547,6 +547,27 @@ def test_a_moments_lack_of_memory_sends_nobody_away_for_somebody_else() -> None:
     assert scene.unloads() == []
 
 
+def test_a_moments_lack_of_memory_sends_nobody_away_for_another_choice() -> None:
+    """Another program takes memory for a moment: no more is held than may be, and yet a client's
+    model would have no place any more, and one that is wanted would get it."""
+    loop = LoopSettings(may_evict_unconfigured=True)
+    scene = world(config(loop, CODER={"pin": True}, MEDIUM={"priority": 60}))
+    was = scene.host.cards.foreign(CARD)
+    scene.at(36, lambda host: host.cards.set_foreign(CARD, was + gib(0.5)))
+    scene.at(58, lambda host: host.use(EMBED, 3.0, keep_alive=300.0))
+    scene.at(64, lambda host: host.use(CHAT, 3.0, options={"num_ctx": 16384}))
+    scene.at(75, lambda host: host.use(EMBED, 12.0, keep_alive=300.0))
+    scene.run(250)
+    assert scene.resident() == {CODER, CHAT, EMBED}
+    scene.at(251, lambda host: host.cards.set_foreign(CARD, was + gib(3.5)))
+    scene.at(260, lambda host: host.cards.set_foreign(CARD, was + gib(0.5)))
+    scene.run(280)
+    assert scene.unloads() == []
+    scene.at(281, lambda host: host.cards.set_foreign(CARD, was + gib(3.5)))
+    scene.run(300)
+    assert scene.unloads()[:1] == [CHAT]
+
+
 def test_more_than_may_be_held_is_an_alarm() -> None:
     """A client's model and another program fill the card, and nobody's model may be unloaded: the
     operator hears of it, until it has left."""

@@ -14,6 +14,7 @@ from loop_hosts import CARD
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
+from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
 from warmset.core.model import Observation, normalise_name
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
@@ -136,9 +137,8 @@ class Motives(Judge):
             self._unloading = command.key
             if not self.is_stuck:
                 self._judge_unload(command)
-            named = {normalise_name(name) for name in self.life.said.settings.models}
-            is_dismissed = normalise_name(command.name) in self.life.ever_named - named
-            if is_dismissed:  # its time is up, as it is when Ollama's own timer ends it
+            is_dismissed = self._is_dismissed(command)
+            if is_dismissed:
                 self._moved_at = self.now
             if not self._was_tight and not self.is_stuck and not is_dismissed:
                 self._room = (self.now, command.name)
@@ -159,8 +159,17 @@ class Motives(Judge):
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
         is_alone = max(self._moved_at, self.life.witness.disturbed_at) <= self._took_at
-        if held < self.loop.pressure and is_settled and is_alone:
+        is_due = self._is_dismissed(command) and min(idle, stayed) >= SERVER_KEEP_ALIVE_SECONDS
+        if held < self.loop.pressure and is_settled and is_alone and not is_due:
             self.tell(f"{name} had to go {held:.0f} s after another program took memory")
+
+    def _is_dismissed(self, command: SendUnload) -> bool:
+        """Whether nobody configures it any more: once its time is up it goes, whatever else comes.
+
+        So it does when Ollama's own timer ends it.
+        """
+        named = {normalise_name(name) for name in self.life.said.settings.models}
+        return normalise_name(command.name) in self.life.ever_named - named
 
     def _judge_budget(self, decision: Decision) -> None:
         """What is held is within the budget, or somebody is about to go, or an alarm says so."""

@@ -58,7 +58,7 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     else:
         choice = choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
-    if not _is_pressed(scene):
+    if not scene.wish.is_pressed:
         leaves = list(_who_leaves_for(choice, loads, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
@@ -74,10 +74,7 @@ def _who_leaves_for(
     """Returns who goes before the load at hand, or so that there is one."""
     if choice.order is not None:
         return who_leaves_before(choice.order.key, loads, leaves, scene)
-    # What is missing for a moment only makes nobody go, not even for somebody else.
-    is_brief = scene.state.pressure_since is not None
-    blocked = () if is_brief else (*choice.blocked, *choice.queued)
-    return who_leaves(blocked, leaves, scene)
+    return who_leaves((*choice.blocked, *choice.queued), leaves, scene)
 
 
 def _why_unread(scene: Scene) -> str:
@@ -138,12 +135,6 @@ def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:
         if postponed is not None and c.pin and not c.is_resident and c.key not in wanted
     ]
     return tuple(waits)
-
-
-def _is_pressed(scene: Scene) -> bool:
-    """Whether other programs have held too much for long enough."""
-    since = scene.state.pressure_since
-    return since is not None and scene.now - since >= scene.loop.pressure
 
 
 def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:

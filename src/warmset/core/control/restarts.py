@@ -11,7 +11,7 @@ from typing import Final
 from warmset.core.control.actions import Finding
 from warmset.core.control.config import Config
 from warmset.core.control.outcomes import forget_leases
-from warmset.core.control.state import State
+from warmset.core.control.state import Held, State
 from warmset.core.model import DeviceId, Observation
 from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
@@ -50,7 +50,8 @@ def _notice_time(observation: Observation, config: Config, state: State, now: fl
         return state, (_about("state_from_future", text),)
     if now - state.at > GAP_TICKS * config.loop.tick:
         text = f"no look for {format_seconds(now - state.at)}: nothing is inferred from the last"
-        state = replace(forget_leases(state), looked=None, leaving=())
+        others = {device: Held(lasting=held.lasting) for device, held in state.others.items()}
+        state = replace(forget_leases(state), looked=None, leaving=(), others=others)
         state = _count_residency_anew(state, now)
         return state, (_about("look_gap", text),)
     return state, ()

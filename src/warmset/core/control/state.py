@@ -116,6 +116,20 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What other programs hold on one GPU; see `lasting`.
+
+    Attributes:
+        lasting: bytes that they have held for as long as `LoopSettings.pressure`.
+        more: the least that they have held since `more_since`, always more than that.
+    """
+
+    lasting: int = 0
+    more: int = 0
+    more_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
     """A model that was unloaded and whose memory is not back yet.
 
@@ -198,7 +212,8 @@ class State:
             model that came since may have found no more.
         loading: process of each model that was being loaded at the last look.
         beside_loading: model -> device -> the least that was free at looks that showed it loading.
-        pressure_since: since when other programs' memory leaves too little.
+        pressure_since: since when more is held than may be.
+        others: what other programs hold on each GPU.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
         raised: codes of the alarms that stand -> since when.
@@ -232,6 +247,7 @@ class State:
     loading: Mapping[ModelKey, int] = field(default_factory=dict)
     beside_loading: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     pressure_since: float | None = None
+    others: Mapping[DeviceId, Held] = field(default_factory=dict)
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS
     raised: Mapping[str, float] = field(default_factory=dict)

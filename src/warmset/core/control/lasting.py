@@ -1,0 +1,129 @@
+"""What other programs hold to stay: nobody goes for what they took a moment ago.
+
+A program that starts takes memory and may give it back at once, and what it takes moves the plan in
+more than one way: more is held than may be, or Ollama believes less to be free, so that one model
+has no place any more and another one gets it. All of that is one rule. Beside what is wanted now
+stands what would be wanted if other programs held only what they have held for as long as
+`LoopSettings.pressure`; whoever is unloaded would be unloaded by that as well. Retention that ends
+is no matter of memory, and waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from warmset.core.control.actions import Unload, Wait
+from warmset.core.control.config import Config
+from warmset.core.control.question import Unwanted
+from warmset.core.control.scene import Scene
+from warmset.core.control.state import Held, State
+from warmset.core.control.turns import Choice
+from warmset.core.control.wanted import Planned, Wish, make_wish
+from warmset.core.host.budget import if_fresh
+from warmset.core.loop_settings import LoopSettings
+from warmset.core.model import Device, DeviceId, ModelKey, Observation
+from warmset.core.planner.locate import locate_residents
+from warmset.core.replacing import replace
+
+
+def note_others(observation: Observation, state: State, loop: LoopSettings, now: float) -> State:
+    """Keeps what other programs hold on each GPU, and since when it is more than lasts.
+
+    What was there at the first look may have come just then.
+    """
+    seen = _held_by_others(observation)
+    others = {
+        device.id: _take_in(state.others.get(device.id, Held()), seen.get(device.id), loop, now)
+        for device in observation.devices
+    }
+    return replace(state, others=others)
+
+
+def _take_in(known: Held, seen: int | None, loop: LoopSettings, now: float) -> Held:
+    if seen is None:
+        return known
+    if seen <= known.lasting:
+        return Held(lasting=seen)
+    if known.more_since is None:
+        return replace(known, more=seen, more_since=now)
+    least = min(seen, known.more)
+    if now - known.more_since < loop.pressure:
+        return replace(known, more=least)
+    if seen == least:
+        return Held(lasting=least)
+    return Held(lasting=least, more=seen, more_since=now)
+
+
+def _held_by_others(observation: Observation) -> dict[DeviceId, int]:
+    """Returns device -> bytes that are neither free nor of a resident, as far as known."""
+    ours = locate_residents(observation, observation.located).on_device
+    seen = {}
+    for device in observation.devices:
+        total, free = device.total_bytes.value, if_fresh(device.free_bytes).value
+        if total is not None and free is not None:
+            seen[device.id] = max(0, total - free - ours.get(device.id, 0))
+    return seen
+
+
+def plan_for_good(
+    observation: Observation,
+    config: Config,
+    state: State,
+    now: float,
+    *,
+    busy: frozenset[ModelKey],
+    unwanted: Unwanted,
+) -> tuple[tuple[Planned, ...], Wish]:
+    """Returns the plans worth keeping, that of this look first, and the wish without newcomers.
+
+    What the newcomers changed was planned for before they came, so it is seldom made anew.
+    """
+
+    def plan(seen: Observation, planned: tuple[Planned, ...]) -> tuple[Planned, ...]:
+        timed = state.load_seconds
+        return make_wish(seen, config, timed, now, busy, unwanted=unwanted, planned=planned)
+
+    planned = plan(observation, state.planned)
+    before = _without_newcomers(observation, state)
+    if before is observation:
+        return planned, planned[0].wish
+    both = plan(before, planned)
+    return (planned[0], *(p for p in both if p is not planned[0])), both[0].wish
+
+
+def _without_newcomers(observation: Observation, state: State) -> Observation:
+    """Returns the look as if other programs held only what lasts; the same if they do."""
+    seen = _held_by_others(observation)
+    more = {
+        device: count - state.others[device].lasting
+        for device, count in seen.items()
+        if count > state.others[device].lasting
+    }
+    if not more:
+        return observation
+    devices = tuple(_with_more_free(d, more.get(d.id, 0)) for d in observation.devices)
+    return replace(observation, devices=devices)
+
+
+def _with_more_free(device: Device, count: int) -> Device:
+    free = device.free_bytes
+    if not count or free.value is None:
+        return device
+    return replace(device, free_bytes=replace(free, value=free.value + count))
+
+
+def choose_for_good(choose: Callable[[Scene], Choice], scene: Scene) -> Choice:
+    """Returns what `choose` does; without an unload that only newcomers are the reason of."""
+    choice = choose(scene)
+    order = choice.order
+    if scene.lasting is None or not isinstance(order, Unload):
+        return choice
+    if scene.wish.candidate(order.key).dismissed:
+        return choice
+    before = choose(scene.lasting).order
+    if isinstance(before, Unload) and before.key == order.key:
+        return choice
+    reason = "other programs took memory a moment ago, and may give it back"
+    wait = Wait(key=order.key, name=order.name, reason=reason)
+    waits = (*choice.waits, wait)
+    return replace(choice, order=None, waits=waits, is_room_coming=True)
