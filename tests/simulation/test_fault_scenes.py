@@ -582,6 +582,20 @@ def test_more_than_may_be_held_is_an_alarm() -> None:
     assert scene.alarms().count("over_budget") == 1
 
 
+def test_who_only_looks_on_hears_of_more_than_may_be_held() -> None:
+    """Somebody is to go, and nobody sends it away: that it is about to go is no answer for ever."""
+    said = config(LoopSettings(may_evict_unconfigured=True), CHAT={"pin": True})
+    scene = world(said, loop=Loop(said, is_read_only=True))
+    scene.at(10, lambda host: host.use(CHAT, 1.0, keep_alive=7200.0))
+    scene.at(20, lambda host: host.use(MEDIUM, 1.0, keep_alive=7200.0))
+    scene.at(100, lambda host: host.cards.set_foreign(CARD, gib(9)))
+    scene.run(300)
+    assert scene.resident() == {CHAT, MEDIUM}
+    assert "qwen2.5:14b is to go" in scene.texts("over_budget")[0]
+    assert scene.alarms().count("over_budget") == 1
+    assert "over_budget" in scene.sidecar.loop.state.raised
+
+
 def test_a_ping_that_waits_in_a_queue_is_called_off() -> None:
     """The model leaves before the ping, which then waits behind somebody's load for a long request:
     it is hung up, told, and everything goes on."""

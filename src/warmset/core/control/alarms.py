@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from warmset.core.control.actions import Alarm, Severity
+from warmset.core.control.actions import Alarm, Severity, Unload
 from warmset.core.control.drift import about_levers
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restarts import gpu_ids
@@ -103,18 +103,21 @@ def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
 
 
 def about_overfull(choice: Choice, scene: Scene) -> Iterator[Alarm]:
-    """Yields that more is held than may be, once that lasts and nobody is sent away for it now.
+    """Yields that more is held than may be, once that lasts.
 
-    Clients load what they like, pins do not give way, and other programs take what they need.
+    Clients load what they like, pins do not give way, and other programs take what they need. Who
+    is to go may be there still at the next look: nobody sends it away for one who only looks on.
     """
     since = scene.state.pressure_since
-    if since is None or scene.now - since < OVERFULL_SECONDS or choice.order is not None:
+    if since is None or scene.now - since < OVERFULL_SECONDS:
         return
     host, world = scene.wish.host, scene.wish.world or ()
     over = {gpu.name or gpu.id: -headroom(world, gpu) for gpu in host.gpus}
     where = ", ".join(f"{format_bytes(n)} on {name}" for name, n in over.items() if n > 0)
     reasons = [wait.reason for wait in choice.waits]
     why = reasons[0] if reasons else "nobody who is idle may be unloaded"
+    if isinstance(choice.order, Unload):
+        why = f"{choice.order.name} is to go"
     text = f"models hold more than may be used{': ' + where if where else ''}; {why}"
     yield Alarm(code="over_budget", severity=Severity.WARNING, text=text)
 
