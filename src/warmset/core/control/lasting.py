@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from warmset.core.control.actions import Unload, Wait
 from warmset.core.control.config import Config
-from warmset.core.control.question import Unwanted
+from warmset.core.control.question import GPU_GRAINS, Unwanted
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import Held, State
 from warmset.core.control.turns import Choice
@@ -74,9 +74,10 @@ def plan_for_good(
     busy: frozenset[ModelKey],
     unwanted: Unwanted,
 ) -> tuple[tuple[Planned, ...], Wish]:
-    """Returns the plans worth keeping, that of this look first, and the wish without newcomers.
+    """Returns the plans worth keeping and the wish without newcomers; see `remembered`.
 
-    What the newcomers changed was planned for before they came, so it is seldom made anew.
+    The plans of this look come first, then those without newcomers. What these changed was planned
+    for before they came, so it is seldom made anew.
     """
 
     def plan(seen: Observation, planned: tuple[Planned, ...]) -> tuple[Planned, ...]:
@@ -84,32 +85,37 @@ def plan_for_good(
         return make_wish(seen, config, timed, now, busy, unwanted=unwanted, planned=planned)
 
     planned = plan(observation, state.planned)
-    before = _without_newcomers(observation, state)
+    before = without_newcomers(observation, state)
     if before is observation:
         return planned, planned[0].wish
+    used = plans_of_look(planned)
     both = plan(before, planned)
-    return (planned[0], *(p for p in both if p is not planned[0])), both[0].wish
+    return (*used, *(p for p in both if not any(p is one for one in used))), both[0].wish
 
 
-def _without_newcomers(observation: Observation, state: State) -> Observation:
-    """Returns the look as if other programs held only what lasts; the same if they do."""
+def plans_of_look(planned: tuple[Planned, ...]) -> tuple[Planned, ...]:
+    """Returns those that the last look was answered with: with nobody in use, and as it is."""
+    return planned[: 2 if planned and planned[0].question.busy else 1]
+
+
+def without_newcomers(observation: Observation, state: State) -> Observation:
+    """Returns the look as if other programs held only what lasts; the same if they do.
+
+    Less than a grain changes no plan, and free memory is never quite still.
+    """
     seen = _held_by_others(observation)
-    more = {
-        device: count - state.others[device].lasting
-        for device, count in seen.items()
-        if count > state.others[device].lasting
-    }
-    if not more:
-        return observation
-    devices = tuple(_with_more_free(d, more.get(d.id, 0)) for d in observation.devices)
-    return replace(observation, devices=devices)
+    devices = tuple(_without_newcomers(d, seen.get(d.id), state) for d in observation.devices)
+    return observation if devices == observation.devices else replace(observation, devices=devices)
 
 
-def _with_more_free(device: Device, count: int) -> Device:
-    free = device.free_bytes
-    if not count or free.value is None:
+def _without_newcomers(device: Device, seen: int | None, state: State) -> Device:
+    free, total = device.free_bytes, device.total_bytes.value
+    if seen is None or total is None or free.value is None or device.id not in state.others:
         return device
-    return replace(device, free_bytes=replace(free, value=free.value + count))
+    more = seen - state.others[device.id].lasting
+    if more * GPU_GRAINS < total:
+        return device
+    return replace(device, free_bytes=replace(free, value=free.value + more))
 
 
 def choose_for_good(choose: Callable[[Scene], Choice], scene: Scene) -> Choice:

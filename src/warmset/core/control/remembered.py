@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from warmset.core.control.actions import Decision
 from warmset.core.control.config import Config
+from warmset.core.control.lasting import plans_of_look, without_newcomers
 from warmset.core.control.question import ask
 from warmset.core.control.state import State
 from warmset.core.control.step import step
@@ -44,7 +45,10 @@ def find_planned_on(
     """
     if decision.is_provisional or decision.trouble or not state.planned:
         return ()
-    used = state.planned[: 2 if state.planned[0].question.busy else 1]
+    used = plans_of_look(state.planned)
+    if without_newcomers(observation, state) is not observation:  # planned for twice, in this order
+        without = plans_of_look(state.planned[len(used) :])
+        return tuple(_planned_on(p) for p in (*used, *without))
     own = ask(observation, config, {}, decision.at).amounts
     return tuple(_planned_on(p) for p in used if p.question.amounts != own)
 
@@ -61,7 +65,7 @@ def remember_again(
     for earlier in planned_on:
         look = _with_amounts(observation, dict(earlier.amounts))
         made = step(look, config, replace(state, planned=()), now)[0].planned
-        planned += [p for p in made if tuple(sorted(p.question.busy)) == earlier.busy]
+        planned += [p for p in made if _planned_on(p) == earlier]
     return replace(state, planned=tuple(planned))
 
 
