@@ -57,6 +57,24 @@ def test_without_sight_of_processes_a_slow_load_is_told_and_nobody_goes_for_it()
     assert not scene.unloads()
 
 
+def test_a_server_that_says_nothing_is_waited_for_no_longer_than_any_other() -> None:
+    """Our load is open when `/api/ps` falls silent, and stays open: the limit holds too."""
+    loop = LoopSettings(load_limit=300.0)
+    said = config(loop, CODER={"pin": True}, SMALL={"priority": 10})
+    scene = freeze(world(said, sees_processes=False))
+    while EMBED not in scene.preloads():
+        scene.run(scene.now + 5.0)
+    asked_at = scene.now
+    scene.sidecar.answers_ps = False
+    scene.run(asked_at + 290.0)
+    assert not scene.findings("load_aborted")
+    scene.run(asked_at + 340.0)
+    assert scene.findings("load_aborted") == [EMBED]
+    assert scene.sidecar.loop.state.orders.running is None
+    scene.run(asked_at + 900.0)
+    assert scene.preloads().count(EMBED) == 1
+
+
 def _pinned(scene: World, said: Config, state: State) -> tuple[Config, State]:
     models = {**said.settings.models}
     models[SMALL] = replace(models[SMALL], pin=True)

@@ -553,9 +553,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     inside(
         "stuck: loads without end",
-        "stuck:_why_not_wait",
-        "now - since > loop.load_limit",
+        "stuck:why_give_up",
+        "seconds <= loop.load_limit",
         ("slow_loads", "outsider"),
+        instead="True",
+    ),
+    inside(
+        "step: a load is waited for while nothing is known",
+        "step:_unknown",
+        "why_give_up(state, config.loop, now)",
+        instead="None",
+        **met_in(405161),
     ),
     inside(
         "stuck: rescues that nobody allowed",

@@ -94,7 +94,10 @@ class Restraints(Judge):
         opened = self._open
         if opened is not None and isinstance(opened[0], SendPreload):
             open_for = self.now - opened[1]
-            if open_for > self.loop.load_limit + LATE_SECONDS and not decision.trouble:
+            # Also while nothing is known: the decision is judged, since a process that is killed
+            # at this moment hangs up on nothing.
+            is_over = open_for > self.loop.load_limit + LATE_SECONDS
+            if is_over and decision.calls_off is None:
                 self.tell(f"the preload of {opened[0].name} is open for {open_for:.0f} s")
 
     def found(self, findings: Iterable[Finding]) -> None:

@@ -45,6 +45,7 @@ from warmset.core.control.stuck import (
     find_rescue,
     notice_moves,
     why_call_off,
+    why_give_up,
 )
 from warmset.core.control.turns import Choice
 from warmset.core.control.wanted import Wish
@@ -195,7 +196,7 @@ def _wake_at(scene: Scene, choice: Choice) -> float:
 def _unknown(
     observation: Observation, config: Config, state: State, now: float
 ) -> tuple[State, Decision, float]:
-    """Nothing is known, so nothing is done; the server is asked ever more rarely."""
+    """Nothing is known, so nothing is begun; the server is asked ever more rarely."""
     misses = state.unreachable + 1
     reason = observation.trouble or "what is resident is not known: /api/ps did not answer"
     alarm = Alarm(code="unreachable", severity=Severity.ERROR, text=reason)
@@ -207,6 +208,7 @@ def _unknown(
         standing=tuple(state.raised),
         notes=observation.notes,
         trouble=reason,
+        calls_off=why_give_up(state, config.loop, now),
     )
     ticks = min(2 ** min(misses - 1, 10), SLOWEST_LOOK_TICKS)
     return state, decision, now + config.loop.tick * ticks

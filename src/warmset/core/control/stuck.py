@@ -80,6 +80,21 @@ def why_call_off(
     return _why_hang_up(running, now) if running.stage == "ping" else None
 
 
+def why_give_up(state: State, loop: LoopSettings, now: float) -> CallOff | None:
+    """Returns that our own preload has taken too long: no look is needed for that.
+
+    A server that says nothing of its residents may be waited for without end, and whoever waits
+    behind our load with it.
+    """
+    running = state.orders.running
+    if running is None or running.is_cancelled or not isinstance(running.order, Preload):
+        return None
+    seconds = now - running.since
+    if seconds <= loop.load_limit:
+        return None
+    return CallOff(kind="slow", reason=f"it has taken {format_seconds(seconds)}")
+
+
 def _why_not_wait(
     running: Running,
     observation: Observation,
@@ -90,8 +105,8 @@ def _why_not_wait(
     now: float,
 ) -> CallOff | None:
     since = running.since
-    if now - since > loop.load_limit:
-        return CallOff(kind="slow", reason=f"it has taken {format_seconds(now - since)}")
+    if slow := why_give_up(state, loop, now):
+        return slow
     loading = {r.key for r in observation.runners or () if r.phase == "loading"}
     resident = {row.key: row.name for row in observation.residents or ()}
     if running.order.key in resident:
