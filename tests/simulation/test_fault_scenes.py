@@ -54,7 +54,8 @@ def pull_anew(scene: World, name: str) -> str:
     """Gives a name other weights; returns their key."""
     old = scene.host.library.find(name)
     new = replace(old.weights, digest=f"sha256:{'5' * 64}")
-    physics = scene.sidecar.host._physics.inner
+    physics = scene.host._physics
+    physics = getattr(physics, "inner", physics)
     physics._facts = {**physics._facts, new.digest: new.facts}
     scene.host.library.delete(name)
     scene.host.library.install(replace(old, weights=new, digest=""))
@@ -100,6 +101,22 @@ def test_a_preload_that_users_overtook_is_called_off() -> None:
     assert [name for _, _, name in scene.loads()] == [SMALL, MEDIUM, CODER]
     assert scene.preloads() == [CODER, CODER]
     assert CODER in scene.resident()
+
+
+def test_a_preload_that_old_weights_of_its_name_overtook_is_called_off() -> None:
+    """They were asked for before the name was pulled anew. For a look they may be our own load, but
+    that would have been answered."""
+    scene = world(config(CHAT={"pin": True}), starts=False)
+    scene.sidecar.sees_processes = False  # so that the first look shows an empty, idle host
+    scene.host.use(CHAT, 120.0)
+    scene.host.use(GIANT, 5.0)
+    pull_anew(scene, CHAT)
+    scene.sidecar.start()
+    scene.run(20)
+    assert scene.preloads() == [CHAT]
+    assert scene.findings("load_aborted") == [CHAT]
+    scene.run(600)
+    assert [name for _, _, name in scene.loads()] == [CHAT, GIANT, CHAT]
 
 
 def test_a_queue_that_stands_still_is_an_alarm_and_left_alone() -> None:

@@ -64,7 +64,8 @@ class Manners(Judge):
         self._broke_off_at = 0.0  # the last look with nothing to compare with
         self._client_loads: dict[str, float] = {}
         self._came_at = -math.inf
-        self._preload: tuple[float, str] | None = None
+        self._preload: tuple[float, str, str] | None = None  # when, whose, under which name
+        self._looks = (-math.inf, -math.inf)  # when the last two began
         self._is_overtaken = self._is_behind = False
         self._moved_at = 0.0
         self._gave_up_at = -math.inf
@@ -98,6 +99,7 @@ class Manners(Judge):
     def look_begins(self) -> None:
         loaded = self.life.host.scheduler.loaded
         self._starts = self.life.host.starts
+        self._looks = (self._looks[1], self.now)
         self._is_behind = self._find_behind()
         self._durations |= {key: runner.duration for key, runner in loaded.items()}
         self._dead = frozenset(
@@ -280,7 +282,8 @@ class Manners(Judge):
         is_stuck = is_stuck and self.life.story.sees_processes
         if is_stuck and self.now - self._gave_up_at < loop.back_off:
             self.tell(f"{what}, while nothing is loaded any more")
-        self._preload, self._is_overtaken = (self.now, command.key), False
+        self._is_overtaken = False
+        self._preload = (self.now, command.key, normalise_name(command.name))
 
     def _judge_overtaken(self) -> None:
         """Our load waits no longer than a look once somebody else's went before it."""
@@ -292,12 +295,22 @@ class Manners(Judge):
         """Whether somebody's load went before our own, which still waits."""
         if self._preload is None:
             return False
-        scheduler, (since, key) = self.life.host.scheduler, self._preload
+        scheduler, (since, key, name) = self.life.host.scheduler, self._preload
         loading = None if scheduler.loading is None else scheduler.loading.model.key
         if key == loading or key in scheduler.loaded:
             return False
-        others = [at for other, at in self._client_loads.items() if other in scheduler.loaded]
-        return any(at > since for at in others)
+        return any(
+            since < at < (self._looks[0] if self._is_called(other, name) else math.inf)
+            for other, at in self._client_loads.items()
+            if other in scheduler.loaded
+        )
+
+    def _is_called(self, key: str, name: str) -> bool:
+        """Whether weights go by the name of our load: then they may be its own, pulled anew since.
+
+        A load that is over is answered, so a look later it is known whose they are.
+        """
+        return normalise_name(self.life.host.scheduler.loaded[key].model.name) == name
 
     def _judge_end(self, event: Unloaded) -> None:
         """In peace no lease of what is wanted runs out: it is renewed in time."""

@@ -424,6 +424,12 @@ MUTANTS: tuple[Mutant, ...] = (
         frozenset({"model_came"}),
         host=met_in(311535),
     ),
+    inside(
+        "stuck: old weights of the same name do not overtake",
+        "stuck:_why_not_wait",
+        "running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS",
+        **met_in(402257),
+    ),
     Mutant(
         "turns: a lower rank comes before one that is paused",
         ("turns:_comes_soon",),

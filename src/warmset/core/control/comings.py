@@ -10,6 +10,8 @@ from warmset.core.control.config import Config
 from warmset.core.control.found_free import Bytes, find_free, note_nameless, sum_up
 from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import Looked, State
+from warmset.core.control.strangers import find_key
+from warmset.core.control.stuck import ANSWER_SECONDS
 from warmset.core.control.vanished import early_leavers, list_gone, row_id
 from warmset.core.host.draining import RETURNED_SHARE
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
@@ -20,8 +22,6 @@ CLIENTS_NAMED: Final = 3
 """More names than that tell nothing of who it was. Our choice."""
 
 Result = tuple[State, tuple[Finding, ...]]
-OWN_LOAD_SECONDS: Final = 1.0
-"""A model listed so long before our preload's answer came is still ours. Our choice."""
 
 
 def notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
@@ -241,12 +241,15 @@ def _came(state: State, row: Resident, now: float) -> tuple[State, Finding]:
 def _came_nameless(
     row: Resident, came: Sequence[Resident], observation: Observation, state: State, now: float
 ) -> Result:
+    """Whether it is our own load, whose name got other weights meanwhile, the next look tells."""
     running, own = state.orders.running, _open_preload(state)
-    is_ours = own is not None and own.name == row.name
+    known = find_key(row, state)
+    is_ours = own is not None and own.name == row.name and known in (None, own.key)
     asked_at = running.since if running is not None and is_ours else None
     state = note_nameless(row, came, observation, state, asked_at=asked_at)
-    if is_ours:
-        return state, ()
+    if is_ours and running is not None:
+        running = replace(running, listed_since=now)
+        return replace(state, orders=replace(state.orders, running=running)), ()
     state, news = _came(state, row, now)
     return state, (news,)
 
@@ -257,7 +260,7 @@ def _is_own_load(state: State, key: ModelKey) -> bool:
         return True
     looked_at = state.looked.at if state.looked else state.at
     preloaded = state.of(key).preloaded_at
-    return preloaded is not None and preloaded >= looked_at - OWN_LOAD_SECONDS
+    return preloaded is not None and preloaded >= looked_at - ANSWER_SECONDS
 
 
 def _asked_at(state: State, key: ModelKey) -> float | None:

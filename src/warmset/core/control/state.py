@@ -150,7 +150,11 @@ Stage = Literal["read", "ping", "check", "preload", "unload"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The command that is open, and the order it belongs to."""
+    """The command that is open, and the order it belongs to.
+
+    `listed_since`: since when a row shows the name of its model and weights that nobody knows: its
+    own load, if that is answered at once.
+    """
 
     number: int
     stage: Stage
@@ -158,6 +162,7 @@ class Running:
     since: float
     is_cancelled: bool = False
     called_off: CallOff | None = None
+    listed_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

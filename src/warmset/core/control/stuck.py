@@ -36,6 +36,9 @@ RESCUES: Final = 2
 """Rescues within the fight window. Our choice: a queue that two unloads do not wake has another
 trouble, and every rescue costs somebody a load."""
 
+ANSWER_SECONDS: Final = 1.0
+"""A load is answered at the latest so long after its model is listed. Our choice."""
+
 SLOW_LOAD_SECONDS: Final = 5 * MINUTE
 """A preload that is open for longer is told of. Our choice: a 40 GB file from a hard disk."""
 
@@ -117,6 +120,8 @@ def _why_not_wait(
     first = [names[key] for key in loading if key in names]  # others are not this server's
     came = [name for key, name in resident.items() if _came_since(key, state, since)]
     came += [found.name for found in news if found.key is None and found.kind in LOADS]
+    if running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS:
+        came.append(running.order.name)  # other weights of that name: ours were answered by now
     if first or came:
         reason = f"{(*first, *came)[0]} was loaded for somebody else before it"
         return CallOff(kind="overtaken", reason=reason)
