@@ -313,7 +313,10 @@ class Manners(Judge):
         return normalise_name(self.life.host.scheduler.loaded[key].model.name) == name
 
     def _judge_end(self, event: Unloaded) -> None:
-        """In peace no lease of what is wanted runs out: it is renewed in time."""
+        """In peace no lease of what is wanted runs out: it is renewed in time.
+
+        A dead runner is not pinged, since that would load it: of that the operator has heard.
+        """
         warmset = self.life.warmset
         if self.now < CALM_FROM or warmset is None or warmset.loop.planned is None:
             return
@@ -321,7 +324,8 @@ class Manners(Judge):
         standing = "" if warmset.loop.decision is None else " ".join(warmset.loop.decision.standing)
         lease = self._leased.get(normalise_name(event.name), math.inf)
         is_ours = event.key in members and abs(self._durations.get(event.key, 0.0) - lease) < 1.0
-        if is_ours and "lever_broken" not in standing:
+        is_dead = f"runner_gone {event.key}" in standing
+        if is_ours and "lever_broken" not in standing and not is_dead:
             self.tell(f"the lease of {event.name} ran out")
 
     def _judge_loads(self, key: str, name: str) -> None:
