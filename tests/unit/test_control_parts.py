@@ -15,6 +15,7 @@ from warmset.core.control.departures import confirm_departures
 from warmset.core.control.durations import Bounds, bounds_of_move, raise_base
 from warmset.core.control.executor import begin, hear, stop
 from warmset.core.control.idle import why_not_idle
+from warmset.core.control.lasting import note_others
 from warmset.core.control.orders import (
     Aborted,
     Cancel,
@@ -367,6 +368,33 @@ def seen(*rows: Resident, free: int | None = 5) -> Observation:
         devices=(device,),
         memory=HostMemory(total_bytes=none, available_bytes=none),
     )
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        ([60] * 4, [0, 0, 40, 40]),  # what was there at first may have come just then
+        ([60, 60, 60, 20, 20, 60], [0, 0, 40, 40, 40, 40]),
+        ([60, 60, 60, 20, 30, 20, 20, 20], [0, 0, 40, 40, 40, 70, 70, 80]),
+        ([60, 60, 60, 90, 60, 60], [0, 0, 40, 10, 10, 10]),
+        ([60, None, 60, None], [0, 0, 40, 40]),
+    ],
+)
+def test_what_other_programs_hold_lasts_once_it_was_held_for_so_long(
+    free: list[int | None], expected: list[int]
+) -> None:
+    """Looks every five seconds, and ten seconds make it last; less is believed at once."""
+    state, lasting = State(), []
+    for number, count in enumerate(free):
+        state = note_others(seen(free=count), state, LoopSettings(), NOW + 5 * number)
+        lasting.append(state.others[CARD].lasting)
+    assert lasting == expected
+
+
+def test_who_shall_not_wait_does_not() -> None:
+    """With a pressure of 0 all that others hold lasts."""
+    state = note_others(seen(free=60), State(), LoopSettings(pressure=0.0), NOW)
+    assert state.others[CARD].lasting == 40
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,10 @@ def _take_in(known: Held, seen: int | None, loop: LoopSettings, now: float) -> H
         return known
     if seen <= known.lasting:
         return Held(lasting=seen)
-    if known.more_since is None:
-        return replace(known, more=seen, more_since=now)
-    least = min(seen, known.more)
-    if now - known.more_since < loop.pressure:
-        return replace(known, more=least)
+    since = now if known.more_since is None else known.more_since
+    least = seen if known.more_since is None else min(seen, known.more)
+    if now - since < loop.pressure:
+        return replace(known, more=least, more_since=since)
     if seen == least:
         return Held(lasting=least)
     return Held(lasting=least, more=seen, more_since=now)
