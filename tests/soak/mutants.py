@@ -366,15 +366,15 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "lasting: nobody waits for other programs to go",
         "lasting:choose_for_good",
-        "scene.lasting is None or",
+        "before is scene.observation",
         ("tide",),
-        instead="True or",
+        instead="True",
     ),
     inside(
         "lasting: newcomers count where they only change who is chosen",
         "lasting:choose_for_good",
-        "scene.lasting is None or",
-        instead="scene.lasting is None or not scene.wish.is_pressed or",
+        "before is scene.observation",
+        instead="before is scene.observation or not scene.wish.is_pressed",
         **met_in(402788),
     ),
     inside(

@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from warmset.core.control.actions import Unload, Wait
-from warmset.core.control.config import Config
-from warmset.core.control.question import GPU_GRAINS, Unwanted
+from warmset.core.control.idle import find_busy
+from warmset.core.control.question import GPU_GRAINS
+from warmset.core.control.renewing import rank_leases
 from warmset.core.control.scene import Scene
 from warmset.core.control.state import Held, State
 from warmset.core.control.turns import Choice
-from warmset.core.control.wanted import Planned, Wish, make_wish
+from warmset.core.control.wanted import Planned, make_wish
 from warmset.core.host.budget import if_fresh
 from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import Device, DeviceId, ModelKey, Observation
+from warmset.core.model import Device, DeviceId, Observation
 from warmset.core.planner.locate import locate_residents
 from warmset.core.replacing import replace
 
@@ -64,34 +65,6 @@ def _held_by_others(observation: Observation) -> dict[DeviceId, int]:
     return seen
 
 
-def plan_for_good(
-    observation: Observation,
-    config: Config,
-    state: State,
-    now: float,
-    *,
-    busy: frozenset[ModelKey],
-    unwanted: Unwanted,
-) -> tuple[tuple[Planned, ...], Wish]:
-    """Returns the plans worth keeping and the wish without newcomers; see `remembered`.
-
-    The plans of this look come first, then those without newcomers. What these changed was planned
-    for before they came, so it is seldom made anew.
-    """
-
-    def plan(seen: Observation, planned: tuple[Planned, ...]) -> tuple[Planned, ...]:
-        timed = state.load_seconds
-        return make_wish(seen, config, timed, now, busy, unwanted=unwanted, planned=planned)
-
-    planned = plan(observation, state.planned)
-    before = without_newcomers(observation, state)
-    if before is observation:
-        return planned, planned[0].wish
-    used = plans_of_look(planned)
-    both = plan(before, planned)
-    return (*used, *(p for p in both if not any(p is one for one in used))), both[0].wish
-
-
 def plans_of_look(planned: tuple[Planned, ...]) -> tuple[Planned, ...]:
     """Returns those that the last look was answered with: with nobody in use, and as it is."""
     return planned[: 2 if planned and planned[0].question.busy else 1]
@@ -117,18 +90,44 @@ def _without_newcomers(device: Device, seen: int | None, state: State) -> Device
     return replace(device, free_bytes=replace(free, value=free.value + more))
 
 
-def choose_for_good(choose: Callable[[Scene], Choice], scene: Scene) -> Choice:
-    """Returns what `choose` does; without an unload that only newcomers are the reason of."""
+def choose_for_good(choose: Callable[[Scene], Choice], scene: Scene) -> tuple[Choice, Scene]:
+    """Returns what `choose` does, without an unload that only newcomers are the reason of.
+
+    And the scene, which knows of the second plan if there was need of one.
+    """
     choice = choose(scene)
     order = choice.order
-    if scene.lasting is None or not isinstance(order, Unload):
-        return choice
-    if scene.wish.candidate(order.key).dismissed:
-        return choice
-    before = choose(scene.lasting).order
-    if isinstance(before, Unload) and before.key == order.key:
-        return choice
+    if not isinstance(order, Unload) or scene.wish.candidate(order.key).dismissed:
+        return choice, scene
+    before = without_newcomers(scene.observation, scene.state)
+    if before is scene.observation:
+        return choice, scene
+    scene, lasting = _plan_without(before, scene)
+    other = choose(lasting).order
+    if isinstance(other, Unload) and other.key == order.key:
+        return choice, scene
     reason = "other programs took memory a moment ago, and may give it back"
-    wait = Wait(key=order.key, name=order.name, reason=reason)
-    waits = (*choice.waits, wait)
-    return replace(choice, order=None, waits=waits, is_room_coming=True)
+    waits = (*choice.waits, Wait(key=order.key, name=order.name, reason=reason))
+    return replace(choice, order=None, waits=waits, is_room_coming=True), scene
+
+
+def _plan_without(before: Observation, scene: Scene) -> tuple[Scene, Scene]:
+    """Returns the scene that knows of both plans, those of its look first, and the other one.
+
+    What newcomers changed was planned for before they came, so it is seldom planned for anew.
+    """
+    state, now = scene.state, scene.now
+    used = plans_of_look(state.planned)
+    planned = make_wish(
+        before,
+        scene.config,
+        state.load_seconds,
+        now,
+        find_busy(state, scene.observation, now),
+        unwanted=used[0].question.unwanted,
+        planned=state.planned,
+    )
+    rest = (plan for plan in planned if not any(plan is one for one in used))
+    state = replace(state, planned=(*used, *rest))
+    ranked = rank_leases(scene.observation, scene.config, state, planned[0].wish)
+    return replace(scene, state=state), replace(scene, wish=planned[0].wish, state=ranked)

@@ -46,7 +46,7 @@ def find_planned_on(
     if decision.is_provisional or decision.trouble or not state.planned:
         return ()
     used = plans_of_look(state.planned)
-    if without_newcomers(observation, state) is not observation:  # planned for twice, in this order
+    if without_newcomers(observation, state) is not observation:  # maybe planned for twice
         without = plans_of_look(state.planned[len(used) :])
         return tuple(_planned_on(p) for p in (*used, *without))
     own = ask(observation, config, {}, decision.at).amounts

@@ -13,17 +13,13 @@ from warmset.core.model import Observation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The look, the operator's words, what is remembered, what is wanted, and the time.
-
-    `lasting`: the same without what other programs took a moment ago; `None`: they took nothing.
-    """
+    """The look, the operator's words, what is remembered, what is wanted, and the time."""
 
     observation: Observation
     config: Config
     state: State
     wish: Wish
     now: float
-    lasting: Scene | None = None
 
     @property
     def loop(self) -> LoopSettings:

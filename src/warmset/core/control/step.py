@@ -28,7 +28,7 @@ from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.drift import Judged, judge_levers
 from warmset.core.control.idle import find_busy
-from warmset.core.control.lasting import choose_for_good, note_others, plan_for_good
+from warmset.core.control.lasting import choose_for_good, note_others
 from warmset.core.control.levers import choose_lever, list_changes
 from warmset.core.control.looking import note_unlisted, take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
@@ -48,7 +48,7 @@ from warmset.core.control.stuck import (
     why_give_up,
 )
 from warmset.core.control.turns import Choice
-from warmset.core.control.wanted import Wish
+from warmset.core.control.wanted import Wish, make_wish
 from warmset.core.model import Observation
 from warmset.core.replacing import replace
 
@@ -98,16 +98,21 @@ def step(
     busy = find_busy(state, observation, now)
     unwanted, state = find_unwanted(observation, config, state, now)
     state = note_others(observation, state, config.loop, now)
-    planned, lasting = plan_for_good(observation, config, state, now, busy=busy, unwanted=unwanted)
+    planned = make_wish(
+        observation,
+        config,
+        state.load_seconds,
+        now,
+        busy,
+        unwanted=unwanted,
+        planned=state.planned,
+    )
     wish, state = planned[0].wish, replace(state, planned=planned)
     if config.loop.name == "worth":
         wish = replace(wish, ranked=rank_by_worth(observation, state, wish, now))
     state = rank_leases(observation, config, state, wish)
     state = note_missing_pins(_note_pressure(state, wish, now), wish, now)
     scene = Scene(observation=observation, config=config, state=state, wish=wish, now=now)
-    if lasting is not planned[0].wish:
-        ranked = rank_leases(observation, config, state, lasting)
-        scene = replace(scene, lasting=replace(scene, wish=lasting, state=ranked))
     return _decide(scene, silent, found)
 
 
@@ -141,7 +146,7 @@ def _decide(
     elif scene.state.stuck_since is not None and scene.now < (scene.state.probe_at or 0.0):
         choice, scene = _wait_or_rescue(scene)
     else:
-        choice = choose_for_good(lambda one: choose_lever(list_changes(one), one), scene)
+        choice, scene = choose_for_good(lambda one: choose_lever(list_changes(one), one), scene)
     alarms = (
         *find_alarms(scene, is_silent=bool(silent)),
         *about_overfull(choice, scene),
