@@ -44,6 +44,7 @@ UNSEEN: Final = 0.01
 """Events in one model's worth of trials where no model has any: small, but not never."""
 
 _KEEP = 1.0 - 1.0 / MEMORY
+_new = tuple.__new__  # what a named tuple calls: nothing is made so often as an `Outlook`
 _LEAST = 1e-12  # survival never quite ends: keeps ratios of tails defined
 
 
@@ -91,13 +92,13 @@ class Pool:
                 law.tell(last)
             self._changed.clear()
             rows = zip(self.ended, self.floor, self.reached, self.open, strict=True)
-            shares = (min(0.999, max(1e-9, (e + f) / (r + o + 1.0))) for e, f, r, o in rows)
-            self._hazards = [-log1p(-share) for share in shares]
+            self._hazards = [-log1p(-min(0.999, (e + f) / (r + o + 1.0))) for e, f, r, o in rows]
         return self._hazards
 
     def learned(self, law: GapLaw, last: int) -> None:
         """Takes note of a gap: after `POOL_NEWS` of them the hazards are worked out anew."""
-        self._changed[law] = max(last, self._changed.get(law, 0))
+        if last > self._changed.get(law, -1):
+            self._changed[law] = last
         self._news += 1
         if self._news >= POOL_NEWS:
             self._news, self._hazards = 0, []
@@ -118,12 +119,13 @@ class GapLaw:
     """The law of one model, learned gap by gap."""
 
     __slots__ = (
-        "_best", "_ended", "_held", "_news", "_next", "_pool", "_reached", "_stale", "_survival",
-        "_told",
+        "_best", "_ended", "_grid", "_held", "_news", "_next", "_pool", "_reached", "_stale",
+        "_survival", "_told",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._grid = pool.grid
         self._ended = [0.0] * pool.grid.count
         self._reached = [0.0] * pool.grid.count
         self._told = [(0.0, 0.0)] * pool.grid.count  # its part of the pool's sums
@@ -133,15 +135,14 @@ class GapLaw:
 
     def add(self, seconds: float) -> None:
         """Learns from one gap between two uses."""
-        pool = self._pool
-        last = pool.grid.bin_of(seconds)
+        last = self._grid.bin_of(seconds)
         ended, reached = self._ended, self._reached
         for j in range(last):
             ended[j] *= _KEEP
             reached[j] = reached[j] * _KEEP + 1.0
         ended[last] = ended[last] * _KEEP + 1.0
         reached[last] = reached[last] * _KEEP + 1.0
-        pool.learned(self, last)
+        self._pool.learned(self, last)
         self._stale = max(self._stale, last)
         self._news += 1
 
@@ -159,14 +160,13 @@ class GapLaw:
 
     def tell(self, last: int) -> None:
         """Brings its part of the pool's sums up to date, as far as a bin."""
-        pool, told = self._pool, self._told
-        for j in range(last + 1):
-            weight = 1.0 / (self._reached[j] + PRIOR_GAPS)
-            ended, reached = self._ended[j] * weight, self._reached[j] * weight
-            before = told[j]
-            pool.ended[j] += ended - before[0]
-            pool.reached[j] += reached - before[1]
-            told[j] = ended, reached
+        all_ended, all_reached, told = self._pool.ended, self._pool.reached, self._told
+        rows = zip(range(last + 1), self._ended, self._reached, told, strict=False)
+        for j, ended, reached, (ended_before, reached_before) in rows:
+            weight = 1.0 / (reached + PRIOR_GAPS)
+            told[j] = now = ended * weight, reached * weight
+            all_ended[j] += now[0] - ended_before
+            all_reached[j] += now[1] - reached_before
 
     def outlook(self, age_seconds: float, rent: float) -> Outlook:
         """Returns what the next seconds promise.
@@ -178,7 +178,7 @@ class GapLaw:
         Source: the ratio is Gittins' index of a stopping problem; Beckmann et al., LHD (NSDI'18).
         """
         j = self._built_for(age_seconds)
-        edges, last = self._pool.grid.edges, self._pool.grid.count
+        edges, last = self._grid.edges, self._grid.count
         survival, held, best = self._survival, self._held, self._best
         alive, past, rate = survival[j], held[j], best[j]
         end = j + 1
@@ -193,7 +193,8 @@ class GapLaw:
             while end < last and best[end] > rent:
                 end = self._next[end]
             gain = max(gain, alive - survival[end] - rent * (held[end] - past))
-        return Outlook(max(gain, 0.0) / alive, rate, 1.0 - survival[end] / alive)
+        chance = 1.0 - survival[end] / alive
+        return _new(Outlook, (gain / alive if gain > 0.0 else 0.0, rate, chance))
 
     def hit_rate(self, age_seconds: float) -> float:
         """Returns the one of `outlook`, which no rent changes."""
@@ -241,7 +242,7 @@ class GapLaw:
         change the bins before, so a model that has been idle for longer is not worked out anew;
         nor is one of which many gaps were known already.
         """
-        at = self._pool.grid.bin_of(age_seconds)
+        at = self._grid.bin_of(age_seconds)
         if at <= self._stale and (
             self._news >= NEWS_SHARE * self._reached[at] or not self._survival
         ):
@@ -275,7 +276,8 @@ class GapLaw:
             share = (ended + PRIOR_GAPS * prior) / (reached + PRIOR_GAPS)
             seconds += width * alive * (1.0 - share / 2)
             alive *= 1.0 - share
-            alive = max(alive, _LEAST)
+            if alive < _LEAST:  # noqa: PLR1730 - `max` takes a tenth of the whole build
+                alive = _LEAST
             survival.append(alive)
             held.append(seconds)
         self._survival, self._held = survival, held

@@ -77,13 +77,17 @@ class Timer:
 
 
 class Timers:
-    """Finds and follows the timers of all models of a host."""
+    """Finds and follows the timers of all models of a host.
+
+    Attributes:
+        found: the timers by model, in the order they were found.
+    """
 
     def __init__(self) -> None:
         self._beats: dict[str, deque[float]] = {}
         self._search_in: dict[str, int] = {}
         self._pause: dict[str, float] = {}
-        self._timers: dict[str, Timer] = {}
+        self.found: dict[str, Timer] = {}
 
     def requested(self, now: float, model: str) -> None:
         """Takes note of one request."""
@@ -94,29 +98,25 @@ class Timers:
         elif now - beats[-1] < BURST_SECONDS:
             return
         beats.append(now)
-        timer = self._timers.get(model)
+        timer = self.found.get(model)
         if timer is not None:
             if timer.follow(now):
                 return
-            del self._timers[model]
+            del self.found[model]
         self._search_in[model] -= 1
         if self._search_in[model] <= 0:
             self._search(model)
 
     def of(self, model: str) -> Timer | None:
         """Returns the timer that a model runs on, if it does."""
-        return self._timers.get(model)
-
-    def models(self) -> tuple[str, ...]:
-        """Returns the models that run on a timer, in the order they were found."""
-        return tuple(self._timers)
+        return self.found.get(model)
 
     def _search(self, model: str) -> None:
         timer = find_timer(self._beats[model])
         if timer is None:
             self._pause[model] = min(SEARCH_EVERY, self._pause[model] * SEARCH_GROWTH + 1)
         else:
-            self._timers[model] = timer
+            self.found[model] = timer
             self._pause[model] = 1.0
         self._search_in[model] = int(self._pause[model])
 

@@ -69,16 +69,22 @@ class Lookahead:
     Args:
         models: what may be asked for.
         values: what they are worth; taught by the caller.
+        appointments: models on timers, that `values` know of as well.
         fill: whether models that nobody has asked for yet are fetched as well.
     """
 
     def __init__(
-        self, models: Mapping[str, ModelCost], values: Values, *, fill: bool = False
+        self,
+        models: Mapping[str, ModelCost],
+        values: Values,
+        appointments: Appointments,
+        *,
+        fill: bool = False,
     ) -> None:
         self.models = models
         self.values = values
         self.trust = Trust()
-        self.appointments = Appointments(models)
+        self.appointments = appointments
         self.unseen = sorted(
             models.values() if fill else (), key=lambda m: (-m.load_seconds / m.bytes, m.id)
         )
@@ -94,8 +100,8 @@ class Lookahead:
 
     def requested(self, now: float, model: str) -> None:
         """Learns that a preload was of use; told before `values` are."""
-        self._begin(now)
         if self.unseen:
+            self._begin(now)
             self.unseen = [m for m in self.unseen if m.id != model]
         if self.appointments.requested(now, model):
             self.nothing_due_until = -inf
@@ -105,7 +111,7 @@ class Lookahead:
 
     def _begin(self, now: float) -> None:
         """Lets the time until first uses run, at the first event."""
-        if self.unseen and not self.has_begun:
+        if not self.has_begun:
             names = [model.id for model in self.unseen]
             self.values.expect(now, names)
             for name in names:
@@ -120,12 +126,13 @@ class Lookahead:
 
     def decide(self, view: View) -> Decision | None:
         """Returns a preload with its victims if one pays, and when to look again."""
-        if not view.loader_is_idle or view.now < self.looked + LOOK_SECONDS:
+        if view.now < self.looked + LOOK_SECONDS or not view.loader_is_idle:
             return None
         self.looked = view.now
-        self._begin(view.now)
-        left, self.held = len(view.residents) < self.held, len(view.residents)
-        if left:  # a look must not miss who it was, whoever let it go
+        if self.unseen:
+            self._begin(view.now)
+        before, self.held = self.held, len(view.residents)
+        if self.held < before:  # a look must not miss who it was, whoever let it go
             self.quiet_until = self.nothing_due_until = -inf
         due, next_start = self._due(view)
         promises, pays_at = self._promising(view)
@@ -144,15 +151,6 @@ class Lookahead:
             self.quiet_until = view.now + AGAIN_SECONDS
         again = view.now + AGAIN_SECONDS if promises or due else pays_at
         return self._look_again(max(min(again, next_start), view.now + LOOK_SECONDS))
-
-    def loss(self, now: float, held: Held, by_law: float) -> float:
-        """Returns the loads lost with a resident, its timer and what its law says in mind."""
-        wait = self.appointments.wait(now, held.id)
-        if not wait:
-            return by_law
-        before = self.values.wall.chance_within(now, held.id, wait / 2)
-        rent = self.values.rent.of(held.bytes, held.load_seconds)
-        return self.appointments.loss(now, held, by_law, before, rent)
 
     def _due(self, view: View) -> tuple[list[Promise], float]:
         """Returns the appointments whose time has come, and when the next one's comes."""
@@ -243,11 +241,10 @@ class Lookahead:
         if short <= 0:
             return ()
         if not settled:
-            settled += [
-                Candidate(h.id, h.bytes, h.priority, self._lost_seconds(view.now, h))
-                for h in view.residents.values()
-                if _is_settled(view.now, h)
-            ]
+            here = view.residents.values()
+            settled += self.values.candidates(
+                view.now, [held for held in here if _is_settled(view.now, held)]
+            )
         rows = [row for row in settled if row.priority <= promise.model.priority]
         if least_lost(rows, short) >= promise.saved_seconds:
             return None
@@ -256,11 +253,6 @@ class Lookahead:
             return None
         pays = promise.saved_seconds > sum(row.value for row in rows if row.id in victims)
         return victims if pays else None
-
-    def _lost_seconds(self, now: float, held: Held) -> float:
-        """Returns the load seconds that evicting a resident costs."""
-        loads = self.values.loads(now, held)
-        return held.load_seconds * self.loss(now, held, loads) if loads else 0.0
 
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:

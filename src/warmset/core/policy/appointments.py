@@ -59,23 +59,27 @@ class Appointments:
 
     def requested(self, now: float, model: str) -> bool:
         """Takes note of one request; returns whether it may have moved an appointment."""
-        had = self.timers.of(model) is not None
+        found = self.timers.found
+        had = model in found
         self.timers.requested(now, model)
-        return had or self.timers.of(model) is not None
+        return had or model in found
 
     def timer(self, model: str) -> Timer | None:
         """Returns the timer of a model that need not be held between its beats."""
-        timer = self.timers.of(model)
+        timer = self.timers.found.get(model)
         if timer is None:
             return None
-        return timer if timer.period_seconds >= LOADS_PER_PERIOD * self._load(model) else None
+        least = LOADS_PER_PERIOD * self.models[model].load_seconds
+        return timer if timer.period_seconds >= least else None
 
     def schedule(self, now: float, residents: Collection[str]) -> list[Appointment]:
         """Returns the next load of each model on a timer that is not there, first due first."""
         ready: list[tuple[float, str, float, float]] = []
-        for name in self.timers.models():
-            timer = None if name in residents else self.timer(name)
-            if timer is not None and self.models[name].may_preload:
+        for name, timer in self.timers.found.items():
+            if name in residents:
+                continue
+            model = self.models[name]
+            if model.may_preload and timer.period_seconds >= LOADS_PER_PERIOD * model.load_seconds:
                 due, spread = timer.due(now), SURE_JITTERS * timer.jitter_seconds
                 ready.append((due - spread - SLACK_SECONDS, name, due + spread, timer.share))
         rows: list[Appointment] = []
@@ -112,9 +116,6 @@ class Appointments:
         """Returns the time until the next beat, 0 without a timer."""
         timer = self.timer(model)
         return 0.0 if timer is None else max(0.0, timer.due(now) - now)
-
-    def _load(self, model: str) -> float:
-        return self.models[model].load_seconds
 
 
 def worth_at(chance: float, wait_seconds: float, rent: float) -> float:

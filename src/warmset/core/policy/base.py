@@ -42,9 +42,9 @@ class ModelCost:
     forecast_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Held:
-    """One resident as a policy sees it.
+    """One resident as a policy sees it; not frozen, since one is made for every use.
 
     Units:
         `loaded_at` and `last_used` are instants of the caller's clock; `last_used` is when the
@@ -70,7 +70,7 @@ class Held:
 
 @dataclass(slots=True, kw_only=True)
 class View:
-    """One memory pool at one instant; not frozen, since one is made for every question.
+    """One memory pool at one instant; not frozen, since a replay asks anew with the same one.
 
     Invariants:
         `short_bytes` is positive exactly for `Event.SPACE`.
@@ -103,9 +103,9 @@ class View:
         return self.loading is None and not self.queued
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Decision:
-    """What a policy wants.
+    """What a policy wants; not frozen, since one is made at every look.
 
     Attributes:
         evict: idle residents to drop, in this order; at `Event.SPACE` enough to make the room.

@@ -63,5 +63,5 @@ def worth(outlook: Outlook, rent: float, near_seconds: float = NEAR_SECONDS) -> 
         rent: of a second, in its uses.
         near_seconds: see `NEAR_SECONDS`.
     """
-    near = near_seconds * (outlook.hit_rate - NEAR_RENT * rent)
-    return max(outlook.gain + near, LEAST_WORTH * outlook.hit_rate)
+    gain, rate, _ = outlook
+    return max(gain + near_seconds * (rate - NEAR_RENT * rent), LEAST_WORTH * rate)

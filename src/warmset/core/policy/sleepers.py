@@ -26,9 +26,10 @@ class Sleepers:
 
     def wake(self, model: str) -> None:
         """Lets a model be looked at from now on."""
-        self._asleep.pop(model, None)
-        self._awake[model] = None
-        self._drop_stale()
+        if model not in self._awake:
+            self._asleep.pop(model, None)
+            self._awake[model] = None
+            self._drop_stale()
 
     def sleep(self, model: str, until: float) -> None:
         """Lets a model be until then."""

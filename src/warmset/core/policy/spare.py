@@ -84,11 +84,13 @@ class Spare:
 
     def may_fit(self, view: View) -> Iterator[ModelCost]:
         """Yields the absent models that go into the free room, the smallest first."""
-        now, naps, here = view.now, self._naps, frozenset(view.residents)
+        now, free, naps, here = view.now, view.free_bytes, self._naps, frozenset(view.residents)
+        known = self.values.wall.laws
         for model in self.models:
-            if model.bytes > view.free_bytes:
+            if model.bytes > free:
                 break
-            if model.id not in here and now >= naps.get(model.id, -inf) and model.id in self.values:
+            name = model.id
+            if name not in here and now >= naps.get(name, -inf) and name in known:
                 yield model
 
     def saved(self, now: float, model: ModelCost) -> tuple[float, float]:

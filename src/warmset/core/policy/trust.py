@@ -39,7 +39,6 @@ class Trust:
 
     def settle(self, model: str, *, used: bool) -> None:
         """Notes that a model was used, or evicted; without a promise open it says nothing."""
-        chance = self.pending.pop(model, None)
-        if chance is not None:
-            self.promised = self.promised * MEMORY + chance
+        if model in self.pending:
+            self.promised = self.promised * MEMORY + self.pending.pop(model)
             self.kept = self.kept * MEMORY + used

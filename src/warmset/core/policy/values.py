@@ -13,8 +13,10 @@ from typing import Final
 
 from warmset.core.demand.activity import ActivityClock
 from warmset.core.demand.seen import GapLaws
+from warmset.core.policy.appointments import Appointments
 from warmset.core.policy.base import Held, ModelCost
 from warmset.core.policy.rent import NEAR_SECONDS, Rent, worth
+from warmset.core.policy.victims import Candidate
 
 BUSY_FINE: Final = 1
 """Bins per octave of the law on the clock of demand, each as wide as all ages before it: that
@@ -25,17 +27,21 @@ WALL_FINE: Final = 2
 
 
 class Values:
-    """Learns from requests and evictions; values any model at any time, in its own loads.
+    """Learns from requests and evictions; says at any time what is lost with a resident.
 
     Args:
         near_seconds: see `rent.NEAR_SECONDS`.
+        appointments: models that will be loaded just before they are due; `None`: no such loads.
 
     Attributes:
         wall, rent: the law on the wall clock and its rent.
     """
 
-    def __init__(self, near_seconds: float = NEAR_SECONDS) -> None:
+    def __init__(
+        self, near_seconds: float = NEAR_SECONDS, appointments: Appointments | None = None
+    ) -> None:
         self.near_seconds = near_seconds
+        self.appointments = appointments
         self.clock = ActivityClock()
         self.busy, self.busy_rent = GapLaws(BUSY_FINE), Rent()
         self.wall, self.rent = GapLaws(WALL_FINE), Rent()
@@ -56,9 +62,29 @@ class Values:
         self.busy.requested(self.clock.requested(now, model), model)
         self.wall.requested(now, model)
 
+    def candidates(self, now: float, residents: Iterable[Held]) -> list[Candidate]:
+        """Returns residents with the load seconds that evicting each of them costs."""
+        rows: list[Candidate] = []
+        timers = self.appointments.timers.found if self.appointments else {}
+        for held in residents:
+            loads = self.loads(now, held)
+            if held.id in timers and loads:
+                loads = self._until_due(now, held, loads)
+            rows.append(Candidate(held.id, held.bytes, held.priority, held.load_seconds * loads))
+        return rows
+
+    def _until_due(self, now: float, held: Held, by_law: float) -> float:
+        """Returns the loads lost with a resident, its timer and what its law says in mind."""
+        wait = self.appointments.wait(now, held.id) if self.appointments else 0.0
+        if not self.appointments or not wait:
+            return by_law
+        before = self.wall.chance_within(now, held.id, wait / 2)
+        rent = self.rent.of(held.bytes, held.load_seconds)
+        return self.appointments.loss(now, held, by_law, before, rent)
+
     def loads(self, now: float, model: Held | ModelCost) -> float:
         """Returns what having the model from now on is worth; 0 if nobody was seen to ask."""
-        if model.id not in self.wall:
+        if model.id not in self.wall.laws:
             return 0.0
         size, load = model.bytes, model.load_seconds
         busy_rent, rent = self.busy_rent.of(size, load), self.rent.of(size, load)

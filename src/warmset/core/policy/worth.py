@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from warmset.core.policy.ahead import Lookahead
+from warmset.core.policy.appointments import Appointments
 from warmset.core.policy.base import Decision, Event, Held, ModelCost, View
 from warmset.core.policy.order import eviction_order
 from warmset.core.policy.rent import NEAR_SECONDS
@@ -47,8 +48,13 @@ class Worth:
         """Forgets everything and takes the models and the size of the pool."""
         self.models = models
         self.budget_bytes = budget_bytes
-        self.values = Values(self.near_seconds)
-        self.ahead = Lookahead(models, self.values, fill=self.fill) if self.preload else None
+        appointments = Appointments(models) if self.preload else None
+        self.values = Values(self.near_seconds, appointments)
+        self.ahead = (
+            None
+            if appointments is None
+            else Lookahead(models, self.values, appointments, fill=self.fill)
+        )
 
     def requested(self, now: float, model: str) -> None:
         """Learns the gap that this request ends."""
@@ -58,39 +64,29 @@ class Worth:
 
     def decide(self, view: View) -> Decision | None:
         """Returns the victims of a waiting load, or what to fetch while the loader is idle."""
-        if view.event is not Event.SPACE:
+        if not view.short_bytes:
             return None if self.ahead is None else self.ahead.decide(view)
-        rows = [h for h in view.residents.values() if h.may_go]
-        lost = {h.id: self._lost(view.now, h) for h in rows}
-        victims = best_victims(
-            [Candidate(h.id, h.bytes, h.priority, lost[h.id]) for h in rows], view.short_bytes
-        )
+        rows = self._candidates(view)
+        victims = best_victims(rows, view.short_bytes)
         if victims is None:
             return None
         self.values.evicted(view.now, [view.residents[v] for v in victims])
         if self.ahead is not None:
             self.ahead.evicted(view, victims)
-        return Decision(evict=victims, reasons=tuple(_reason(v, lost[v]) for v in victims))
+        lost = {row.id: row.value for row in rows}
+        reasons = tuple(f"{v}: {lost[v]:.2g} s of loading lost" for v in victims)
+        return Decision(evict=victims, reasons=reasons)
 
     def in_order(self, view: View) -> list[Held]:
         """Returns the possible victims in the order that loses least, whatever comes next."""
-        rows = [h for h in view.residents.values() if h.may_go]
         needs = [
             (short, self.values.chance_within(view.now, model, SOON_SECONDS))
             for model, short in view.lacking.items()
             if model in self.values
         ]
-        candidates = [Candidate(h.id, h.bytes, h.priority, self._lost(view.now, h)) for h in rows]
-        by_id = {h.id: h for h in rows}
-        return [by_id[name] for name in eviction_order(candidates, needs)]
+        return [view.residents[name] for name in eviction_order(self._candidates(view), needs)]
 
-    def _lost(self, now: float, held: Held) -> float:
-        """Returns the load seconds lost with a resident."""
-        loads = self.values.loads(now, held)
-        if self.ahead is not None and loads:
-            loads = self.ahead.loss(now, held, loads)
-        return held.load_seconds * loads
-
-
-def _reason(victim: str, lost_seconds: float) -> str:
-    return f"{victim}: {lost_seconds:.2g} s of loading lost"
+    def _candidates(self, view: View) -> list[Candidate]:
+        """Returns those that may go, with what is lost with each."""
+        may_go = [held for held in view.residents.values() if held.may_go]
+        return self.values.candidates(view.now, may_go)

@@ -38,6 +38,7 @@ Source: `Config`'s default of `min_residency`.
 """
 
 _LOADED, _IDLE, _EXPIRE, _WAKE, _ROOM, TICK = range(6)
+_ASKED_IDLE, _ASKED_LOADED, _ASKED_WAKE = Event.IDLE, Event.LOADED, Event.WAKE  # read quicker so
 
 
 class Pool(Memory):
@@ -64,6 +65,15 @@ class Pool(Memory):
         self.ready_at = 0.0
         self.idle_loader_since = 0.0
         self.wake = inf
+        self._shown = Residents(self.slots, self.now)
+        self._view = View(
+            now=self.now,
+            event=Event.WAKE,
+            budget_bytes=spec.budget_bytes,
+            free_bytes=self.free_bytes,
+            residents=self._shown,
+            lacking=self.lacking,
+        )
         self._events: list[tuple[float, int, int, str, Slot | None]] = []
         self._number = 0
 
@@ -103,7 +113,8 @@ class Pool(Memory):
                 at += 1
             else:
                 self._happen(*heappop(events))
-                self.pump()
+                if self.queue or self.preloads or self.pins:
+                    self.pump()
         self.close()
         self.tally.requests = count
         return self.tally.score()
@@ -195,21 +206,21 @@ class Pool(Memory):
 
     def _happen(self, at: float, _number: int, kind: int, name: str, slot: Slot | None) -> None:
         self.now = at
-        if kind == _LOADED:
-            self._loaded(name)
-        elif kind == _IDLE and slot is not None:
+        if kind == _IDLE and slot is not None:
             if slot.busy_until > at:
                 self.push(slot.busy_until, _IDLE, name, slot)
                 return
             slot.telling = False
             if self.slots.get(name) is slot:
-                self.ask(Event.IDLE, name)
+                self.ask(_ASKED_IDLE, name)
+        elif kind == _LOADED:
+            self._loaded(name)
         elif kind == _EXPIRE and slot is not None:
             self._expire(slot)
         elif kind == _WAKE and at == self.wake:
             self.wake = inf
             if at <= self.end:
-                self.ask(Event.WAKE)
+                self.ask(_ASKED_WAKE)
         elif kind == TICK and at <= self.end:
             self.tick()
 
@@ -228,7 +239,7 @@ class Pool(Memory):
             self.use(slot, seconds, keep)
         if waiting and Event.IDLE in self.asked:
             self.tell_idle(slot)
-        self.ask(Event.LOADED, name)
+        self.ask(_ASKED_LOADED, name)
 
     @staticmethod
     def is_preload(waiting: list[tuple[float, float, float | None]]) -> bool:
@@ -275,19 +286,13 @@ class Pool(Memory):
         return decision
 
     def view(self, event: Event, subject: str | None = None, short: int = 0) -> View:
-        """Returns what the policy may know now."""
-        return View(
-            now=self.now,
-            event=event,
-            budget_bytes=self.spec.budget_bytes,
-            free_bytes=self.free_bytes,
-            residents=Residents(self.slots, self.now),
-            subject=subject,
-            short_bytes=short,
-            loading=self.loading,
-            queued=tuple(self.queue),
-            lacking=self.lacking,
-        )
+        """Returns what the policy may know now; the next question overwrites it."""
+        view = self._view
+        self._shown.now = view.now = self.now
+        view.event, view.subject, view.short_bytes = event, subject, short
+        view.free_bytes = self.free_bytes
+        view.loading, view.queued = self.loading, tuple(self.queue)
+        return view
 
     # -- loader -----------------------------------------------------------------------------------
 

@@ -38,15 +38,15 @@ class Slot:
 class Residents(Mapping[str, Held]):
     """The residents as a policy sees them, each made when it is looked at."""
 
-    __slots__ = ("_now", "_slots")
+    __slots__ = ("_slots", "now")
 
     def __init__(self, slots: dict[str, Slot], now: float) -> None:
         self._slots = slots
-        self._now = now
+        self.now = now
 
     def __getitem__(self, name: str) -> Held:
         """Returns one resident."""
-        return held(self._slots[name], self._now)
+        return held(self._slots[name], self.now)
 
     def __iter__(self) -> Iterator[str]:
         """Goes through the names in the order of their loads."""
