@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from loop_hosts import (
     CARD,
     CHAT,
@@ -238,3 +239,42 @@ def test_what_was_free_while_a_model_was_loading_is_the_most_that_it_found() -> 
     assert "pin_blocked" in scene.alarms()
     scene.run(1200)
     assert scene.findings("preload_evicted") == []
+
+
+def spilled_giant(taken_for: float) -> World:
+    """A pin makes room for a giant while another program takes a third of the card for a while:
+    the giant finds neither that nor what the pin held, and spills. Then the pin is to come back."""
+    scene = world(config(CODER={"pin": True})).run(86)
+    taken = scene.host.cards.foreign(CARD)
+    scene.at(86.5, lambda host: host.cards.set_foreign(CARD, taken + gib(8)))
+    scene.at(86.6, lambda host: host.use(GIANT, 1.0, keep_alive=900.0))
+    scene.at(86.5 + taken_for, lambda host: host.cards.set_foreign(CARD, taken))
+    return scene.run(120)
+
+
+@pytest.mark.parametrize("taken_for", [1.0, 4.0], ids=["between two looks", "a look shows it"])
+def test_who_spilled_took_all_that_it_found(taken_for: float) -> None:
+    """Not even what was free by the looks would have been enough for all of it."""
+    scene = spilled_giant(taken_for)
+    lowest, found, _ = remembered(scene, GIANT)
+    assert lowest <= found < 12_000
+    scene.run(900)
+    assert scene.resident() == {GIANT}
+    assert scene.findings("preload_evicted") == []
+
+
+def test_who_came_after_another_that_was_loading_found_no_more_than_was_free_then() -> None:
+    """Another program holds most of the card. One model is loaded, right after it a second one
+    that goes to RAM, and then all is given back: a pin would push the second one out."""
+    scene = world(config(SMALL={"preload": False}))
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(14))
+    scene.run(60)
+    look = scene.sidecar.loop.wake_at - START
+    scene.at(look - 4.6, lambda host: host.use(MEDIUM, 60.0, keep_alive=900.0))
+    scene.at(look - 0.5, lambda host: host.use(EMBED, 1.0, keep_alive=900.0))
+    scene.at(look + 4.9, lambda host: host.cards.set_foreign(CARD, taken))
+    scene.run(look + 15)
+    assert scene.resident() == {MEDIUM, EMBED}
+    lowest, found, _ = remembered(scene, EMBED)
+    assert lowest <= found

@@ -58,6 +58,7 @@ class Witness:
     counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.is_sending = False  # whether a command is just being handed to the server
         self._asked: Truth | None = None
         self._truth: Truth | None = None
         self._seen: Observation | None = None
@@ -182,8 +183,9 @@ class Witness:
         for key, taken in self._found.items():
             if is_gap:
                 self._unlooked.add(key)
-            elif taken > max(before, self._foreign) and key not in spilled:
+            elif taken > max(before, self._foreign):
                 self._misled.add(key)
+        self._misled -= spilled  # they show it themselves
         self._found.clear()
 
     def hears(self, event: Event) -> None:
@@ -333,8 +335,8 @@ class Witness:
         is_forgotten = any(at > self._began_at.get(event.key, 0.0) for at in self._forgot_at)
         # Another program took memory and gave it back between two looks: who was loaded just then,
         # and did not spill, remembers what nobody could see.
-        loaded = set(self.life.host.scheduler.loaded)
-        is_unseen = bool(self._misled & loaded or self._unlooked & {event.key, *loaded})
+        loaded = {event.key, *self.life.host.scheduler.loaded}
+        is_unseen = bool((self._misled | self._unlooked) & loaded)
         if is_forgotten or is_unseen:
             return  # what was free when it came is known to nobody, or not any more
         if self.disturbed_at > own[0]:
@@ -350,7 +352,10 @@ class Witness:
         """Whether our own preload is what Ollama makes room for now."""
         scheduler, warmset = self.life.host.scheduler, self.life.warmset
         head, opened = scheduler._head, None if warmset is None else warmset._open
-        if head is None or opened is None or head.id != opened[1]:
+        ours = None if opened is None else opened[1]
+        if opened is None and self.is_sending:  # room is made before the request has a number
+            ours = self.life.host.requests_made
+        if head is None or head.id != ours:
             return False  # it is for somebody else
         if scheduler.loading is not None:
             return False  # ours is let in and on its way: who leaves now, leaves by itself

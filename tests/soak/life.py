@@ -115,7 +115,9 @@ class Watched(Frail):
                     self.life.jams(*self.life.jam)
                 self.life.witness.sends(command, self.loop)
             self.life.tell_judges("carries_out", command)
+            self.life.witness.is_sending = True
             super()._carry_out((command,))
+            self.life.witness.is_sending = False
 
     def _report(self, event: Event) -> None:
         if not self._is_running:

@@ -59,6 +59,8 @@ class Manners(Judge):
         self._dead: frozenset[str] = frozenset()
         self._gpus_known = False
         self._unloaded: tuple[float, int] | None = None  # when, and which process
+        self._left: set[str] = set()  # since their last unload
+        self._seen_gone: set[str] = set()  # those of them that a look did not show
         self._is_leaving = False
         self._is_cut = True
         self._broke_off_at = 0.0  # the last look with nothing to compare with
@@ -126,6 +128,7 @@ class Manners(Judge):
             self._gpus_known = True
         if observation.residents is not None:
             self._listed = {row.key for row in observation.residents if row.key is not None}
+            self._seen_gone |= self._left - self._listed
             self._judge_overtaken()
 
     def decided(self, before: State, decision: Decision) -> None:
@@ -136,6 +139,9 @@ class Manners(Judge):
         story = (self._starts, seen.at - decision.at)
         last, self._story = self._story, story
         told = {finding.kind for finding in decision.findings}
+        for finding in decision.findings:
+            if finding.kind == "unload_without_effect" and finding.key in self._seen_gone:
+                self.tell(f"{finding.name} had left, and its unload is told to have had no effect")
         if before.at and decision.at < before.at:
             expected = {"state_from_future"}
         else:
@@ -165,6 +171,7 @@ class Manners(Judge):
             else:
                 self._client_loads.pop(key, None)
         elif isinstance(event, Unloaded):
+            self._left.add(event.key)
             self._client_loads.pop(event.key, None)
             loaded = {runner.pid for runner in self.life.host.scheduler.loaded.values()}
             if self._unloaded is not None and self._unloaded[1] not in loaded | {event.pid}:
@@ -208,6 +215,8 @@ class Manners(Judge):
             runner = self.life.host.scheduler.loaded.get(command.key)
             self._unloaded = None if runner is None else (self.now, runner.pid)
             self._leased.pop(normalise_name(command.name), None)
+            self._left.discard(command.key)
+            self._seen_gone.discard(command.key)
 
     # -- the rules --------------------------------------------------------------------------------
 

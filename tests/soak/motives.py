@@ -14,9 +14,11 @@ from loop_hosts import CARD
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
+from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
 from warmset.core.model import Observation, normalise_name
+from warmset.core.planner import ActionKind
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
 
 if TYPE_CHECKING:
@@ -49,15 +51,21 @@ class Motives(Judge):
         self._came_at: dict[str, float] = {}
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
+        self._going: set[str] = set()  # for the plan, which has no place for them
+        self._sent_away: dict[str, float] = {}  # those of them that went, and when
         self._open: Command | None = None
         self._booted_ahead = 0.0
+        self._looked_at = -math.inf
+        self._is_first = True  # nothing to compare with: there was no look before, or long ago
 
     # -- what it is told --------------------------------------------------------------------------
 
     def boots(self, *, is_fresh: bool) -> None:
-        del is_fresh
+        if is_fresh:
+            self._looked_at = -math.inf
         self._room = self._open = None
         self._loads.clear()
+        self._sent_away.clear()
         self._busy_at.clear()
         if self.life.clock_ahead != self._booted_ahead:
             self._came_at.clear()  # by the new clock all that is remembered is long ago or to come
@@ -79,6 +87,8 @@ class Motives(Judge):
     def looked(self, observation: Observation) -> None:
         del observation
         self._asked_at = self._begun_at
+        last, self._looked_at = self._looked_at, self.now
+        self._is_first = self.now - last > (GAP_TICKS + 1) * self.loop.tick
         room = self._room
         if room is not None and self._disturbed_since(room[0]):
             self._room = None
@@ -89,6 +99,8 @@ class Motives(Judge):
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
+        leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
+        self._going = leaves - {member.key for member in decision.members}
         if decision.is_converged:
             self._settled_at = self.now
         self._judge_budget(decision)
@@ -133,8 +145,11 @@ class Motives(Judge):
         if isinstance(command, SendPreload):
             self._room = None
             self._loads[command.key] = self._asked_at
+            self._judge_return(command)
         elif isinstance(command, SendUnload):
             self._unloading = command.key
+            if command.key in self._going:
+                self._sent_away[command.key] = self._asked_at
             if not self.is_stuck:
                 self._judge_unload(command)
             is_dismissed = self._is_dismissed(command)
@@ -145,8 +160,16 @@ class Motives(Judge):
 
     # -- the rules --------------------------------------------------------------------------------
 
+    def _judge_return(self, command: SendPreload) -> None:
+        """Who had no place in the plan has none afterwards, if nothing happened."""
+        at = self._sent_away.pop(command.key, None)
+        if at is not None and not self._disturbed_since(at):
+            self.tell(f"{command.name} was sent away and fetched, and nothing happened in between")
+
     def _judge_unload(self, command: SendUnload) -> None:
         key, name = command.key, command.name
+        if self._is_first:
+            self.tell(f"{name} was unloaded at a first look: nobody knew that it was idle")
         stayed = self.now - self._came_at.get(key, -math.inf)
         if stayed < self.loop.min_residency:
             self.tell(f"{name} was unloaded {stayed:.0f} s after it came")

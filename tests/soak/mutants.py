@@ -8,13 +8,22 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from unittest import mock
 
-from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
-
-from soak.story import Happening, Story, tell
+from soak.staged import (
+    BACK_AT_ONCE,
+    DEAD_QUEUE,
+    END_OF_A_PLAN,
+    HELD_WHILE_LOADING,
+    LOADED_IN_A_GAP,
+    NEXT_DAY,
+    SPILLED,
+    USED_IN_A_GAP,
+    met_in,
+)
+from soak.story import Story, tell
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
 
@@ -170,44 +179,6 @@ CLOCK = ("clock", "crash", "stop")
 DRIVER = ("driver",)
 WIRES = ("lost_reply", "refused", "no_effect", "doubled", "slow_ps")
 
-DEAD_QUEUE: Mapping[str, object] = {
-    "pins": (CODER,),
-    "wanted": (EMBED,),
-    "sees_processes": True,
-    "is_read_only": False,
-    "may_unload_unmanaged": True,
-    "may_rescue": True,
-    "happenings": (
-        Happening(20.0, "use", (SMALL, 1.0, 7200.0, None)),
-        Happening(40.0, "use", (CHAT, 1.0, 7200.0, None)),
-        Happening(100.0, "jam", ("all", 700.0)),
-        Happening(130.0, "outsider", ("unload", CODER)),
-    ),
-}
-"""A pin is to come back, Ollama does nothing any more, and three could be unloaded in vain."""
-
-
-def met_in(seed: int) -> dict[str, object]:
-    """Returns the host and what happens to it in the story in which a guard was found missing."""
-    story = tell(seed)
-    return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
-
-
-NEXT_DAY: Mapping[str, object] = {
-    "pins": (CODER, CHAT),
-    "wanted": (MEDIUM,),
-    "is_read_only": False,
-    "happenings": (
-        Happening(100.0, "away"),
-        Happening(120.0, "restart", (2.0,)),
-        Happening(130.0, "old_state"),
-        Happening(200.0, "use", (CHAT, 1.0, 7200.0, None)),
-        Happening(220.0, "use", (SMALL, 1.0, 7200.0, None)),
-    ),
-}
-"""A new warmset finds one pin, and a model that is to leave: beside it a large one would find too
-little free, and keep the other pin out."""
-
 MUTANTS: tuple[Mutant, ...] = (
     # -- what is seen
     Mutant(
@@ -230,6 +201,40 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged, CLOCK),
     Mutant("restarts: another server", ("restarts:_notice_server",), _unchanged, ("restart",)),
     Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
+    inside(
+        "departures: who is listed again has not left",
+        "departures:confirm_departures",
+        "leaving.key in listed and leaving.gone_at is not None",
+        **BACK_AT_ONCE,
+    ),
+    inside(
+        "restarts: who is there after a gap was there all along",
+        "restarts:_notice_time",
+        "state = _count_residency_anew(state, now)",
+        instead="pass",
+        **LOADED_IN_A_GAP,
+    ),
+    inside(
+        "found_free: what is free while it is loaded is not asked",
+        "found_free:find_free",
+        "low = _no_more_than_while_it_came(low, row, observation, state)",
+        instead="pass",
+        **HELD_WHILE_LOADING,
+    ),
+    inside(
+        "found_free: who came after another saw what is free now",
+        "found_free:find_free",
+        "low = _no_more_than_after_another(low, row, state)",
+        instead="pass",
+        **met_in(469),
+    ),
+    inside(
+        "found_free: who spilled found what is free now",
+        "found_free:find_free",
+        "_no_more_than_it_took(low, row, observation)",
+        instead="low",
+        **SPILLED,
+    ),
     Mutant(
         "departures: gone is believed at once",
         ("step:confirm_departures",),
@@ -437,6 +442,12 @@ MUTANTS: tuple[Mutant, ...] = (
         host=met_in(95205),
     ),
     Mutant(
+        "making_room: some go for a plan that ends",
+        ("levers:who_leaves_before",),
+        lambda _first, _loads, leaves, _scene: leaves,
+        host=END_OF_A_PLAN,
+    ),
+    Mutant(
         "making_room: the higher rank goes for the lower",
         ("making_room:_is_worth_it",),
         lambda *_: True,
@@ -512,6 +523,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "restraint:why_not_unload",
         "since is not None and now - since < loop.min_residency",
         ("tide",),
+    ),
+    inside(
+        "idle: at a first look",
+        "idle:why_not_idle",
+        "state.looked is not None and state.looked.is_first",
+        **USED_IN_A_GAP,
     ),
     inside(
         "idle: who was in use a moment ago",

@@ -69,7 +69,7 @@ class Races(Judge):
         runner = host.scheduler.loaded.get(command.key)
         is_victim = runner is not None and runner.refs > 0 and runner.duration <= 0
         self._victim = runner.pid if runner is not None and is_victim else None
-        self._ping, self._request = command, host._made + 1
+        self._ping, self._request = command, host.requests_made + 1
         self._loaded = None
 
     def hears(self, event: object) -> None:

@@ -53,8 +53,9 @@ def find_free(
     doubtful = [o for o in others if own_start is None or o.key not in started]
     low = _free_without((row, *later), observation)
     high = _free_without((row, *later, *doubtful), observation)
-    low = _less_what_left(low, row, observation, state, asked_at)
     low = _no_more_than_while_it_came(low, row, observation, state)
+    low = _no_more_than_after_another(low, row, state)
+    low = _less_what_left(low, row, observation, state, asked_at)
     return _no_more_than_it_took(low, row, observation), high
 
 
@@ -91,14 +92,25 @@ def _no_more_than_while_it_came(
     return {d: min(n, then[d]) if d in beside else n for d, n in free.items()}
 
 
+def _no_more_than_after_another(free: Bytes, row: Resident, state: State) -> Bytes:
+    """Who came after one that was being loaded at the last look found no more than was free then.
+
+    Ollama loads one after the other, and another program may have held more at that look.
+    """
+    if state.looked is None or not state.loading.keys() - {row.key}:
+        return free
+    then = state.looked.free
+    return {device: min(count, then.get(device, count)) for device, count in free.items()}
+
+
 def _no_more_than_it_took(free: Bytes, row: Resident, observation: Observation) -> Bytes:
-    """One that spilled, though there was room for all of it, found less than any look showed.
+    """One that spilled took what it found; whatever more a look showed, it may not have been there.
 
     Another program may have held the rest for a moment. Or a client wanted few layers on the GPU:
     the list does not say so.
     """
     size, in_vram = row.size_bytes, row.size_vram_bytes
-    if not size or not in_vram or in_vram >= size or size > sum(free.values()):
+    if not size or not in_vram or in_vram >= size:
         return free
     held = held_by(row, observation)
     return {device: min(count, held.get(device, 0)) for device, count in free.items()}

@@ -149,7 +149,7 @@ class TwinHost:
         self._recovery_timeout = recovery_timeout
         self._tickets: dict[int, _Ticket] = {}
         self._asked: dict[tuple[str, str], InstalledModel] = {}  # by name and digest, as asked for
-        self._made = 0
+        self.requests_made = 0
         self.scheduler = self._new_scheduler(first_pid=1000)
 
     # -- requests ---------------------------------------------------------------------------
@@ -192,8 +192,8 @@ class TwinHost:
         """
         assert self.is_up, "a stopped server takes no requests"
         shape = self.shape(model, options or {}, shift)
-        self._made += 1
-        number, now = self._made, self.timeline.now
+        self.requests_made += 1
+        number, now = self.requests_made, self.timeline.now
         self._tickets[number] = _Ticket(model=model, on_news=on_news, submitted_at=now)
         self._asked[model.name, model.digest] = model
         self.scheduler.submit(

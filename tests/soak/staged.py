@@ -1,0 +1,134 @@
+"""Hosts that were made up to show what one guard is for, as fields of `Story`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
+
+from soak.story import Happening, tell
+
+
+def met_in(seed: int) -> dict[str, object]:
+    """Returns the host and what happens to it in the story in which a guard was found missing."""
+    story = tell(seed)
+    return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
+
+
+DEAD_QUEUE: Mapping[str, object] = {
+    "pins": (CODER,),
+    "wanted": (EMBED,),
+    "sees_processes": True,
+    "is_read_only": False,
+    "may_unload_unmanaged": True,
+    "may_rescue": True,
+    "happenings": (
+        Happening(20.0, "use", (SMALL, 1.0, 7200.0, None)),
+        Happening(40.0, "use", (CHAT, 1.0, 7200.0, None)),
+        Happening(100.0, "jam", ("all", 700.0)),
+        Happening(130.0, "outsider", ("unload", CODER)),
+    ),
+}
+"""A pin is to come back, Ollama does nothing any more, and three could be unloaded in vain."""
+
+NEXT_DAY: Mapping[str, object] = {
+    "pins": (CODER, CHAT),
+    "wanted": (MEDIUM,),
+    "is_read_only": False,
+    "happenings": (
+        Happening(100.0, "away"),
+        Happening(120.0, "restart", (2.0,)),
+        Happening(130.0, "old_state"),
+        Happening(200.0, "use", (CHAT, 1.0, 7200.0, None)),
+        Happening(220.0, "use", (SMALL, 1.0, 7200.0, None)),
+    ),
+}
+"""A new warmset finds one pin, and a model that is to leave: beside it a large one would find too
+little free, and keep the other pin out."""
+
+ACTS: Mapping[str, object] = {
+    "sees_processes": True,
+    "is_read_only": False,
+    "may_unload_unmanaged": False,
+    "lease_base": 1800.0,
+}
+
+HELD_WHILE_LOADING: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (),
+    "happenings": (
+        Happening(204.53, "foreign", (7.5, 2.5)),
+        Happening(204.63, "use", (SMALL, 1.0, 900.0, None)),
+        Happening(294.63, "outsider", ("unload", CHAT)),
+    ),
+}
+"""Another program holds memory for as long as a small model is being loaded, and a look shows it;
+a pin is to come beside it later."""
+
+SPILLED: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER,),
+    "wanted": (),
+    "happenings": (
+        Happening(60.0, "outsider", ("unload", CODER)),
+        Happening(86.34, "foreign", (8.0, 1.0)),
+        Happening(86.44, "use", (GIANT, 1.0, 900.0, None)),
+    ),
+}
+"""The largest model finds another program that no look shows, and spills; then a pin is to come
+back."""
+
+USED_IN_A_GAP: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER,),
+    "wanted": (),
+    "may_unload_unmanaged": True,
+    "happenings": (
+        Happening(88.44, "use", (GIANT, 1.0, 7200.0, None)),
+        Happening(108.44, "crash", (90.0,)),
+        Happening(183.44, "use", (GIANT, 11.6, 7200.0, None)),
+    ),
+}
+"""Warmset is back a moment after a client used the model that keeps a pin out."""
+
+LOADED_IN_A_GAP: Mapping[str, object] = {
+    **USED_IN_A_GAP,
+    "sees_processes": False,
+    "happenings": (
+        Happening(88.44, "use", (GIANT, 1.0, 7200.0, None)),
+        Happening(108.44, "crash", (90.0,)),
+        Happening(177.41, "outsider", ("unload", GIANT)),
+        Happening(183.44, "use", (GIANT, 6.3, 7200.0, None)),
+    ),
+}
+"""The same, but the model went and came again meanwhile, and processes are hidden."""
+
+BACK_AT_ONCE: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CHAT, EMBED),
+    "wanted": (MEDIUM,),
+    "happenings": (
+        Happening(20.0, "use", (SMALL, 1.0, 7200.0, None)),
+        Happening(90.0, "late_release", (15.0, 1000.0)),
+        Happening(100.0, "foreign", (4.0, 600.0)),
+        Happening(115.91, "use", (SMALL, 1.0, 7200.0, None)),
+    ),
+}
+"""A small model gives way to another program, and a client has it again before its memory is
+back."""
+
+END_OF_A_PLAN: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (MEDIUM, EMBED),
+    "happenings": (
+        Happening(0.05, "edit", ("unpin",)),
+        Happening(61.0, "restart", (2.0,)),
+        Happening(90.0, "outsider", ("unload", MEDIUM)),
+        Happening(105.17, "edit", ("back",)),
+    ),
+}
+"""The plan has a place for two large models and none for a small one; the first of them is paused,
+and does not fit any more once the second has come."""
