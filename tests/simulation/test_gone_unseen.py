@@ -67,6 +67,21 @@ def test_a_pin_that_a_plan_would_load_anew_keeps_its_lease() -> None:
     assert MEDIUM not in scene.preloads()
 
 
+def test_who_waits_to_be_loaded_anew_keeps_its_lease() -> None:
+    """A second pin would fit if a small model came after it; the first pin, which came last, keeps
+    it out as long as it stays. Meanwhile the small one leaves for nobody."""
+    wanted = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}}
+    scene = world(config(**wanted)).run(60)
+    scene.sidecar.loop.configure(config(CODER={"pin": True}, **wanted))
+    scene.run(120)
+    scene.sidecar.loop.configure(config(**TWO_PINS, **wanted))
+    scene.run(200)
+    assert any("loaded again where" in reason for reason in scene.waits())
+    scene.run(2 * 3600)
+    assert scene.evicted() == []
+    assert scene.resident() == {CODER, MEDIUM, EMBED}
+
+
 def test_a_name_that_is_pulled_anew_moves_nothing() -> None:
     """All loading has stopped. That a row of `/api/ps` has lost its name is no load."""
     scene = freeze(frail(config(CODER={"pin": True}, SMALL={"priority": 10})))

@@ -17,6 +17,7 @@ from soak.staged import (
     DEAD_QUEUE,
     END_OF_A_PLAN,
     HELD_WHILE_LOADING,
+    KEPT_OUT,
     LOADED_IN_A_GAP,
     NEXT_DAY,
     SPILLED,
@@ -675,6 +676,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "row.key in going | dead",
         ("edit", "tide"),
         instead="row.key in dead",
+    ),
+    inside(
+        "renewing: who is to be loaded anew is let go",
+        "renewing:find_renewals",
+        "leaves - pins - members",
+        instead="leaves - pins",
+        **KEPT_OUT,
     ),
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

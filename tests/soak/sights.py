@@ -142,7 +142,7 @@ class Sights(Judge):
         if command.key in self._clients and not self.is_pin(command.name):
             self.tell(f"{what}, whose keep-alive a client has set")
         going = {c.key for c in decision.changes if c.kind is ActionKind.UNLOAD}
-        if command.key in going:
+        if command.key in going - {member.key for member in decision.members}:
             self.tell(f"{what}, which is to go")
 
     def _judge_preload(self, seen: Observation, decision: Decision, what: str) -> None:

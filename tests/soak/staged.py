@@ -132,3 +132,16 @@ END_OF_A_PLAN: Mapping[str, object] = {
 }
 """The plan has a place for two large models and none for a small one; the first of them is paused,
 and does not fit any more once the second has come."""
+
+KEPT_OUT: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (MEDIUM, EMBED),
+    "happenings": (
+        Happening(0.5, "edit", ("unpin",)),
+        Happening(2.96, "load_fails", (1,)),
+        Happening(144.7, "edit", ("back",)),
+    ),
+}
+"""The first pin was loaded last, so that the second one has no room as long as it stays; in the plan
+a small model would make way for that and come again."""

@@ -61,7 +61,8 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
         return ()
     pins = {c.key for c in wish.candidates if c.pin}
     leaves = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
-    going = leaves - pins  # a pin stays, though a plan would rather load it anew
+    members = {member.key for member in wish.plan.members}
+    going = leaves - pins - members  # who is only to be loaded anew stays until it may
     dead = find_dead(observation, state)
     due = []
     for row in observation.residents or ():
