@@ -27,6 +27,7 @@ from warmset.core.control.alarms import MISSING_SECONDS
 from warmset.core.control.orders import SendPreload, SendUnload
 from warmset.core.control.restraint import CYCLES
 from warmset.core.loop_settings import LoopSettings
+from warmset.core.twin.events import Unloaded
 
 LOW = {"preload": False, "priority": 10}
 
@@ -120,6 +121,22 @@ def test_what_had_to_go_does_not_come_back_at_once_unless_it_is_pinned() -> None
     assert pin - left_at(scene, CODER) < 120.0
     assert loop.cool_down <= other - away <= loop.cool_down + loop.tick
     assert scene.resident() == {CODER, EMBED}
+
+
+def test_who_goes_late_after_its_unload_is_away_since_it_went() -> None:
+    """It serves somebody unseen when it is unloaded, and goes when that is over: the cool-down
+    begins then."""
+    loop = LoopSettings(cool_down=200.0)
+    scene = world(config(loop, CODER={"pin": True}, CHAT={"priority": 80}), sees_processes=False)
+    scene.run(60)
+    scene.host.use(CHAT, 150.0)
+    scene.at(100, lambda host: host.cards.set_foreign(CARD, gib(13)))
+    scene.at(215, lambda host: host.cards.set_foreign(CARD, gib(0.6))).run(900)
+    (sent,) = moments(scene, SendUnload, CHAT)
+    (back,) = moments(scene, SendPreload, CHAT, since=60)
+    away = next(at for at, event in scene.events if isinstance(event, Unloaded))
+    assert away - sent > 60.0
+    assert loop.cool_down <= back - away <= loop.cool_down + loop.tick + 1.0
 
 
 # -- flutter --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from soak.staged import (
     END_OF_A_PLAN,
     HELD_WHILE_LOADING,
     KEPT_OUT,
+    LATE_LEAVER,
     LOADED_IN_A_GAP,
     NEXT_DAY,
     SPILLED,
@@ -498,6 +499,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "restraint:why_not_preload",
         "left is not None and now - left < loop.cool_down",
         ("outsider", "tide"),
+    ),
+    inside(
+        "departures: who goes late left when it was told to",
+        "departures:confirm_departures",
+        "state.note(leaving.key, leaving.name, unloaded_at=now)",
+        instead="state",
+        **LATE_LEAVER,
     ),
     inside(
         "restraint: reloads are not counted",

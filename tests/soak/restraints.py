@@ -51,7 +51,9 @@ class Restraints(Judge):
     # -- what it is told --------------------------------------------------------------------------
 
     def boots(self, *, is_fresh: bool) -> None:
-        del is_fresh
+        if is_fresh:  # else it is written down who is on its way out, and that it is to come back
+            self._returning: set[str] = set()  # members that were unloaded, to load in its order
+            self._unloading = ""  # who is to go by our word
         self._open: tuple[Command, float] | None = None
         self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
         self._refused_at = self._server_went_at = -math.inf
@@ -60,9 +62,7 @@ class Restraints(Judge):
         self._looked_at = -math.inf
         self._known: set[str] = set()
         self._left: dict[str, float] = {}
-        self._returning: set[str] = set()  # members that were unloaded, to be loaded in its order
         self._ours: set[str] = set()  # residents that warmset loaded
-        self._unloading = ("", -math.inf)
         self._cycles: dict[str, list[float]] = {}
         self._races: list[float] = []
         self._raced: dict[str, float] = {}  # name -> when an accident of its ping was told last
@@ -124,15 +124,15 @@ class Restraints(Judge):
             self._returning.discard(key)
             self._failed.pop(key, None)
         elif isinstance(event, Unloaded):
-            is_unloaded = event.key == self._unloading[0]
+            is_unloaded = event.key == self._unloading
             self._returning -= set() if is_unloaded else {event.key}
             if event.key in self._known:
-                self._left[event.key] = self._unloading[1] if is_unloaded else self.now
+                self._left[event.key] = self.now
             if is_unloaded and event.key in self._ours:
                 self._cycles.setdefault(event.key, []).append(self.now)
             if is_unloaded:
                 self._vain.pop("unload", None)  # for all that can be seen, something came of it
-                self._unloading = ("", -math.inf)  # who leaves later leaves for another reason
+                self._unloading = ""  # who leaves later leaves for another reason
             self._ours.discard(event.key)
 
     def ends(self, event: Event) -> None:
@@ -215,7 +215,7 @@ class Restraints(Judge):
             self.tell(f"{what}, which was loaded and unloaded {CYCLES} times")
 
     def _judge_unload(self, command: SendUnload, what: str) -> None:
-        self._unloading = (command.key, self.now)
+        self._unloading = command.key
         decision = None if self.life.warmset is None else self.life.warmset.loop.decision
         members = {member.key for member in (decision.members if decision else ())}
         self._returning |= {command.key} & members

@@ -145,3 +145,15 @@ KEPT_OUT: Mapping[str, object] = {
 }
 """The first pin was loaded last, so that the second one has no room as long as it stays; in the plan
 a small model would make way for that and come again."""
+
+LATE_LEAVER: Mapping[str, object] = {
+    "pins": (CODER,),
+    "wanted": (MEDIUM,),
+    "sees_processes": False,
+    "is_read_only": False,
+    "happenings": (
+        Happening(60.0, "use", (MEDIUM, 130.0, None, None)),
+        Happening(100.0, "foreign", (14.0, 95.0)),
+    ),
+}
+"""A model that serves somebody unseen has to go for another program, and goes when that is over."""

@@ -47,7 +47,10 @@ def confirm_departures(
             text = f"still resident {format_seconds(now - leaving.since)} after its unload"
             found.append(_finding("unload_without_effect", leaving, text, Severity.WARNING))
             continue
-        gone_at = leaving.gone_at if leaving.gone_at is not None else now
+        gone_at = leaving.gone_at
+        if gone_at is None:  # who serves somebody unseen goes long after its unload
+            gone_at = now
+            state = state.note(leaving.key, leaving.name, unloaded_at=now)
         if now - gone_at < patience and not _is_back(observation, leaving):
             waiting.append(replace(leaving, gone_at=gone_at))
             continue

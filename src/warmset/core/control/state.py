@@ -42,7 +42,8 @@ class Remembered:
         used_at: the last sign of use; `busy_at`: the last sign that it was busy at that moment.
         touched_at: the last order of ours that reached it.
         unmoved: the deadline that our last ping did not move: a request is in flight until it does.
-        unloaded_at, preloaded_at: by warmset. `comes_back`: that unload was to load it again.
+        unloaded_at, preloaded_at: by warmset; the former is when it was gone, until then when the
+            unload was sent. `comes_back`: that unload was to load it again.
         lost_at, lost_to: when it left against our wish, and what was coming or there then.
         client: who was connected to the server at the look after it was lost or overruled last.
         missing_since: since when it is pinned and not resident.
