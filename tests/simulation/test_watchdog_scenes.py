@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from loop_hosts import EMBED, GIANT, SMALL, World, config, world
+from loop_hosts import EMBED, GIANT, SMALL, START, World, config, world
 from test_fault_scenes import freeze
 
 from warmset.core.control.actions import Unload
 from warmset.core.control.config import Config
 from warmset.core.control.drift import FAILURES
+from warmset.core.control.orders import SendPreload
 from warmset.core.control.state import LeverRecord, State
 from warmset.core.control.step import step
 from warmset.core.loop_settings import LoopSettings
@@ -73,6 +74,21 @@ def test_a_server_that_says_nothing_is_waited_for_no_longer_than_any_other() -> 
     assert scene.sidecar.loop.state.orders.running is None
     scene.run(asked_at + 900.0)
     assert scene.preloads().count(EMBED) == 1
+
+
+def test_after_a_load_that_was_given_up_the_next_one_waits_a_while() -> None:
+    """A giant waits for a busy model, and ours behind it until their limit: another pin would wait
+    in the same queue."""
+    loop = LoopSettings(load_limit=60.0)
+    scene = world(config(loop, CODER={"pin": True}, CHAT={"pin": True}), starts=False)
+    scene.host.use(SMALL, 400.0)
+    scene.run(5)
+    scene.host.use(GIANT, 1.0)
+    scene.sidecar.start()
+    scene.run(300)
+    sent = [at - START for at, c in scene.sidecar.log.sent if isinstance(c, SendPreload)]
+    assert len(sent) >= 2
+    assert sent[1] - sent[0] >= loop.load_limit + loop.calm
 
 
 def _pinned(scene: World, said: Config, state: State) -> tuple[Config, State]:

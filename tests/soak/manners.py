@@ -196,7 +196,9 @@ class Manners(Judge):
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
-            if isinstance(self._open, SendPreload) and self.now - self._moved_at > 60.0:
+            # Stillness that is shorter is a model that answers, for all that anybody can tell.
+            still = self.now - self._moved_at
+            if isinstance(self._open, SendPreload) and still > self.life.said.loop.stuck_after:
                 self._gave_up_at = self.now
             return
         what = f"{type(command).__name__} of {getattr(command, 'name', 'the residents')}"

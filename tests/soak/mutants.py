@@ -571,6 +571,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("lost_reply",),
     ),
     inside(
+        "outcomes: after a load that took too long comes the next one",
+        "outcomes:_after_abort",
+        'replace(state, load_seen_at=now, load_why=f"{order.name} was not there in time")',
+        instead="state",
+        **met_in(407297),
+    ),
+    inside(
         "outcomes: races have no end",
         "outcomes:note_race",
         "len(races) > 1",

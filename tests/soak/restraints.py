@@ -57,6 +57,7 @@ class Restraints(Judge):
         self._open: tuple[Command, float] | None = None
         self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
         self._refused_at = self._server_went_at = -math.inf
+        self._gave_up_at = -math.inf  # when a preload was called off at its limit
         self._is_spent = False  # a command failed since the last look
         self._pings = 0  # since the last look
         self._looked_at = -math.inf
@@ -79,6 +80,7 @@ class Restraints(Judge):
             self._ours.clear()
             self._races.clear()
             self._refused_at, self._server_went_at = -math.inf, self.now
+            self._gave_up_at = -math.inf
 
     def looked(self, observation: Observation) -> None:
         self._is_spent, self._pings = False, 0
@@ -146,6 +148,9 @@ class Restraints(Judge):
         if not isinstance(event, Done):
             self._is_spent = True
             self._forget_use(command)
+        is_slow = isinstance(command, SendPreload) and self.now - since > self.loop.load_limit
+        if is_slow and isinstance(event, Aborted):
+            self._gave_up_at = self.now
         is_busy = isinstance(event, Failed) and event.status == 503
         if isinstance(event, Aborted | Done) or isinstance(command, ReadResidents):
             return
@@ -174,6 +179,8 @@ class Restraints(Judge):
             self._judge_pause(command, what)
         if isinstance(command, SendPreload):
             self._judge_return(command, what)
+            if self.now - self._gave_up_at < self.loop.calm:
+                self.tell(f"{what}, {self.now - self._gave_up_at:.0f} s after one took too long")
         if isinstance(command, SendUnload):
             self._judge_unload(command, what)
         self._judge_lever(command, what)

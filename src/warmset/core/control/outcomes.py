@@ -286,7 +286,9 @@ def _after_abort(state: State, running: Running, config: Config, now: float) -> 
     elif why is not None and why.kind == "stuck":
         state = note_stuck(state, config.loop, now)
     elif why is not None and why.kind == "slow":
+        # It waited behind others, or the disk is slow: so would the next one.
         state = pause(state, order.key, config.loop, now, text)
+        state = replace(state, load_seen_at=now, load_why=f"{order.name} was not there in time")
     elif why is not None and why.kind == "raced":
         state = note_race(state.note(order.key, order.name, lease=None), config.loop, now)
         state = replace(state, load_seen_at=now, load_why=text)
