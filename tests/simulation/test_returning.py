@@ -42,6 +42,19 @@ def test_who_would_have_to_go_again_does_not_come_first(pins: dict, context: int
     assert {EMBED, CODER} <= scene.resident()
 
 
+def test_who_is_sent_away_is_not_pinged_first() -> None:
+    """Not even if its lease is due, and whatever the plan says of it: a ping would be a use."""
+    scene = beside_one_that_found_little({"CODER": {"pin": True}, "MEDIUM": {"priority": 60}}, None)
+    loop, key = scene.sidecar.loop, scene.key(MEDIUM)
+    while not scene.unloads():
+        assert scene.now < 900
+        loop.state = loop.state.note(key, MEDIUM, lease=None)
+        scene.run(scene.now + 1)
+    assert MEDIUM in scene.pings()
+    for decision in scene.sidecar.log.decisions:
+        assert len({type(order) for order in decision.sends if order.key == key}) <= 1
+
+
 def test_who_keeps_nobody_out_comes_at_once() -> None:
     """Nothing that is to return needs its place."""
     more = {"SMALL": {"priority": 60, "preload": False}, "EMBED": {"priority": 59}}

@@ -21,6 +21,7 @@ from soak.staged import (
     LATE_LEAVER,
     LOADED_IN_A_GAP,
     NEXT_DAY,
+    QUEUED,
     SPILLED,
     USED_IN_A_GAP,
     met_in,
@@ -575,7 +576,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "outcomes:_after_abort",
         'replace(state, load_seen_at=now, load_why=f"{order.name} was not there in time")',
         instead="state",
-        **met_in(407297),
+        **QUEUED,
     ),
     inside(
         "outcomes: races have no end",
@@ -684,6 +685,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "renewing:_renewal",
         "known.quiet_until is not None and now < known.quiet_until",
         ("lost_reply", "edit"),
+    ),
+    inside(
+        "step: who is sent away is pinged first",
+        "step:_decide",
+        "find_renewals(scene, going)",
+        instead="find_renewals(scene)",
+        **met_in(409881),
     ),
     inside(
         "renewing: who is to go",

@@ -148,6 +148,10 @@ class Restraints(Judge):
         if not isinstance(event, Done):
             self._is_spent = True
             self._forget_use(command)
+        if isinstance(command, SendUnload) and not self._is_on_its_way_out(command.key):
+            self._unloading = ""  # nothing came of it: who takes it away later is somebody else
+        if isinstance(command, SendPreload) and not isinstance(event, Done):
+            self._ours.discard(command.key)  # no answer told whose load it was
         is_slow = isinstance(command, SendPreload) and self.now - since > self.loop.load_limit
         if is_slow and isinstance(event, Aborted):
             self._gave_up_at = self.now
@@ -232,6 +236,10 @@ class Restraints(Judge):
         self._rescues = [*(at for at in self._rescues if self.now - at < window), self.now]
         if len(self._rescues) > RESCUES:
             self.tell(f"{what}: the {len(self._rescues)}th rescue in ten minutes")
+
+    def _is_on_its_way_out(self, key: str) -> bool:
+        runner = self.life.host.scheduler.loaded.get(key)
+        return runner is not None and runner.duration <= 0
 
     def _count_cycles(self, key: str) -> int:
         window = self.loop.fight_window

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from soak.judge import Judge
-from warmset.core.control.actions import Decision
+from warmset.core.control.actions import Decision, Unload
 from warmset.core.control.levers import SOON_GONE_SECONDS
 from warmset.core.control.orders import (
     Cancel,
@@ -142,7 +142,9 @@ class Sights(Judge):
         if command.key in self._clients and not self.is_pin(command.name):
             self.tell(f"{what}, whose keep-alive a client has set")
         going = {c.key for c in decision.changes if c.kind is ActionKind.UNLOAD}
-        if command.key in going - {member.key for member in decision.members}:
+        going -= {member.key for member in decision.members}  # they stay until their turn
+        going |= {order.key for order in decision.sends if isinstance(order, Unload)}
+        if command.key in going:
             self.tell(f"{what}, which is to go")
 
     def _judge_preload(self, seen: Observation, decision: Decision, what: str) -> None:

@@ -143,8 +143,8 @@ KEPT_OUT: Mapping[str, object] = {
         Happening(144.7, "edit", ("back",)),
     ),
 }
-"""The first pin was loaded last, so that the second one has no room as long as it stays; in the plan
-a small model would make way for that and come again."""
+"""The first pin was loaded last, so that the second one has no room as long as it stays; in the
+plan a small model would make way for that and come again."""
 
 LATE_LEAVER: Mapping[str, object] = {
     "pins": (CODER,),
@@ -157,3 +157,15 @@ LATE_LEAVER: Mapping[str, object] = {
     ),
 }
 """A model that serves somebody unseen has to go for another program, and goes when that is over."""
+
+QUEUED: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (),
+    "load_limit": 60.0,
+    "happenings": (
+        Happening(20.0, "use", (SMALL, 400.0, None, None)),
+        Happening(40.0, "use", (GIANT, 1.0, None, None)),
+    ),
+}
+"""Both pins have left for a giant, which waits for a busy model: ours wait in its queue."""

@@ -6,6 +6,7 @@ pinned, and when half of the lease is gone. What shall leave is not renewed, unl
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from warmset.core.control.actions import Renew
@@ -52,8 +53,13 @@ def rank_leases(observation: Observation, config: Config, state: State, wish: Wi
     return state
 
 
-def find_renewals(scene: Scene) -> tuple[Renew, ...]:
-    """Returns the pings that are due, the soonest to expire first, at most a tick's worth."""
+def find_renewals(scene: Scene, unloaded: Collection[ModelKey] = ()) -> tuple[Renew, ...]:
+    """Returns the pings that are due, the soonest to expire first, at most a tick's worth.
+
+    Args:
+        scene: whose models.
+        unloaded: who is sent away by this decision, whether the plan says so or not.
+    """
     observation, state, wish, now = scene.observation, scene.state, scene.wish, scene.now
     if state.pings_quiet_until is not None and now < state.pings_quiet_until:
         return ()
@@ -62,7 +68,8 @@ def find_renewals(scene: Scene) -> tuple[Renew, ...]:
     pins = {c.key for c in wish.candidates if c.pin}
     leaves = {c.key for c in wish.plan.actions if c.kind in (ActionKind.UNLOAD, ActionKind.WAIT)}
     members = {member.key for member in wish.plan.members}
-    going = leaves - pins - members  # who is only to be loaded anew stays until it may
+    # Who is only to be loaded anew stays until it may.
+    going = {*(leaves - pins - members), *unloaded}
     dead = find_dead(observation, state)
     due = []
     for row in observation.residents or ():

@@ -14,7 +14,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from warmset.core.control.actions import Action, Alarm, Decision, Finding, Severity, Wait
+from warmset.core.control.actions import (
+    Action,
+    Alarm,
+    Decision,
+    Finding,
+    Severity,
+    Unload,
+    Wait,
+)
 from warmset.core.control.alarms import (
     about_blocked_pins,
     about_missing_pins,
@@ -134,7 +142,6 @@ def _decide(
 ) -> tuple[State, Decision, float]:
     wish = scene.wish
     changes = list_changes(scene)  # none while the pins conflict: then nothing is planned
-    renewals = () if silent else find_renewals(scene)
     if silent:
         choice = Choice(waits=(Wait(key=None, name="", reason=silent),))
     elif wish.is_blind:
@@ -155,6 +162,8 @@ def _decide(
     )
     state, new = raise_alarms(scene.state, alarms, scene.now)
     order = () if choice.order is None else (choice.order,)
+    going = {one.key for one in order if isinstance(one, Unload)}
+    renewals = () if silent else find_renewals(scene, going)
     decision = Decision(
         at=scene.now,
         actions=(*new, *renewals, *order, *choice.waits),
