@@ -21,6 +21,7 @@ from loop_hosts import (
     with_env,
     world,
 )
+from test_fault_scenes import frail
 
 from warmset.core.control.actions import Alarm, Severity
 from warmset.core.control.alarms import MISSING_SECONDS
@@ -161,6 +162,20 @@ def test_a_host_that_flutters_is_not_followed() -> None:
     scene.run(3600)
     assert scene.resident() == {CODER, CHAT, SMALL}
     assert "flutter" not in standing(scene)
+
+
+def test_an_unload_that_did_nothing_is_no_flutter() -> None:
+    """The next one is, and counts from when its model was gone."""
+    scene = frail(config(CODER={"pin": True}, CHAT={"priority": 80}))
+    scene.sidecar.start()
+    scene.run(90)
+    scene.sidecar.faults.without_effect = 1
+    scene.host.cards.set_foreign(CARD, gib(13))
+    scene.run(300)
+    first, second = moments(scene, SendUnload, CHAT)
+    assert scene.findings("unload_without_effect") == [CHAT]
+    (counted,) = scene.sidecar.loop.state.of(scene.key(CHAT)).cycles
+    assert counted - START > second > first
 
 
 def test_who_fluttered_gives_way_all_the_same() -> None:

@@ -504,9 +504,16 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "departures: who goes late left when it was told to",
         "departures:confirm_departures",
-        "state.note(leaving.key, leaving.name, unloaded_at=now)",
+        "_note_gone(state, leaving, now)",
         instead="state",
         **LATE_LEAVER,
+    ),
+    inside(
+        "departures: an unload that did nothing is flutter",
+        "departures:confirm_departures",
+        "_note_stayed(observation, state, leaving)",
+        instead="state",
+        **met_in(409881),
     ),
     inside(
         "restraint: reloads are not counted",

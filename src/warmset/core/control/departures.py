@@ -44,13 +44,14 @@ def confirm_departures(
             if now - leaving.since <= UNLOAD_SECONDS:
                 waiting.append(leaving)
                 continue
+            state = _note_stayed(observation, state, leaving)
             text = f"still resident {format_seconds(now - leaving.since)} after its unload"
             found.append(_finding("unload_without_effect", leaving, text, Severity.WARNING))
             continue
         gone_at = leaving.gone_at
         if gone_at is None:  # who serves somebody unseen goes long after its unload
             gone_at = now
-            state = state.note(leaving.key, leaving.name, unloaded_at=now)
+            state = _note_gone(state, leaving, now)
         if now - gone_at < patience and not _is_back(observation, leaving):
             waiting.append(replace(leaving, gone_at=gone_at))
             continue
@@ -59,6 +60,25 @@ def confirm_departures(
             text = f"gone; its memory is not back after {format_seconds(now - leaving.since)}"
         found.append(_finding("unloaded", leaving, text, Severity.NOTE))
     return replace(state, leaving=tuple(waiting)), tuple(found)
+
+
+def _note_gone(state: State, leaving: Leaving, now: float) -> State:
+    """Its time away begins now, and so does that of what it counts for as flutter."""
+    cycles = state.of(leaving.key).cycles
+    moved = tuple(now if at == leaving.since else at for at in cycles)
+    return state.note(leaving.key, leaving.name, unloaded_at=now, cycles=moved)
+
+
+def _note_stayed(observation: Observation, state: State, leaving: Leaving) -> State:
+    """An unload that did nothing is no flutter; the next one may be.
+
+    The deadline of one that is to go, once it is idle, is over (ollama-behaviour 2.5).
+    """
+    row = next(row for row in observation.residents or () if row.key == leaving.key)
+    if row.expires_at is not None and row.expires_at <= observation.at:
+        return state
+    cycles = tuple(at for at in state.of(leaving.key).cycles if at != leaving.since)
+    return state.note(leaving.key, leaving.name, cycles=cycles, preloaded_at=leaving.preloaded_at)
 
 
 def _is_back(observation: Observation, leaving: Leaving) -> bool:

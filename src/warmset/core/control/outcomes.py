@@ -130,6 +130,7 @@ def after_unload(state: State, order: Unload, now: float) -> Result:
         held={} if looked is None else looked.held.get(order.key, {}),
         free_before={} if looked is None else looked.free,
         since=now,
+        preloaded_at=known.preloaded_at,
     )
     state = replace(state, leaving=(*state.leaving, leaving))
     return state, (finding("unload_sent", order, order.reason),)

@@ -134,6 +134,8 @@ class Held:
 class Leaving:
     """A model that was unloaded and whose memory is not back yet.
 
+    `preloaded_at`: by warmset, before it was unloaded.
+
     Units:
         Bytes per device; `gone_at` is when `/api/ps` no longer listed it.
     """
@@ -144,6 +146,7 @@ class Leaving:
     free_before: Mapping[DeviceId, int]
     since: float
     gone_at: float | None = None
+    preloaded_at: float | None = None
 
 
 Stage = Literal["read", "ping", "check", "preload", "unload"]
