@@ -437,3 +437,17 @@ def test_what_a_load_found_whose_name_was_gone_before_it_was_there_is_not_an_ear
     assert "pin_blocked" in scene.alarms()
     scene.run(left_at + 900)
     assert scene.resident() == {CHAT, CODER}
+
+
+def test_a_name_that_comes_back_leaves_the_lease_as_it_was() -> None:
+    """A model is deleted and installed again while its runner stays: nobody asked for it, and what
+    is left of its lease is no keep-alive of a client's."""
+    scene = world(config(CODER={"pin": True}, EMBED={"priority": 50})).run(60)
+    model = scene.host.library.find(EMBED)
+    scene.host.library.delete(EMBED)
+    scene.run(600)
+    scene.host.library.install(model)
+    scene.run(4000)
+    assert not scene.findings("lease_overwritten")
+    assert scene.resident() == {CODER, EMBED}
+    assert scene.evicted() == []

@@ -482,6 +482,13 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda _row, _came, _observation, state, **_: state,
         host=met_in(404729),
     ),
+    inside(
+        "overruled: a name that comes back is a request",
+        "overruled:notice_durations",
+        "before.get(row.key) or nameless.get(row_id(row))",
+        instead="before.get(row.key)",
+        **met_in(620376),
+    ),
     # -- pauses
     inside(
         "restraint: what failed is tried again at once",

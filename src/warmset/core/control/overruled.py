@@ -94,13 +94,15 @@ def _notice_nameless(
 def notice_durations(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Finds the leases that a client overwrote, and the values that clients use."""
     looked = state.looked
-    before = {row.key: row for row in looked.residents} if looked else {}
+    rows = looked.residents if looked else ()
+    before = {row.key: row for row in rows}
+    nameless = {row_id(row): row for row in rows if row.key is None}
     found = []
     for row in observation.residents or ():
         if row.key is None:
             continue
-        bounds = bounds_of_move(
-            before.get(row.key),
+        bounds = bounds_of_move(  # a name that comes back is no request
+            before.get(row.key) or nameless.get(row_id(row)),
             row,
             wall_before=looked.wall_at if looked else observation.at,
             wall_at=observation.at,
