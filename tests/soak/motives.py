@@ -245,7 +245,8 @@ class Motives(Judge):
         total = host.spec.gpus[0].total_bytes
         budget = said.budget.budget_bytes(CARD, 0, total)
         reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
-        room = total - others - min(reserve, max(0, others - reserve))
+        # Where others hold all of the card nothing is left, and who lies in RAM holds no more.
+        room = max(0, total - others - min(reserve, max(0, others - reserve)))
         return held > min(budget, room) + slack * total
 
     def _disturbed_since(self, moment: float) -> bool:
