@@ -64,7 +64,7 @@ def test_a_lease_of_ours_that_ran_out_explains_no_move(
 
     def gives_a_short_lease() -> None:
         assert life.warmset is not None
-        monkeypatch.setattr(step, "find_renewals", lambda _: ())
+        monkeypatch.setattr(step, "find_renewals", lambda *_: ())
         row = next(r for r in list_residents(life.host, 0.0) if r.name == EMBED)
         assert row.key is not None
         ping = SendPing(number=10_000, key=row.key, name=EMBED, resident=row, keep_alive=150.0)
