@@ -196,8 +196,10 @@ class Manners(Judge):
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
-            # Stillness that is shorter is a model that answers, for all that anybody can tell.
-            still = self.now - self._moved_at
+            # Stillness that is shorter is a model that answers, for all that anybody can tell; and
+            # the queue is known to stand still only while ours waits in it.
+            sent_at = self.now if self._preload is None else self._preload[0]
+            still = self.now - max(self._moved_at, sent_at)
             if isinstance(self._open, SendPreload) and still > self.life.said.loop.stuck_after:
                 self._gave_up_at = self.now
             return
