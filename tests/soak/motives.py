@@ -52,7 +52,8 @@ class Motives(Judge):
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
         self._going: set[str] = set()  # for the plan, which has no place for them
-        self._sent_away: dict[str, float] = {}  # those of them that went, and when
+        self._members: frozenset[str] = frozenset()
+        self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
         self._open: Command | None = None
         self._booted_ahead = 0.0
         self._looked_at = -math.inf
@@ -100,7 +101,8 @@ class Motives(Judge):
     def decided(self, before: State, decision: Decision) -> None:
         del before
         leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
-        self._going = leaves - {member.key for member in decision.members}
+        self._members = frozenset(member.key for member in decision.members)
+        self._going = leaves - self._members
         if decision.is_converged:
             self._settled_at = self.now
         self._judge_budget(decision)
@@ -149,21 +151,27 @@ class Motives(Judge):
         elif isinstance(command, SendUnload):
             self._unloading = command.key
             if command.key in self._going:
-                self._sent_away[command.key] = self._asked_at
+                self._sent_away[command.key] = (self._asked_at, self._members)
             if not self.is_stuck:
                 self._judge_unload(command)
             is_dismissed = self._is_dismissed(command)
             if is_dismissed:
                 self._moved_at = self.now
-            if not self._was_tight and not self.is_stuck and not is_dismissed:
+            runner = self.life.host.scheduler.loaded.get(command.key)
+            is_dead = runner is not None and not runner.is_alive  # nobody loses anything
+            if not (self._was_tight or self.is_stuck or is_dismissed or is_dead):
                 self._room = (self.now, command.name)
 
     # -- the rules --------------------------------------------------------------------------------
 
     def _judge_return(self, command: SendPreload) -> None:
-        """Who had no place in the plan has none afterwards, if nothing happened."""
-        at = self._sent_away.pop(command.key, None)
-        if at is not None and not self._disturbed_since(at):
+        """Who had no place in a plan has none afterwards, if nothing happened.
+
+        Unless all of that plan have come: then it is known what they take, which may be less.
+        """
+        at, members = self._sent_away.pop(command.key, (-math.inf, frozenset()))
+        have_come = members <= set(self.life.host.scheduler.loaded)
+        if not self._disturbed_since(at) and not have_come:
             self.tell(f"{command.name} was sent away and fetched, and nothing happened in between")
 
     def _judge_unload(self, command: SendUnload) -> None:
