@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from loop_hosts import CARD, CHAT, CODER, EMBED, MEDIUM, SMALL, START, World, config, gib, world
+from loop_hosts import (
+    CARD,
+    CHAT,
+    CODER,
+    EMBED,
+    GIANT,
+    MEDIUM,
+    SMALL,
+    START,
+    World,
+    config,
+    gib,
+    world,
+)
 
 from warmset.core.loop_settings import LoopSettings
 
@@ -175,3 +188,19 @@ def test_nobody_goes_for_a_lower_rank() -> None:
     scene.run(900)
     assert scene.unloads() == []
     assert MEDIUM in scene.resident()
+
+
+def test_who_stayed_after_its_unload_and_was_pushed_out_gives_way() -> None:
+    """The server says yes to an unload and does nothing. When a client's model takes the place
+    later, that is not the unload by which it was to be placed anew."""
+    scene = beside_one_that_found_little({**PINS, "MEDIUM": {"priority": 60}}, None)
+    scene.host.unload = lambda model: None
+    while not scene.unloads():
+        scene.run(scene.now + 1)
+    scene.run(scene.now + 40)
+    scene.host.use(GIANT, 1.0, keep_alive=5.0)
+    scene.run(scene.now + 10)
+    assert scene.evicted() == [MEDIUM]
+    began = scene.now
+    scene.run(began + LoopSettings().cool_down - 10)
+    assert MEDIUM not in scene.preloads(since=began)

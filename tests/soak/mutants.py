@@ -205,6 +205,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("restarts: another server", ("restarts:_notice_server",), _unchanged, ("restart",)),
     Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
     inside(
+        "departures: who goes at last went for our unload",
+        "departures:confirm_departures",
+        "leaving.is_ignored",
+        **met_in(112),
+    ),
+    inside(
         "departures: who is listed again has not left",
         "departures:confirm_departures",
         "leaving.key in listed and leaving.gone_at is not None",

@@ -41,17 +41,19 @@ def confirm_departures(
             found.append(_finding("unloaded", leaving, text, Severity.NOTE))
             continue
         if leaving.key in listed:
+            is_ignored = _is_ignored(observation, leaving)
             if now - leaving.since <= UNLOAD_SECONDS:
-                waiting.append(leaving)
+                waiting.append(replace(leaving, is_ignored=is_ignored))
                 continue
-            state = _note_stayed(observation, state, leaving)
+            state = _note_stayed(state, leaving) if is_ignored else state
             text = f"still resident {format_seconds(now - leaving.since)} after its unload"
             found.append(_finding("unload_without_effect", leaving, text, Severity.WARNING))
             continue
         gone_at = leaving.gone_at
         if gone_at is None:  # who serves somebody unseen goes long after its unload
             gone_at = now
-            state = _note_gone(state, leaving, now)
+            note = _note_taken if leaving.is_ignored else _note_gone
+            state = note(state, leaving, now)
         if now - gone_at < patience and not _is_back(observation, leaving):
             waiting.append(replace(leaving, gone_at=gone_at))
             continue
@@ -69,16 +71,25 @@ def _note_gone(state: State, leaving: Leaving, now: float) -> State:
     return state.note(leaving.key, leaving.name, unloaded_at=now, cycles=moved)
 
 
-def _note_stayed(observation: Observation, state: State, leaving: Leaving) -> State:
-    """An unload that did nothing is no flutter; the next one may be.
+def _note_taken(state: State, leaving: Leaving, now: float) -> State:
+    """Its unload did nothing, and then somebody else took it away."""
+    state = _note_stayed(state, leaving)
+    return state.note(leaving.key, leaving.name, lost_at=now, lost_to="", comes_back=False)
+
+
+def _note_stayed(state: State, leaving: Leaving) -> State:
+    """An unload that did nothing is no flutter; the next one may be."""
+    cycles = tuple(at for at in state.of(leaving.key).cycles if at != leaving.since)
+    return state.note(leaving.key, leaving.name, cycles=cycles, preloaded_at=leaving.preloaded_at)
+
+
+def _is_ignored(observation: Observation, leaving: Leaving) -> bool:
+    """Whether an unload did nothing so far.
 
     The deadline of one that is to go, once it is idle, is over (ollama-behaviour 2.5).
     """
     row = next(row for row in observation.residents or () if row.key == leaving.key)
-    if row.expires_at is not None and row.expires_at <= observation.at:
-        return state
-    cycles = tuple(at for at in state.of(leaving.key).cycles if at != leaving.since)
-    return state.note(leaving.key, leaving.name, cycles=cycles, preloaded_at=leaving.preloaded_at)
+    return row.expires_at is None or row.expires_at > observation.at
 
 
 def _is_back(observation: Observation, leaving: Leaving) -> bool:

@@ -134,7 +134,8 @@ class Held:
 class Leaving:
     """A model that was unloaded and whose memory is not back yet.
 
-    `preloaded_at`: by warmset, before it was unloaded.
+    `preloaded_at`: by warmset, before it was unloaded. `is_ignored`: at the last look the unload
+    had done nothing.
 
     Units:
         Bytes per device; `gone_at` is when `/api/ps` no longer listed it.
@@ -147,6 +148,7 @@ class Leaving:
     since: float
     gone_at: float | None = None
     preloaded_at: float | None = None
+    is_ignored: bool = False
 
 
 Stage = Literal["read", "ping", "check", "preload", "unload"]
