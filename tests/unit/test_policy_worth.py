@@ -167,6 +167,43 @@ def test_a_resident_just_used_is_not_displaced_by_a_preload():
     assert decision is None or not decision.preload
 
 
+def two_beats():
+    """A policy that knows two timers with no room beside each other, `first` due 20 s before."""
+    models = {
+        "first": cost("first"),
+        "then": ModelCost(id="then", bytes=8 * GB, load_seconds=30.0),
+    }
+    policy = Worth()
+    policy.start(models, 8 * GB)
+    for i in range(1, 61):
+        policy.requested(i * PERIOD - 20, "first")
+        policy.requested(i * PERIOD, "then")
+    return policy, models
+
+
+def test_who_is_due_first_makes_no_room_for_who_is_due_later():
+    """It would come back at its beat and take the room again before the other's."""
+    policy, models = two_beats()
+    due = 61 * PERIOD
+    waiting = [held(models["first"], loaded_at=due - 100, last_used=due - 90)]
+    at, _ = looks(policy, waiting, free=4 * GB, start=due - 60, until=due - 25)
+    assert at is None
+    policy, _ = two_beats()  # once its beat is past hope, the room is had
+    later = [held(models["first"], loaded_at=due - 60, last_used=due - 50)]
+    at, decision = looks(policy, later, free=4 * GB, start=due - 15, until=due)
+    assert decision.evict == ("first",), at
+
+
+def test_a_model_on_a_timer_may_go_as_soon_as_its_beat_is_over():
+    """Timers are done after one request: the next one need not wait."""
+    policy, models = two_beats()
+    due = 61 * PERIOD
+    policy.requested(due - 20, "first")
+    used = [held(models["first"], loaded_at=due - 100, last_used=due - 19, uses=1)]
+    decision = policy.decide(view(due - 18, used, free=4 * GB))
+    assert (decision.preload, decision.evict) == (("then",), ("first",))
+
+
 def test_promises_that_come_to_nothing_make_it_cautious():
     """After many preloads without a use, what a gap law promises is not fetched any more."""
     for kept, fetched in ((50.0, True), (1.0, False)):

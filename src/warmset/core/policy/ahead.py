@@ -34,8 +34,9 @@ Not 0: a load costs power, disk and bus. Not 1: nobody waits for it.
 MIN_RESIDENCY_SECONDS: Final = 10.0
 """A resident loaded or used so lately is not evicted for a preload.
 
-Source: a pause between two requests of one session. Longer is not safer: timers are done after
-one request, and the latch already keeps models from going to and fro.
+Source: a pause between two requests of one session. Models on timers are done after one request:
+for them it is over with that. Longer is not safer: the latch already keeps models from going to
+and fro, and who is due first is no victim.
 """
 
 LATCH_SECONDS: Final = MINUTE
@@ -55,12 +56,17 @@ CANDIDATES: Final = 5
 
 
 class Promise(NamedTuple):
-    """A candidate with what it would save. `is_sure`: `Lookahead.trust` has no say."""
+    """A candidate with what it would save. `is_sure`: `Lookahead.trust` has no say.
+
+    Units:
+        `until` is when its use has come, for an appointment; `-inf` if nobody knows when.
+    """
 
     saved_seconds: float
     chance: float
     model: ModelCost
     is_sure: bool = False
+    until: float = -inf
 
 
 class Lookahead:
@@ -170,7 +176,8 @@ class Lookahead:
             rent, wait = self.values.rent.of(model.bytes, model.load_seconds), until - view.now
             if chance - rent * wait > LOAD_PRICE:
                 saved = worth_at(chance, wait, 0.0) - LOAD_PRICE
-                found.append(Promise(model.load_seconds * saved, chance, model, is_sure=True))
+                seconds = model.load_seconds * saved
+                found.append(Promise(seconds, chance, model, is_sure=True, until=until))
         self.nothing_due_until = -inf if is_waiting else next_start
         return found, next_start
 
@@ -243,9 +250,14 @@ class Lookahead:
         if not settled:
             here = view.residents.values()
             settled += self.values.candidates(
-                view.now, [held for held in here if _is_settled(view.now, held)]
+                view.now, [held for held in here if self._is_settled(view.now, held)]
             )
-        rows = [row for row in settled if row.priority <= promise.model.priority]
+        rows = [
+            row
+            for row in settled
+            if row.priority <= promise.model.priority
+            and not self._comes_first(view.now, row.id, promise)
+        ]
         if least_lost(rows, short) >= promise.saved_seconds:
             return None
         victims = best_victims(rows, short)
@@ -253,6 +265,20 @@ class Lookahead:
             return None
         pays = promise.saved_seconds > sum(row.value for row in rows if row.id in victims)
         return victims if pays else None
+
+    def _comes_first(self, now: float, resident: str, promise: Promise) -> bool:
+        """Whether a resident is due before a promise.
+
+        It would be back, and want its room again, before the promised use.
+        """
+        timer = self.appointments.timer(resident)
+        return timer is not None and timer.due(now) < promise.until
+
+    def _is_settled(self, now: float, held: Held) -> bool:
+        """Whether a resident may go for a preload: min residency is over, or its beat is."""
+        is_done = held.uses > 0 and self.appointments.timer(held.id) is not None
+        since = max(held.loaded_at, held.last_used)
+        return held.may_go and (is_done or now >= since + MIN_RESIDENCY_SECONDS)
 
     def _fetch(self, view: View, promise: Promise, victims: tuple[str, ...]) -> Decision:
         for victim in victims:
@@ -296,8 +322,3 @@ class Lookahead:
         self.quiet_until = min(self.quiet_until, now + LATCH_SECONDS)
         self.trust.settle(victim, used=False)
         self.spare.trust.settle(victim, used=False)
-
-
-def _is_settled(now: float, held: Held) -> bool:
-    """Whether min residency is over."""
-    return held.may_go and now >= max(held.loaded_at, held.last_used) + MIN_RESIDENCY_SECONDS
