@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmset.core.planner.columns import Column, Columns
+from warmset.core.planner.descent import Descent
 from warmset.core.planner.filling import Shelf, by_density, fill_best
 from warmset.core.planner.gather import Room
 from warmset.core.planner.ground import Ground
@@ -187,7 +188,13 @@ def test_items_that_are_alike_share_a_row_and_take_turns():
     """Two fillings of the same kind of items, in use together, name different items."""
     shelf = Shelf(gpus=(0, 1), capacity=2, rows=tuple((n, 1, 1.0) for n in range(4)), unit=1)
     aim = Aim(
-        values=[1.0] * 4, earlier=(), open_items=(0, 1, 2, 3), forced=(), enough=0.0, places=None
+        values=[1.0] * 4,
+        earlier=(),
+        open_items=(0, 1, 2, 3),
+        forced=(),
+        whole=0.0,
+        enough=0.0,
+        places=None,
     )
     program = Program([shelf], aim, Prices([0.5] * 4, []), alike=[0] * 4)
     program.take([program.column(0, (0, 1))], Effort(100))
@@ -199,7 +206,7 @@ def test_a_shaken_set_is_allowed_and_worth_no_less(problem):
     """Whatever chance does, limits hold and no value is lost."""
     ground = Ground(problem)
     before = ground.mandatory()
-    after = Shake(ground, Refill(ground).places).improve(before, 0, Effort(500))
+    after = Shake(ground, Refill(ground).places).improve(before, 0, 9, Effort(500))
     assert after.values >= before.values
     assert frozenset(after.chosen) in {frozenset(found) for found in choices(problem)}
     assert min(after.free) >= 0
@@ -211,3 +218,62 @@ def test_looking_for_room_where_there_is_none_costs_steps():
     state = Room([[n] for n in range(16)], [0] * 16, dict.fromkeys(range(16), 10), effort)
     assert not state.make_room({0: 5})
     assert effort.is_spent
+
+
+@st.composite
+def levelled_problems(draw):
+    """Two levels; some items go anywhere, others are bound to one GPU."""
+    packed = draw(st.integers(1, 3))
+    items = []
+    for _ in range(draw(st.integers(1, 7))):
+        size, place = draw(st.integers(1, 6)), draw(st.none() | st.integers(0, packed - 1))
+        where = range(packed) if place is None else (place,)
+        items.append(
+            Item(
+                level=draw(st.integers(0, 1)),
+                value=draw(st.integers(0, 4)),
+                options=tuple(((r, size),) for r in where),
+            )
+        )
+    capacities = tuple(draw(st.lists(st.integers(1, 10), min_size=packed, max_size=packed)))
+    limit = draw(st.none() | st.integers(0, 4))
+    return Problem(capacities=capacities, items=tuple(items), packed=packed, max_count=limit)
+
+
+@given(levelled_problems())
+def test_narrowing_down_leaves_a_best_set(problem):
+    """Whatever is ruled out or in, for a bound or for a rival, some best set is still there."""
+    ground = Ground(problem)
+
+    def values(chosen):
+        return [
+            sum(problem.items[n].value for n in chosen if problem.items[n].level == level)
+            for level in range(ground.levels)
+        ]
+
+    sets = [frozenset(found) for found in choices(problem)]
+    best = max(map(values, sets))
+    for level in range(ground.levels):
+        kept = [some for some in sets if values(some)[:level] == best[:level]]
+        worst = min(kept, key=lambda some: values(some)[level])
+        tree = Descent(ground, ground.mandatory(), ground.hold(worst))
+        view = tree.narrow(level)
+        if values(worst)[level] == best[level]:
+            continue
+        there = {n for n in range(len(problem.items)) if problem.items[n].level <= level}
+        assert any(
+            values(some)[level] == best[level]
+            and view.root.chosen.keys() <= some & there <= {*view.root.chosen, *view.order}
+            for some in kept
+        )
+
+
+def test_a_rival_of_a_bound_model_is_no_larger():
+    """What could go where a model is bound, and would not fit there, rules it out of no set."""
+    sizes = [(4, 8, (0, 1)), (2, 4, (0,)), (3, 6, (1,))]
+    items = [
+        Item(level=0, value=value, options=tuple(((r, size),) for r in where))
+        for size, value, where in sizes
+    ]
+    ground = Ground(Problem(capacities=(3, 4), items=tuple(items), packed=2))
+    assert ground.rivals(1) == ()

@@ -21,6 +21,10 @@ TINY: Final = 1e-9
 """Reduced costs and pivots below count as nothing."""
 
 
+DUST: Final = 1e-12
+"""Entries of the inverse below are what rounding leaves of nothing."""
+
+
 class Column:
     """What a unit of something is worth, and what it takes of each row."""
 
@@ -114,7 +118,9 @@ class Columns:
         tag = -1 - len(self._low) - at_bought
         return self._pivot(bought, -self._high[at_bought], change, tag)
 
-    def _pivot(self, gain: float, worth: float, change: Sequence[float], tag: int) -> bool:
+    def _pivot(  # noqa: C901 - the innermost loops: a call here costs what they save
+        self, gain: float, worth: float, change: Sequence[float], tag: int
+    ) -> bool:
         """Exchanges what enters for what it drives out first.
 
         Args:
@@ -132,9 +138,11 @@ class Columns:
         if leaves < 0:
             return False
         by = change[leaves]
-        pivot = inverse[leaves] = [n / by for n in inverse[leaves]]
-        filled = [(k, p) for k, p in enumerate(pivot) if p]
-        is_sparse = 3 * len(filled) < len(pivot)
+        filled = [(k, n / by) for k, n in enumerate(inverse[leaves]) if n > DUST or n < -DUST]
+        pivot = inverse[leaves] = [0.0] * len(change)
+        for k, p in filled:
+            pivot[k] = p
+        is_sparse = 2 * len(filled) < len(pivot)
         for r, d in enumerate(change):
             if r == leaves or -TINY <= d <= TINY:
                 continue
@@ -144,9 +152,11 @@ class Columns:
                 for k, p in filled:
                     row[k] -= d * p
             else:
-                inverse[r] = [n - d * p for n, p in zip(inverse[r], pivot, strict=True)]
+                inverse[r] = [n - d * p for n, p in zip(inverse[r], pivot)]  # noqa: B905
         basic[leaves] = best
         self._tags[leaves] = tag
         self._worths[leaves] = worth
-        self.duals = [n + gain * p for n, p in zip(self.duals, pivot, strict=True)]
+        duals = self.duals
+        for k, p in filled:
+            duals[k] += gain * p
         return True

@@ -107,13 +107,25 @@ class Descent:
         return bound is not None and bound > self.best.values[level]
 
     def _can_take(self, view: View, position: int, level: int) -> bool:
-        """Whether a set with this item may beat the incumbent."""
+        """Whether a set with this item, and so with its rivals, may beat the incumbent."""
+        root = view.root
         number = view.order[position]
-        item, root = self.ground.problem.items[number], view.root
-        values = list(root.values)
-        values[item.level] += item.value
+        rivals = [r for r in self.ground.rivals(number) if r not in root.chosen]
+        if not view.places.keys() >= set(rivals):
+            return False
+        if not self._may_beat(view, (number,), position, level):
+            return False
+        return not rivals or self._may_beat(view, (number, *rivals), position, level)
+
+    def _may_beat(self, view: View, added: tuple[int, ...], position: int, level: int) -> bool:
+        """Whether the root with some more items may lead to something better."""
+        items, root = self.ground.problem.items, view.root
+        values, spent = list(root.values), root.spent
+        for n in added:
+            values[items[n].level] += items[n].value
         spent = [
-            n + s.weights[number] for n, s in zip(root.spent, self.ground.surrogates, strict=True)
+            n + sum([s.weights[k] for k in added])
+            for n, s in zip(spent, self.ground.surrogates, strict=True)
         ]
         node = Node(root.chosen, root.free, values, spent)
         bound = self.bound(view, node, 0, level, skip=position)
@@ -128,7 +140,7 @@ class Descent:
                 self.open_bound = max(self.open_bound, bound)
                 return
             number = view.order[position]
-            if any(rival not in node.chosen for rival in self.ground.rivals_in(view, number)):
+            if not node.chosen.keys() >= self.ground.rivals_in(view, number):
                 continue
             child = self.ground.include(node, number, effort)
             if child is None:

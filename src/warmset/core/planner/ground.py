@@ -16,7 +16,7 @@ from warmset.core.planner.problem import Effort, Problem
 LAST_RESORT: Final = 3_000_000
 """Steps for the mandatory items, before it is said that they were not arranged: some seconds."""
 
-MAX_RIVALS: Final = 6
+MAX_RIVALS: Final = 24
 """Rivals remembered for each item."""
 
 
@@ -56,7 +56,7 @@ class View:
     starts: tuple[int, ...]
     bounds: tuple[tuple[LevelBound, ...], ...]
     places: Mapping[int, int]
-    known_rivals: dict[int, tuple[int, ...]]
+    known_rivals: dict[int, frozenset[int]]
 
 
 class Ground:
@@ -112,13 +112,19 @@ class Ground:
         items, found = self.problem.items, []
         level, value = items[number].level, items[number].value
         where, amounts = self._form(number)
+        is_whole = all(len(on) == 1 and on[0] < self.problem.packed for on in where)
+        least = min(amounts, default=0)
         for at in range(self._place[number] - 1, -1, -1):
             other = self.order[at]
             item = items[other]
             if item.value < (value if item.level == level else 1) or other in self._conflicts:
                 continue
             there, taken = self._form(other)
-            if there == where and all(map(le, taken, amounts)):
+            if there == where:
+                is_no_larger = all(map(le, taken, amounts))
+            else:
+                is_no_larger = is_whole and not there and taken[0] <= least
+            if is_no_larger:
                 found.append(other)
                 if len(found) == MAX_RIVALS:
                     break
@@ -217,11 +223,11 @@ class Ground:
             known_rivals={},
         )
 
-    def rivals_in(self, view: View, number: int) -> tuple[int, ...]:
+    def rivals_in(self, view: View, number: int) -> frozenset[int]:
         """Returns the rivals of an item that a view does not open after it."""
         if number not in view.known_rivals:
             at, places = view.places[number], view.places
-            view.known_rivals[number] = tuple(
+            view.known_rivals[number] = frozenset(
                 [r for r in self.rivals(number) if places.get(r, -1) < at]
             )
         return view.known_rivals[number]

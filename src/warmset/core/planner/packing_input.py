@@ -49,7 +49,7 @@ def read_devices(rows: Iterable[Mapping[str, object]]) -> tuple[PackDevice, ...]
         Refused: a value is missing or impossible; names the device and the key.
     """
     devices = tuple(
-        PackDevice(id=_id(row, "device", place), bytes=_bytes(row, _label(row, "device", place)))
+        PackDevice(id=_id(row, "device", place), bytes=_bytes(row, "device", place))
         for place, row in enumerate(_rows(rows, "device"))
     )
     _check_distinct([d.id for d in devices], "device")
@@ -64,7 +64,9 @@ def read_models(
     Raises:
         Refused: a value is missing or impossible, or a device is not among `devices`.
     """
-    models = tuple(_model(row, place, devices) for place, row in enumerate(_rows(rows, "model")))
+    known = [d.id for d in devices]
+    listed = _rows(rows, "model")
+    models = tuple([_model(row, place, known) for place, row in enumerate(listed)])
     _check_distinct([m.id for m in models], "model")
     return models
 
@@ -86,13 +88,12 @@ def read_max_loaded(value: object) -> int | None:
     return value
 
 
-def _model(row: Mapping[str, object], place: int, devices: tuple[PackDevice, ...]) -> PackModel:
-    label = _label(row, "model", place)
+def _model(row: Mapping[str, object], place: int, known: list[Id]) -> PackModel:
     device = row.get("device")
-    known = [d.id for d in devices]
     if device is not None and device not in known:
         near = get_close_matches(str(device), [str(i) for i in known], n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"the devices are: {_listed(known)}"
+        label = _label(row, "model", place)
         raise Refused(
             f"{label} is bound to device {device!r:.60}, which is not among the devices",
             hint=hint,
@@ -100,12 +101,12 @@ def _model(row: Mapping[str, object], place: int, devices: tuple[PackDevice, ...
         )
     return PackModel(
         id=_id(row, "model", place),
-        bytes=_bytes(row, label),
-        value=_number(row, "value", 1.0, label, least=0.0),
-        priority=_number(row, "priority", DEFAULT_PRIORITY, label, least=-math.inf),
-        pinned=_flag(row, "pinned", label),
-        device=next((i for i in known if i == device), None),
-        splittable=_flag(row, "splittable", label),
+        bytes=_bytes(row, "model", place),
+        value=_number(row, "value", 1.0, place, least=0.0),
+        priority=_number(row, "priority", DEFAULT_PRIORITY, place, least=-math.inf),
+        pinned=_flag(row, "pinned", place),
+        device=None if device is None else next(i for i in known if i == device),
+        splittable=_flag(row, "splittable", place),
     )
 
 
@@ -140,18 +141,19 @@ def _id(row: Mapping[str, object], kind: str, place: int) -> Id:
     return value
 
 
-def _bytes(row: Mapping[str, object], label: str) -> int:
+def _bytes(row: Mapping[str, object], kind: str, place: int) -> int:
     value = row.get("bytes")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         said = "no `bytes`" if "bytes" not in row else f"bytes {value!r:.60}"
         raise Refused(
-            f"{label} has {said}; a whole number of bytes was expected",
+            f"{_label(row, kind, place)} has {said}; a whole number of bytes was expected",
             hint="`warmset footprint MODEL` estimates the bytes of a model",
             context={"key": "bytes"},
         )
     if not 0 < value <= MAX_BYTES:
+        label = _label(row, kind, place)
         raise Refused(
             f"{label} has {value} bytes; from 1 to {format_bytes(MAX_BYTES)} is possible",
             hint="sizes are bytes, not GiB",
@@ -161,17 +163,19 @@ def _bytes(row: Mapping[str, object], label: str) -> int:
 
 
 def _number(
-    row: Mapping[str, object], key: str, default: float, label: str, *, least: float
+    row: Mapping[str, object], key: str, default: float, place: int, *, least: float
 ) -> float:
     value = row.get(key)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        label = _label(row, "model", place)
         raise Refused(
             f"{label} has the {key} {value!r:.60}; a finite number was expected",
             context={"key": key},
         )
     if value < least:
+        label = _label(row, "model", place)
         raise Refused(
             f"{label} has the {key} {value!r:.60}; it cannot be below {least:g}",
             hint="0 says that the model is worth nothing",
@@ -180,18 +184,19 @@ def _number(
     return value
 
 
-def _flag(row: Mapping[str, object], key: str, label: str) -> bool:
+def _flag(row: Mapping[str, object], key: str, place: int) -> bool:
     value = row.get(key)
     if value is None:
         return False
     if not isinstance(value, bool):
+        label = _label(row, "model", place)
         raise Refused(f"{label} has {key} = {value!r:.60}; true or false was expected")
     return value
 
 
 def _check_distinct(ids: list[Id], kind: str) -> None:
-    twice = next((i for place, i in enumerate(ids) if i in ids[:place]), None)
-    if twice is not None:
+    if len(set(ids)) < len(ids):
+        twice = next(i for place, i in enumerate(ids) if i in ids[:place])
         raise Refused(
             f'two {kind}s have the id "{twice}"',
             hint="names of one set of weights are one model",

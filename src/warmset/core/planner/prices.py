@@ -42,9 +42,15 @@ EXACT_STEPS: Final = 30_000
 STEPS_PER_UNIT: Final = 4
 """A step of filling costs a part of one of the search over sets."""
 
-BLUR: Final = 0.4
-"""What fillings that are not exact may add to a bound, in worth of the best model: 0.05 to 0.4 on
-200 models of random sizes before 16 GPUs."""
+BLUR: Final = 0.006
+"""What fillings that are not exact may hide of a bound, as a part of what a level is worth: where
+no more than that is open, prices gain nothing before 16 GPUs and 200 models of random sizes."""
+
+TRUST: Final = 0.5
+"""Part of the fall that the linear program foretold from which on it is believed farther off."""
+
+WIDER: Final = 4.0
+"""How much wider the box of the duals then is."""
 
 AGAIN: Final = 1
 """Further GPUs of one kind that are filled with what is left, for columns that go together. With
@@ -86,10 +92,11 @@ class Pricing:
         """
         program = Program(self.shelves, aim, start, self._alike)
         best = start
-        lowest, _, is_exact = self._bound(program, start, effort, PEEP)
-        if not is_exact and lowest - aim.enough < BLUR:
+        lowest, columns, is_exact = self._bound(program, start, effort, PEEP)
+        if not is_exact and lowest - aim.enough < BLUR * aim.whole:
             return None
-        program.take([program.column(kind, items) for kind, items in known], effort)
+        columns += [program.column(kind, items) for kind, items in known]
+        program.take(columns, effort)
         for _ in range(rounds):
             if effort.is_spent or lowest < aim.enough or program.worth >= lowest - TINY:
                 break
@@ -97,8 +104,9 @@ class Pricing:
             bound, columns, _ = self._bound(program, tried, effort)
             is_lower = bound < lowest - TINY
             if is_lower:
+                is_trusted = lowest - bound > TRUST * (lowest - program.worth)
                 best, lowest = tried, bound
-                program.recentre(best)
+                program.recentre(best, WIDER if is_trusted else 1.0)
             if not program.take(columns, effort) and not is_lower:
                 break
         return best, program.used()

@@ -18,8 +18,9 @@ from warmset.core.planner.problem import Effort
 TINY: Final = 1e-9
 """Less counts as nothing."""
 
-FORCED: Final = 64.0
-"""What an item that is in counts for in the program: so much that it is never left out."""
+FORCED: Final = 4.0
+"""What an item that is in counts for in the program, in the greatest price: so much that it is
+never left out."""
 
 BOX: Final = 0.2
 """How far an item's dual may be from that of the best prices known, as a part of its price."""
@@ -30,7 +31,10 @@ PASSES: Final = 8
 MOST_ENTERED: Final = 6
 """Columns taken in after one look, the most gainful first."""
 
-CELLS_PER_STEP: Final = 500
+COLUMNS_PER_STEP: Final = 5
+"""Columns that are looked at in the time of such a step."""
+
+CELLS_PER_STEP: Final = 600
 """Cells of the basis inverse whose change costs as much as a step of the search over sets."""
 
 
@@ -45,6 +49,7 @@ class Aim:
         earlier: per earlier level, its open items, and what they have to be worth.
         open_items: of the level itself.
         forced: items that are in.
+        whole: what the incumbent is worth on the level.
         enough: a bound below this leaves no room for anything better than what is known.
         places: how many more may be chosen; `None`: no limit.
     """
@@ -53,6 +58,7 @@ class Aim:
     earlier: tuple[tuple[tuple[int, ...], float], ...]
     open_items: tuple[int, ...]
     forced: tuple[int, ...]
+    whole: float
     enough: float
     places: int | None
 
@@ -79,6 +85,8 @@ class Program:
         self.aim = aim
         self._start = start
         self._pool: list[Column] = []
+        self._reach = 1.0
+        self._must = FORCED * max(1.0, *start.of)
         split = {n for shelf in kinds for n, _, share in shelf.rows if share < 1.0}
         levels = (*(items for items, _ in aim.earlier), aim.open_items)
         self._forced = [n for n in aim.forced if n not in split]
@@ -108,18 +116,19 @@ class Program:
         factors = (*around.earlier, 1.0)
         for n, row in self._row.items():
             level = self._level.get(n)
-            full = FORCED if level is None else factors[level] * self.aim.values[n]
+            full = self._must if level is None else factors[level] * self.aim.values[n]
             dual = max(0.0, full - around.of[n] - around.place)
-            width = BOX * max(around.of[n], 0.1)
+            width = self._reach * BOX * max(around.of[n], 0.1)
             low[row], high[row] = max(0.0, dual - width), dual + width
         for at, factor in enumerate(around.earlier):
-            width = max(0.1, factor / 4)
+            width = self._reach * max(0.1, factor / 4)
             low[self._needs + at] = -factor - width
             high[self._needs + at] = min(0.0, width - factor)
         return low, high
 
-    def recentre(self, prices: Prices) -> None:
-        """Moves the box of the duals."""
+    def recentre(self, prices: Prices, wider: float) -> None:
+        """Moves the box of the duals, and widens it by a factor."""
+        self._reach *= wider
         self._lp.move(*self._box(prices))
 
     def column(self, kind: int, items: Sequence[int]) -> Column:
@@ -133,7 +142,7 @@ class Program:
             cells[self._row[n]] = cells.get(self._row[n], 0.0) + 1.0
             level = self._level.get(n)
             if level is None:
-                worth += FORCED
+                worth += self._must
             elif level == len(aim.earlier):
                 worth += aim.values[n]
             else:
@@ -148,13 +157,15 @@ class Program:
         lp = self._lp
         gained = False
         for column in columns:
-            gained |= lp.enter(column, len(self._pool))
+            if lp.enter(column, len(self._pool)):
+                effort.spend(self._pivot_steps)
+                gained = True
             self._pool.append(column)
         for _ in range(PASSES):
             while not effort.is_spent and lp.settle():
                 effort.spend(self._pivot_steps)
             gains = [(lp.gain(column), at) for at, column in enumerate(self._pool)]
-            effort.spend(1 + len(self._pool) // 12)
+            effort.spend(1 + len(self._pool) // COLUMNS_PER_STEP)
             for gain, at in sorted(gains, reverse=True)[:MOST_ENTERED]:
                 if gain <= TINY:
                     break
@@ -184,7 +195,7 @@ class Program:
     def worth(self) -> float:
         """What the program is worth at present, the base of forced items taken off."""
         total = sum(d * n for d, n in zip(self._lp.duals, self._limits, strict=True))
-        return total - FORCED * len(self._forced) + self._of_split()
+        return total - self._must * len(self._forced) + self._of_split()
 
     def _of_split(self) -> float:
         aim, start = self.aim, self._start
@@ -206,7 +217,7 @@ class Program:
         of = list(self._start.of)
         for n, row in self._row.items():
             level = self._level.get(n)
-            worth = FORCED if level is None else factors[level] * aim.values[n]
+            worth = self._must if level is None else factors[level] * aim.values[n]
             of[n] = max(0.0, worth - max(0.0, duals[row]) - place)
         return Prices(of, earlier, place)
 

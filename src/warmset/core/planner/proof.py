@@ -34,18 +34,22 @@ FEW_STEPS: Final = 4000
 DEPTHS: Final = (1, 8, 64)
 """How much more thoroughly sets are arranged each time a search ends without certainty."""
 
-REFILL_SHARE: Final = 8
+REFILL_SHARE: Final = 20
 """Part of a level's effort for filling GPUs anew by turns."""
 
 PRICE_SHARES: Final = (11, 2, 2)
 """Twentieths of a level's effort for each round of pricing and narrowing. The first is to reach the
 best prices there are, which take 20 to 40 fillings of all GPUs with 200 models and 16 GPUs."""
 
-DIVE_SHARE: Final = 4
+DIVE_SHARE: Final = 12
 """Part of a round of pricing for bettering each set that prices lead to."""
 
 SHAKE_SHARE: Final = 3
 """Part of a level's effort for a better set by chance."""
+
+
+WIDE: Final = 40
+"""Open items that a level is taken to have where that is not found out."""
 
 
 class Proof:
@@ -108,7 +112,7 @@ class Proof:
     def settle_for_less(self, level: int, effort: Effort) -> None:
         """Betters a level that cannot be proved, since one before it is not."""
         self._better_at_once(level, effort.part(effort.limit // 2))
-        self._take_over(self._shake.improve(self.tree.best, level, effort))
+        self._take_over(self._shake.improve(self.tree.best, level, WIDE, effort))
 
     def _better_at_once(self, level: int, effort: Effort) -> None:
         """Betters the incumbent by what needs no search: room gathered, GPUs filled anew."""
@@ -134,7 +138,9 @@ class Proof:
     def _shaken(self, view: View, level: int, effort: Effort) -> View | None:
         """Seeks a better set by chance; returns the view that is then left, `None` if none is."""
         part = effort.part(effort.limit // SHAKE_SHARE)
-        is_better = self._take_over(self._shake.improve(self.tree.best, level, part))
+        is_better = self._take_over(
+            self._shake.improve(self.tree.best, level, len(view.order), part)
+        )
         return self.tree.narrow(level) if is_better else view
 
     def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> bool:
@@ -159,10 +165,10 @@ class Proof:
         if surrogate is None:
             return False
         self.ground.surrogates.append(surrogate)
-        for node in found:
-            if self._take_over(node):
-                part = effort.part(effort.limit // DIVE_SHARE)
-                self.tree.best = self._refill.improve(node, part)
+        if found:
+            node = max(found, key=lambda node: node.values)
+            part = effort.part(effort.limit // DIVE_SHARE)
+            self._take_over(self._refill.improve(node, part))
         return True
 
     def _take_over(self, node: Node) -> bool:

@@ -23,8 +23,8 @@ FILL_STEPS: Final = 60
 STEPS_PER_UNIT: Final = 2
 """A step of filling costs a part of one of the search over sets."""
 
-FRUITLESS: Final = 25
-"""Attempts without a gain, times GPUs, after which nothing more is hoped for."""
+FRUITLESS: Final = 10
+"""Attempts without a gain, times open items, after which nothing more is hoped for."""
 
 MOST_GPUS: Final = 4
 
@@ -50,15 +50,22 @@ class Shake:
         self.ground = ground
         self._places = places
 
-    def improve(self, node: Node, level: int, effort: Effort) -> Node:
-        """Returns a set that is worth more up to `level`, or the same one."""
+    def improve(self, node: Node, level: int, width: int, effort: Effort) -> Node:
+        """Returns a set that is worth more up to `level`, or the same one.
+
+        Args:
+            node: a set.
+            level: the last that counts.
+            width: how many items are open: the more, the longer it is sought.
+            effort: what it may take.
+        """
         packed = self.ground.problem.packed
         if packed < 2:
             return node
         chance = Random(level)
         state = _State(self.ground, self._places, node, level)
         best, fruitless = node, 0
-        while fruitless < FRUITLESS * packed and not effort.is_spent:
+        while fruitless < FRUITLESS * width and not effort.is_spent:
             count = chance.randint(2, min(MOST_GPUS, packed))
             fruitless += 1
             if state.attempt(chance.sample(range(packed), count), chance, effort) > 0:
