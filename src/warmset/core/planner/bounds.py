@@ -64,6 +64,8 @@ class LevelBound:
 
         The item at position `skip` is left out: what it weighs is room for others instead.
         """
+        if start < self._start:  # noqa: PLR1730 - `max` takes twice as long
+            start = self._start
         weights, values, rows = self._from.get(start) or self._sums(start)
         cut = bisect_right(weights, room) - 1
         without = 0
@@ -79,6 +81,8 @@ class LevelBound:
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
+        if start < self._start:  # noqa: PLR1730 - `max` takes twice as long
+            start = self._start
         weights, values, rows = self._from.get(start) or self._sums(start)
         cut = bisect_left(values, value)
         without = 0
@@ -95,16 +99,13 @@ class LevelBound:
         return spent + part - without
 
     def _sums(self, start: int) -> _Sums:
-        """Returns sums of weights and of values from a position on, the densest items first."""
-        if start < self._start:
-            sums = self._from.get(self._start) or self._sums(self._start)
-        else:
-            rows = [row for row in self._rows if row[2] >= start]
-            sums = (
-                list(accumulate([row[0] for row in rows], initial=0)),
-                list(accumulate([row[1] for row in rows], initial=0)),
-                rows,
-            )
+        """Returns sums of weights and of values from a place on, not before the first."""
+        rows = [row for row in self._rows if row[2] >= start]
+        sums = (
+            list(accumulate([row[0] for row in rows], initial=0)),
+            list(accumulate([row[1] for row in rows], initial=0)),
+            rows,
+        )
         self._from[start] = sums
         return sums
 
@@ -140,7 +141,7 @@ def capacity_grains(problem: Problem) -> tuple[Surrogate, ...]:
     sizes = {problem.capacities[r] for r in range(problem.packed)}
     grains = {size // parts + 1 for size in sizes for parts in range(1, MAX_PARTS + 1)}
     shapes = _shapes(problem, range(problem.packed))
-    return tuple(_in_grains(problem, shapes, grain) for grain in sorted(grains))
+    return tuple([_in_grains(problem, shapes, grain) for grain in sorted(grains)])
 
 
 Shapes = Sequence[set[tuple[int, ...]]]
@@ -165,10 +166,12 @@ def _in_grains(problem: Problem, shapes: Shapes, grain: int) -> Surrogate:
     for found in shapes:
         if len(found) == 1:
             (amounts,) = found
-            weights.append(sum([n // grain for n in amounts]))
+            weights.append(
+                amounts[0] // grain if len(amounts) == 1 else sum([n // grain for n in amounts])
+            )
         else:
             weights.append(min([sum([n // grain for n in some]) for some in found], default=0))
-    limit = sum([problem.capacities[r] // grain for r in range(problem.packed)])
+    limit = sum([n // grain for n in problem.capacities[: problem.packed]])
     return Surrogate(weights=tuple(weights), limit=limit)
 
 

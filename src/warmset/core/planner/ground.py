@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from operator import le
 from typing import Final
@@ -109,38 +110,56 @@ class Ground:
         """
         if number in self._rivals:
             return self._rivals[number]
-        items, found = self.problem.items, []
-        level, value = items[number].level, items[number].value
-        where, amounts = self._form(number)
-        is_whole = all(len(on) == 1 and on[0] < self.problem.packed for on in where)
-        least = min(amounts, default=0)
-        for at in range(self._place[number] - 1, -1, -1):
-            other = self.order[at]
-            item = items[other]
-            if item.value < (value if item.level == level else 1) or other in self._conflicts:
-                continue
-            there, taken = self._form(other)
-            if there == where:
-                is_no_larger = all(map(le, taken, amounts))
-            else:
-                is_no_larger = is_whole and not there and taken[0] <= least
-            if is_no_larger:
-                found.append(other)
-                if len(found) == MAX_RIVALS:
-                    break
-        self._rivals[number] = tuple(found)
+        item, earlier = self.problem.items[number], self._ranked[: self._place[number]]
+        size = self.arranger.size_anywhere(number)
+        if size is None:
+            where, amounts = self._form(number)
+            is_whole = all(len(on) == 1 and on[0] < self.problem.packed for on in where)
+            size = min(amounts, default=0) if is_whole else -1
+            found = [
+                other
+                for other, level, value, anywhere in reversed(earlier)
+                if value >= (item.value if level == item.level else 1)
+                and (
+                    0 <= anywhere <= size
+                    or (anywhere < 0 and self._stands_in(other, where, amounts))
+                )
+            ]
+        else:
+            found = [
+                other
+                for other, level, value, anywhere in reversed(earlier)
+                if 0 <= anywhere <= size and value >= (item.value if level == item.level else 1)
+            ]
+        self._rivals[number] = tuple(found[:MAX_RIVALS])
         return self._rivals[number]
+
+    @cached_property
+    def _ranked(self) -> list[tuple[int, int, int, int]]:
+        """Number, level, value and size of what may be chosen, in the order of the search.
+
+        The size is -1 of what may not go anywhere, the value of what is in a conflict: it is no
+        rival of anything.
+        """
+        items, size_anywhere = self.problem.items, self.arranger.size_anywhere
+        ranked = []
+        for n in self.order:
+            size = size_anywhere(n)
+            value = -1 if n in self._conflicts else items[n].value
+            ranked.append((n, items[n].level, value, -1 if size is None else size))
+        return ranked
+
+    def _stands_in(self, other: int, where: object, amounts: tuple[int, ...]) -> bool:
+        """Whether an item has the same places as another and takes no more of any."""
+        there, taken = self._form(other)
+        return there == where and all(map(le, taken, amounts))
 
     def _form(self, number: int) -> _Form:
         """Returns the resources that each option takes, and all amounts in that order."""
         if number not in self._forms:
-            item = self.problem.items[number]
-            size = self.arranger.size_anywhere(number)
-            if size is not None:
-                self._forms[number] = ((), (size,))
-            else:
-                where = tuple([tuple([r for r, _ in use]) for use in item.options])
-                self._forms[number] = (where, tuple([n for use in item.options for _, n in use]))
+            options = self.problem.items[number].options
+            where = tuple([tuple([r for r, _ in use]) for use in options])
+            self._forms[number] = (where, tuple([n for use in options for _, n in use]))
         return self._forms[number]
 
     def mandatory(self) -> Node | None:
@@ -265,9 +284,12 @@ class Ground:
         limit = self.problem.max_count
         if limit is not None and len(node.chosen) >= limit:
             return None
-        spent = [n + s.weights[number] for n, s in zip(node.spent, self.surrogates, strict=False)]
-        if any(n > s.limit for n, s in zip(spent, self.surrogates, strict=False)):
-            return None
+        spent = []
+        for before, surrogate in zip(node.spent, self.surrogates, strict=False):
+            after = before + surrogate.weights[number]
+            if after > surrogate.limit:
+                return None
+            spent.append(after)
         for conflict in self._conflicts.get(number, ()):
             if all(m == number or m in node.chosen for m in conflict):
                 return None
