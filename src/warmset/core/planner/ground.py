@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,8 @@ class Ground:
                 self._conflicts.setdefault(member, []).append(conflict)
         self.order = self._sorted_items()
         self._place = {n: at for at, n in enumerate(self.order)}
+        self._values = [item.value for item in problem.items]
+        self._whole_bounds: list[tuple[LevelBound, ...]] = []  # per level, per surrogate
         self._forms: dict[int, _Form] = {}
         self._rivals: dict[int, tuple[int, ...]] = {}
 
@@ -230,9 +233,7 @@ class Ground:
         order = tuple(n for n in self.order if items[n].level <= level and n not in gone)
         if len(self.surrogates) > self._plain:
             order = self._by_density(order, self.surrogates[-1])
-        starts = tuple(
-            sum(1 for n in order if items[n].level < number) for number in range(level + 2)
-        )
+        starts = self._starts(order, level)
         return View(
             root=self.node(root.chosen),
             order=order,
@@ -261,14 +262,49 @@ class Ground:
 
         return tuple(sorted(order, key=key))
 
+    def whole_view(self, base: Node, level: int) -> View:
+        """Returns the view of all that is open beside what every choice contains.
+
+        As long as nothing sharper is known, the bounds of earlier levels are those that they had.
+        """
+        if len(self.surrogates) > self._plain:
+            return self.view(base, (), level)
+        items, inside = self.problem.items, base.chosen
+        order = tuple([n for n in self.order if items[n].level <= level and n not in inside])
+        starts = self._starts(order, level)
+        for at in range(len(self._whole_bounds), level + 1):
+            start, stop = starts[at : at + 2]
+            self._whole_bounds.append(
+                tuple(
+                    [
+                        LevelBound(s, range(start, stop), order[start:stop], self._values)
+                        for s in self.surrogates
+                    ]
+                )
+            )
+        return View(
+            root=base,
+            order=order,
+            starts=starts,
+            bounds=tuple(zip(*self._whole_bounds[: level + 1], strict=True)),
+            places={n: at for at, n in enumerate(order)},
+            known_rivals={},
+        )
+
+    def _starts(self, order: Sequence[int], level: int) -> tuple[int, ...]:
+        """Returns where each level up to this one begins in an order, and its end."""
+        levels = [self.problem.items[n].level for n in order]
+        return tuple([bisect_left(levels, number) for number in range(level + 2)])
+
     def level_bounds(
         self, surrogate: Surrogate, order: Sequence[int], starts: Sequence[int]
     ) -> tuple[LevelBound, ...]:
         """Returns a surrogate's bounds on each level of an order."""
-        values = [item.value for item in self.problem.items]
         return tuple(
-            LevelBound(surrogate, range(start, stop), order[start:stop], values)
-            for start, stop in pairwise(starts)
+            [
+                LevelBound(surrogate, range(start, stop), order[start:stop], self._values)
+                for start, stop in pairwise(starts)
+            ]
         )
 
     def include(

@@ -63,7 +63,7 @@ def _improve(proof: Proof, level: int, effort: Effort, *, is_lost: bool) -> int:
     sought in an equal share of the effort that is left, and nothing else.
     """
     tree, ground = proof.tree, proof.ground
-    whole = ground.view(tree.base, (), level)
+    whole = ground.whole_view(tree.base, level)
     bound = tree.bound(whole, whole.root, 0, level) or 0
     tree.open_bound = max(tree.best.values[level], bound)
     if bound > tree.best.values[level]:
