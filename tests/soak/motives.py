@@ -51,8 +51,6 @@ class Motives(Judge):
         self._came_at: dict[str, float] = {}
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
-        self._going: set[str] = set()  # for the plan, which has no place for them
-        self._members: frozenset[str] = frozenset()
         self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
         self._open: Command | None = None
         self._booted_ahead = 0.0
@@ -100,9 +98,6 @@ class Motives(Judge):
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
-        leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
-        self._members = frozenset(member.key for member in decision.members)
-        self._going = leaves - self._members
         if decision.is_converged:
             self._settled_at = self.now
         self._judge_budget(decision)
@@ -150,8 +145,7 @@ class Motives(Judge):
             self._judge_return(command)
         elif isinstance(command, SendUnload):
             self._unloading = command.key
-            if command.key in self._going:
-                self._sent_away[command.key] = (self._asked_at, self._members)
+            self._note_plan(command)
             if not self.is_stuck:
                 self._judge_unload(command)
             is_dismissed = self._is_dismissed(command)
@@ -163,6 +157,16 @@ class Motives(Judge):
                 self._room = (self.now, command.name)
 
     # -- the rules --------------------------------------------------------------------------------
+
+    def _note_plan(self, command: SendUnload) -> None:
+        """Keeps for whom a model goes that has no place in the plan."""
+        decision = None if self.life.warmset is None else self.life.warmset.loop.decision
+        if decision is None:
+            return
+        members = frozenset(member.key for member in decision.members)
+        leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
+        if command.key in leaves - members:
+            self._sent_away[command.key] = (self._asked_at, members)
 
     def _judge_return(self, command: SendPreload) -> None:
         """Who had no place in a plan has none afterwards, if nothing happened.

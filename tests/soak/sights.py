@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from loop_hosts import CARD
+
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Unload
 from warmset.core.control.levers import SOON_GONE_SECONDS
@@ -23,6 +25,7 @@ from warmset.core.control.orders import (
     TimedOut,
 )
 from warmset.core.control.state import State
+from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, Quality, normalise_name
 from warmset.core.planner import ActionKind
 from warmset.core.twin.events import LoadEnded, Unloaded
@@ -45,6 +48,8 @@ class Sights(Judge):
         self._given: dict[str, float] = {}  # key -> lease that warmset knows to stand
         self._stood: set[str] = set()  # those that stood at the last look
         self._clients: set[str] = set()  # whose lease a client replaced, as a look showed
+        self._gone_at = -math.inf  # when one left that the last look had shown
+        self._is_draining = False  # whether its memory was still on its way back at the look
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -53,11 +58,13 @@ class Sights(Judge):
         self._seen = self._open = None
         self._forget_leases()
         self._clients.clear()
+        self._gone_at = -math.inf
 
     def breaks_off(self, *, is_server: bool = False) -> None:
         self._forget_leases()
         if is_server:
             self._clients.clear()
+        self._gone_at = -math.inf
 
     def _forget_leases(self) -> None:
         self._given.clear()
@@ -66,6 +73,9 @@ class Sights(Judge):
     def look_begins(self) -> None:
         loaded = self.life.host.scheduler.loaded
         self._busy = frozenset(k for k, r in loaded.items() if r.refs > 0 and r.is_alive)
+        cards = self.life.host.cards
+        is_recent = self.now - self._gone_at < PATIENCE_SECONDS
+        self._is_draining = is_recent and cards.draining(CARD) > 0
         for key, runner in loaded.items():
             apart = abs(runner.duration - self._given.get(key, math.inf))
             if apart < 1.0:
@@ -83,6 +93,7 @@ class Sights(Judge):
         del before
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self._forget_leases()
+            self._gone_at = -math.inf
 
     def hears(self, event: object) -> None:
         key = ""
@@ -90,6 +101,9 @@ class Sights(Judge):
             key = event.order.model.key
         elif isinstance(event, Unloaded):
             key = event.key
+            seen = () if self._seen is None else self._seen.residents or ()
+            if key in {row.key for row in seen}:
+                self._gone_at = self.now
         self.is_deleted(key)
 
     def is_deleted(self, key: str) -> None:
@@ -154,6 +168,8 @@ class Sights(Judge):
             self.tell(f"{what} on memory that could not be read just now")
         if decision.postponed is None:
             return
+        if self._is_draining:
+            self.tell(f"{what}, while the memory of one that left is not back, and pins lack room")
         named = self.life.said.settings.models
         soon = seen.at + SOON_GONE_SECONDS
         for row in seen.residents or ():
