@@ -664,3 +664,20 @@ def test_what_residents_hold_of_ram_is_not_asked_for_twice() -> None:
     scene.host.spec = replace(scene.host.spec, system_used_bytes=total - gib(1.2))
     scene.run(900)
     assert scene.unloads() == []
+
+
+def test_a_pin_that_is_away_for_long_is_told_of_during_a_load_too() -> None:
+    """While a slow disk loads another model for half an hour, nothing is decided."""
+    scene = frail(config(CODER={"pin": True}, MEDIUM={"priority": 60}), slowness=1.0)
+    scene.sidecar.start()
+    scene.run(60)
+    scene.host.unload(scene.host.library.find(MEDIUM))
+    scene.run(70)
+    scene.host._physics.slowness = 300.0
+    while MEDIUM not in scene.preloads(since=100):
+        scene.run(scene.now + 5)
+    scene.host.unload(scene.host.library.find(CODER))
+    scene.run(scene.now + 400)
+    assert scene.resident() == set()
+    (text,) = scene.texts("pin_missing")
+    assert "preload of qwen2.5:14b is under way" in text

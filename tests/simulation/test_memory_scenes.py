@@ -278,3 +278,19 @@ def test_who_came_after_another_that_was_loading_found_no_more_than_was_free_the
     assert scene.resident() == {MEDIUM, EMBED}
     lowest, found, _ = remembered(scene, EMBED)
     assert lowest <= found
+
+
+def test_who_went_to_ram_for_want_of_room_found_nothing() -> None:
+    """By what the looks show a part of it would have fitted; another program took that too, for a
+    moment."""
+    scene = world(config(SMALL={"preload": False})).run(40)
+    nearly_all = scene.host.cards.foreign(CARD) + scene.host.cards.free(CARD) - gib(0.9)
+    scene.host.cards.set_foreign(CARD, nearly_all)
+    look = scene.run(60).sidecar.loop.wake_at - START + 0.1
+    scene.at(look, lambda host: host.cards.set_foreign(CARD, nearly_all + gib(0.9)))
+    scene.at(look + 0.1, lambda host: host.use(SMALL, 1.0, keep_alive=900.0))
+    scene.at(look + 2.5, lambda host: host.cards.set_foreign(CARD, nearly_all))
+    scene.run(look + 30)
+    assert scene.resident() == {SMALL}
+    lowest, found, _ = remembered(scene, SMALL)
+    assert lowest <= found

@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from unittest import mock
 
 from soak.staged import (
+    ABOUT_TO_LEAVE,
     BACK_AT_ONCE,
     DEAD_QUEUE,
     END_OF_A_PLAN,
@@ -20,6 +21,7 @@ from soak.staged import (
     KEPT_OUT,
     LATE_LEAVER,
     LOADED_IN_A_GAP,
+    NAMELESS,
     NEXT_DAY,
     QUEUED,
     SPILLED,
@@ -360,8 +362,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "levers: pins beside who is about to leave",
         "levers:choose_lever",
         "_why_not_yet(scene)",
-        ("wedge", "edit"),
         instead='""',
+        **ABOUT_TO_LEAVE,
     ),
     inside(
         "turns: a higher rank is kept out",
@@ -423,7 +425,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "overruled: loads of weights without a name are not seen",
         ("overruled:_notice_nameless",),
         lambda _observation, _looked, state, _now: (state, []),
-        host=met_in(201215),
+        host=NAMELESS,
     ),
     inside(
         "outcomes: who was loaded by a ping was there before",
@@ -726,6 +728,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "leaves - pins - members",
         instead="leaves - pins",
         **KEPT_OUT,
+    ),
+    Mutant(
+        "alarms: pins are not watched during a load",
+        ("step:watch_pins",),
+        lambda _observation, _config, state, _why, _now: (state, ()),
+        host=met_in(801571),
     ),
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

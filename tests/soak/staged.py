@@ -169,3 +169,28 @@ QUEUED: Mapping[str, object] = {
     ),
 }
 """Both pins have left for a giant, which waits for a busy model: ours wait in its queue."""
+
+ABOUT_TO_LEAVE: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (),
+    "happenings": (
+        Happening(62.02, "outsider", ("unload", CHAT)),
+        Happening(62.12, "outsider", ("unload", CODER)),
+        Happening(70.02, "use", (MEDIUM, 1.0, 75.0, 16384)),
+    ),
+}
+"""Beside a client's large model only one of two pins fits, and it leaves just before a look."""
+
+NAMELESS: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER, CHAT),
+    "wanted": (),
+    "happenings": (
+        Happening(20.0, "use", (SMALL, 60.0, 900.0, None)),
+        Happening(56.27, "outsider", ("unload", CHAT)),
+        Happening(60.0, "use", (SMALL, 1.0, 900.0, 16384)),
+        Happening(60.01, "delete", (SMALL,)),
+    ),
+}
+"""A model is asked for with another context and deleted; a pin is to come back."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from warmset.core.control.actions import Alarm, Severity, Unload
+from warmset.core.control.config import Config
 from warmset.core.control.drift import about_levers
 from warmset.core.control.renewing import find_dead
 from warmset.core.control.restarts import gpu_ids
@@ -16,7 +17,7 @@ from warmset.core.control.stuck import about_stuck_loads
 from warmset.core.control.turns import Choice
 from warmset.core.control.wanted import Wish
 from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import FOREVER, Observation
+from warmset.core.model import FOREVER, ModelKey, Observation
 from warmset.core.planner.worlds import headroom
 from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_bytes, format_seconds
@@ -93,13 +94,38 @@ def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
             continue
         reasons = [w.reason for w in choice.waits if w.key in (candidate.key, None)]
         why = reasons[0] if reasons else "it is to be loaded"
-        yield Alarm(
-            code=f"pin_missing {candidate.key}",
-            severity=Severity.ERROR,
-            text=f"{candidate.name} is pinned and not resident "
-            f"for {format_seconds(scene.now - since)}: {why}",
-            keys=(candidate.key,),
-        )
+        yield _about_missing(candidate.key, candidate.name, scene.now - since, why)
+
+
+def watch_pins(
+    observation: Observation, config: Config, state: State, why: str, now: float
+) -> tuple[State, tuple[Alarm, ...]]:
+    """Keeps since when each pin has been away, and tells of it, while nothing is decided.
+
+    Pins with a time window are left to the next decision.
+    """
+    listed = {row.key for row in observation.residents or ()}
+    alarms = []
+    for entry in observation.entries:
+        policy = config.settings.policy_for(entry.names)
+        if not policy.pin or policy.windows:
+            continue
+        since = state.of(entry.key).missing_since
+        if (entry.key in listed) != (since is None):
+            since = None if entry.key in listed else now
+            state = state.note(entry.key, entry.names[0], missing_since=since)
+        if since is not None and now - since >= MISSING_SECONDS:
+            alarms.append(_about_missing(entry.key, entry.names[0], now - since, why))
+    return state, tuple(alarms)
+
+
+def _about_missing(key: ModelKey, name: str, seconds: float, why: str) -> Alarm:
+    return Alarm(
+        code=f"pin_missing {key}",
+        severity=Severity.ERROR,
+        text=f"{name} is pinned and not resident for {format_seconds(seconds)}: {why}",
+        keys=(key,),
+    )
 
 
 def about_overfull(choice: Choice, scene: Scene) -> Iterator[Alarm]:

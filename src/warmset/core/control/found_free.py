@@ -106,11 +106,13 @@ def _no_more_than_after_another(free: Bytes, row: Resident, state: State) -> Byt
 def _no_more_than_it_took(free: Bytes, row: Resident, observation: Observation) -> Bytes:
     """One that spilled took what it found; whatever more a look showed, it may not have been there.
 
-    Another program may have held the rest for a moment. Or a client wanted few layers on the GPU:
-    the list does not say so.
+    Another program may have held the rest for a moment. Or a client wanted few layers on the GPU,
+    or none: the list does not say so. The latter is believed of one that would have fitted wholly.
     """
     size, in_vram = row.size_bytes, row.size_vram_bytes
-    if not size or not in_vram or in_vram >= size:
+    if not size or in_vram is None or in_vram >= size:
+        return free
+    if not in_vram and size <= sum(free.values()):
         return free
     held = held_by(row, observation)
     return {device: min(count, held.get(device, 0)) for device, count in free.items()}

@@ -31,6 +31,7 @@ from warmset.core.control.alarms import (
     note_missing_pins,
     raise_alarms,
     raise_further,
+    watch_pins,
 )
 from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
@@ -98,8 +99,9 @@ def step(
     found = (*breaks, *moves, *news, *gone, *drift)
     silent = why_silent(state, config.loop, now)
     if silent and not is_first:
-        state, slow = raise_further(state, about_slow_load(state, now), now)
-        decision = _hold_still(state, (*slow, Wait(key=None, name="", reason=silent)), found, now)
+        state, away = watch_pins(observation, config, state, silent, now)
+        state, told = raise_further(state, (*about_slow_load(state, now), *away), now)
+        decision = _hold_still(state, (*told, Wait(key=None, name="", reason=silent)), found, now)
         calls_off = why_call_off(observation, state, news, config.loop, now)
         soon = SOON_SECONDS if state.leaving else config.loop.tick
         return state, replace(decision, calls_off=calls_off), now + soon
