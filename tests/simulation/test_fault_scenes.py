@@ -353,6 +353,26 @@ def test_old_weights_keep_their_say_in_who_is_let_in() -> None:
     assert scene.resident() == BOTH
 
 
+def test_old_weights_in_ram_have_their_say_too() -> None:
+    """A model went to RAM while another program held the card, and is pulled anew: Ollama goes on
+    asking its old runner what is free."""
+    scene = frail(config(EMBED={"preload": False}))
+    scene.sidecar.start()
+    scene.run(40)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + scene.host.cards.free(CARD))
+    scene.run(60)
+    scene.host.use(SMALL, 1.0, keep_alive=600.0)
+    scene.run(90)
+    scene.host.cards.set_foreign(CARD, taken)
+    pull_anew(scene, SMALL)
+    scene.sidecar.loop.configure(config(CODER={"pin": True}))
+    scene.run(600)
+    assert scene.evicted() == []
+    scene.run(1200)
+    assert scene.resident() == {CODER}
+
+
 def test_nothing_is_loaded_beside_old_weights_that_nothing_is_known_of() -> None:
     """A warmset that never saw them under their name cannot tell what Ollama remembers."""
     scene = frail(config(CODER={"pin": True}, CHAT={"pin": True}))

@@ -159,13 +159,16 @@ class Motives(Judge):
     # -- the rules --------------------------------------------------------------------------------
 
     def _note_plan(self, command: SendUnload) -> None:
-        """Keeps for whom a model goes that has no place in the plan."""
+        """Keeps for whom a model goes that has no place in the plan.
+
+        What a client had loaded with another context may have one in its own shape.
+        """
         decision = None if self.life.warmset is None else self.life.warmset.loop.decision
         if decision is None:
             return
         members = frozenset(member.key for member in decision.members)
         leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
-        if command.key in leaves - members:
+        if command.key in (leaves - members) & self._loads.keys():
             self._sent_away[command.key] = (self._asked_at, members)
 
     def _judge_return(self, command: SendPreload) -> None:

@@ -49,27 +49,32 @@ def strangers_beside(state: State, host: HostCapacity) -> tuple[tuple[Loaded, ..
     """
     found = []
     for row in state.looked.residents if state.looked else ():
-        if row.key is not None or row.size_vram_bytes == 0:
+        if row.key is not None:
             continue
         loaded = _loaded(row, state, host)
-        if loaded is None:
+        if loaded is not None:
+            found.append(loaded)
+        elif row.size_vram_bytes != 0:
             return (), row.name
-        found.append(loaded)
     return tuple(found), ""
 
 
 def _loaded(row: Resident, state: State, host: HostCapacity) -> Loaded | None:
-    """Returns a nameless runner as Ollama knows it, found again by its manifest."""
+    """Returns a nameless runner as Ollama knows it, found again by its manifest.
+
+    One that lies in RAM since it found too little free reports for all GPUs.
+    """
     key = find_key(row, state)
     if key is None:
         return None
     known = state.of(key)
-    gpus = [gpu for gpu in host.gpus if gpu.id in known.held]
+    in_ram = row.size_vram_bytes == 0
+    gpus = [gpu for gpu in host.gpus if in_ram or gpu.id in known.held]
     if not gpus or any(gpu.id not in known.free_low for gpu in gpus):
         return None
     views = views_of(
         tuple(gpu.gpu for gpu in gpus),
-        tuple(known.held[gpu.id] for gpu in gpus),
+        tuple(0 if in_ram else known.held[gpu.id] for gpu in gpus),
         tuple(max(0, known.free_low[gpu.id]) for gpu in gpus),
     )
     candidate = Candidate(key=key, name=row.name, names=(row.name,), on_one=None)
