@@ -294,3 +294,23 @@ def test_who_went_to_ram_for_want_of_room_found_nothing() -> None:
     assert scene.resident() == {SMALL}
     lowest, found, _ = remembered(scene, SMALL)
     assert lowest <= found
+
+
+def test_a_name_that_comes_back_is_that_of_the_same_runner() -> None:
+    """A model is deleted while it is loaded beside another program, and installed again later: it
+    goes on counting with what it found."""
+    scene = world(config(EMBED={"preload": False}))
+    scene.at(10, lambda host: host.use(CODER, 1.0, keep_alive=10.0)).run(40)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(8))
+    model = scene.host.library.find(CODER)
+    begin = scene.sidecar.loop.wake_at - START - 1.0
+    scene.at(begin, lambda host: host.use(CODER, 1.0, keep_alive=900.0))
+    scene.at(begin + 2, lambda host: host.library.delete(CODER)).run(70)
+    scene.host.cards.set_foreign(CARD, taken)
+    scene.run(90)
+    scene.host.library.install(model)
+    scene.run(120)
+    lowest, found, _ = remembered(scene, CODER)
+    assert lowest <= found
+    assert scene.findings("model_came") == [CODER, CODER]

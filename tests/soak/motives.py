@@ -17,6 +17,7 @@ from warmset.core.control.orders import Command, Done, Event, SendPreload, SendU
 from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
+from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, normalise_name
 from warmset.core.planner import ActionKind
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
@@ -48,6 +49,7 @@ class Motives(Judge):
         self._was_over = self._was_tight = False
         self._settled_at = -math.inf
         self._took_at = -math.inf
+        self._left_at = -math.inf  # when the last one was unloaded
         self._came_at: dict[str, float] = {}
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
@@ -79,6 +81,8 @@ class Motives(Judge):
     def look_begins(self) -> None:
         self._begun_at = self.now
         self._was_over, self._was_tight = self._is_over(), self._is_over(0.0)
+        if self.life.host.cards.draining(CARD) and self.now - self._left_at > PATIENCE_SECONDS:
+            self._moved_at = self.now  # it looks as if another program held it, and gives it back
         for key, runner in self.life.host.scheduler.loaded.items():
             if runner.refs > 0:
                 self._busy_at[key] = self.now
@@ -121,6 +125,7 @@ class Motives(Judge):
         if isinstance(event, LoadEnded) and not event.error:
             self._came_at[event.order.model.key] = self.now
         elif isinstance(event, Unloaded):
+            self._left_at = self.now
             if self._room is not None and event.key == self._unloading:
                 self._room = (self.now, self._room[1])
             self._loads.pop(event.key, None)

@@ -735,5 +735,11 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda _observation, _config, state, _why, _now: (state, ()),
         host=met_in(801571),
     ),
+    inside(
+        "comings: whose name comes back has come anew",
+        "comings:notice_comers",
+        "row_id(row) in nameless and known.free_low",
+        **met_in(808340),
+    ),
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

@@ -185,6 +185,7 @@ def _rival(key: ModelKey, observation: Observation, state: State) -> str:
 def notice_comers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Tells models that users loaded from our own preloads, and checks the latter."""
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
+    nameless = _nameless_before(state)
     is_first = state.looked is None
     pids = resident_pids(observation)
     came = [
@@ -203,6 +204,9 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         known = state.of(row.key, row.name)
         if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
             continue  # a break in the story, not a new runner: what it remembers stands
+        if row_id(row) in nameless and known.free_low:  # its name is back: the same runner
+            state = state.note(row.key, row.name, resident_since=now)
+            continue
         is_ours = _is_own_load(state, row.key) and not known.was_there
         asked_at = _asked_at(state, row.key) if is_ours else None
         low, high = find_free(row, came, observation, at_first, asked_at=asked_at)
@@ -223,6 +227,11 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             state, news = _came(state, row, now)
             found.append(news)
     return _missing_preloads(observation, state, found, now, patience=2 * config.loop.tick)
+
+
+def _nameless_before(state: State) -> set[str]:
+    rows = state.looked.residents if state.looked else ()
+    return {row_id(row) for row in rows if row.key is None}
 
 
 def _is_late_known(row: Resident, state: State) -> bool:
