@@ -519,14 +519,14 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "departures: who goes late left when it was told to",
         "departures:confirm_departures",
-        "_note_gone(state, leaving, now)",
-        instead="state",
+        "_note_taken if leaving.is_ignored else _note_gone",
+        instead="lambda state, *_: state",
         **LATE_LEAVER,
     ),
     inside(
         "departures: an unload that did nothing is flutter",
         "departures:confirm_departures",
-        "_note_stayed(observation, state, leaving)",
+        "_note_stayed(state, leaving) if is_ignored else state",
         instead="state",
         **met_in(409881),
     ),
@@ -543,7 +543,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("fight",),
         instead="True",
     ),
-    inside("restraint: pins are let go", "restraint:why_not_unload", "candidate.pin", ("tide",)),
+    inside(
+        "restraint: pins are let go",
+        "restraint:why_not_unload",
+        "candidate.pin",
+        ("driver", "foreign"),
+    ),
     inside(
         "restraint: others' models are let go",
         "restraint:why_not_unload",
