@@ -51,6 +51,7 @@ class Motives(Judge):
         self._took_at = -math.inf
         self._left_at = -math.inf  # when the last one was unloaded
         self._came_at: dict[str, float] = {}
+        self._listed: set[str | None] = set()  # at the last look
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
         self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
@@ -88,7 +89,7 @@ class Motives(Judge):
                 self._busy_at[key] = self.now
 
     def looked(self, observation: Observation) -> None:
-        del observation
+        self._listed = {row.key for row in observation.residents or ()}
         self._asked_at = self._begun_at
         last, self._looked_at = self._looked_at, self.now
         self._is_first = self.now - last > (GAP_TICKS + 1) * self.loop.tick
@@ -123,7 +124,10 @@ class Motives(Judge):
         if not is_own:
             self._moved_at = self.now
         if isinstance(event, LoadEnded) and not event.error:
-            self._came_at[event.order.model.key] = self.now
+            key = event.order.model.key
+            # Where processes are hidden, who was there before looks as if it had been used.
+            if self.life.story.sees_processes or key not in self._listed:
+                self._came_at[key] = self.now
         elif isinstance(event, Unloaded):
             self._left_at = self.now
             if self._room is not None and event.key == self._unloading:
