@@ -41,15 +41,14 @@ def locate_residents(
     An inferred model goes to the GPU with the most bytes not yet explained; one that is larger than
     what is unexplained on any GPU lies over all of them.
     """
-    known = {entry.key for entry in observation.entries}
-    readable = {entry.key for entry in observation.entries if is_readable(entry)}
+    entries = {entry.key: entry for entry in observation.entries}
     residents = observation.residents or ()
     unexplained = _taken(observation)
     by_model: dict[ModelKey, Mapping[DeviceId, int]] = {}
     notes = []
     if observation.residents is None:
         notes.append("what is resident is not known: the plan starts from nothing")
-    ours = [(r, r.key) for r in residents if r.key is not None and r.key in known]
+    ours = [(r, r.key) for r in residents if r.key is not None and r.key in entries]
     for resident, key in ours:
         if key in told:
             is_in_ram = resident.size_vram_bytes == 0 and not any(told[key].values())
@@ -63,7 +62,9 @@ def locate_residents(
         if by_model[key] and len(unexplained) > 1:
             notes.append(f"the GPU of {resident.name} is inferred from what is taken on each")
     # What lies on one GPU can be weighed by the bytes it holds, the rest only by its metadata.
-    by_model = {k: place for k, place in by_model.items() if k in readable or len(place) == 1}
+    by_model = {
+        k: place for k, place in by_model.items() if len(place) == 1 or is_readable(entries[k])
+    }
     on_device: dict[DeviceId, int] = {}
     for place in by_model.values():
         for device, count in place.items():
