@@ -204,3 +204,22 @@ def test_who_stayed_after_its_unload_and_was_pushed_out_gives_way() -> None:
     began = scene.now
     scene.run(began + LoopSettings().cool_down - 10)
     assert MEDIUM not in scene.preloads(since=began)
+
+
+def test_nobody_goes_while_another_has_to_stay_who_keeps_the_same_one_out() -> None:
+    """Two of a client's models were loaded beside another program, and each would keep a pin out
+    by what it remembers. One is in use: the idle one stays until that may go too."""
+    loop = LoopSettings(may_evict_unconfigured=True)
+    scene = world(config(loop, CHAT={"pin": True}, SMALL={"preload": False})).run(100)
+    taken = scene.host.cards.foreign(CARD)
+    scene.host.cards.set_foreign(CARD, taken + gib(9))
+    scene.run(101)
+    scene.host.unload(scene.host.library.find(CHAT))
+    scene.at(102, lambda host: host.use(MEDIUM, 300.0, keep_alive=7200.0))
+    scene.at(120, lambda host: host.use(SMALL, 1.0, keep_alive=7200.0))
+    scene.at(200, lambda host: host.cards.set_foreign(CARD, taken))
+    scene.run(400)
+    assert scene.resident() == {MEDIUM, SMALL}
+    assert any("it believes free" in reason for reason in scene.waits())
+    scene.run(900)
+    assert CHAT in scene.resident()

@@ -12,7 +12,7 @@ from warmset.core.control.overruled import resident_pids
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import find_key
 from warmset.core.control.stuck import ANSWER_SECONDS
-from warmset.core.control.vanished import early_leavers, list_gone, row_id
+from warmset.core.control.vanished import early_leavers, list_gone, list_nameless, row_id
 from warmset.core.host.draining import RETURNED_SHARE
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
@@ -184,8 +184,8 @@ def _rival(key: ModelKey, observation: Observation, state: State) -> str:
 
 def notice_comers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Tells models that users loaded from our own preloads, and checks the latter."""
-    before = {row_id(row) for row in state.looked.residents} if state.looked else set()
-    nameless = _nameless_before(state)
+    earlier = state.looked.residents if state.looked else ()
+    before, nameless = {row_id(row) for row in earlier}, list_nameless(earlier)
     is_first = state.looked is None
     pids = resident_pids(observation)
     came = [
@@ -227,11 +227,6 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             state, news = _came(state, row, now)
             found.append(news)
     return _missing_preloads(observation, state, found, now, patience=2 * config.loop.tick)
-
-
-def _nameless_before(state: State) -> set[str]:
-    rows = state.looked.residents if state.looked else ()
-    return {row_id(row) for row in rows if row.key is None}
 
 
 def _is_late_known(row: Resident, state: State) -> bool:

@@ -11,7 +11,7 @@ from warmset.core.control.found_free import find_free, note_nameless, sum_up
 from warmset.core.control.outcomes import note_race
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import find_key
-from warmset.core.control.vanished import row_id
+from warmset.core.control.vanished import list_nameless, row_id
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import FOREVER, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
@@ -96,7 +96,7 @@ def notice_durations(observation: Observation, config: Config, state: State, now
     looked = state.looked
     rows = looked.residents if looked else ()
     before = {row.key: row for row in rows}
-    nameless = {row_id(row): row for row in rows if row.key is None}
+    nameless = list_nameless(rows)
     found = []
     for row in observation.residents or ():
         if row.key is None:

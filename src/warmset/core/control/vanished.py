@@ -25,6 +25,11 @@ def row_id(resident: Resident) -> str:
     return resident.manifest_digest or resident.key or resident.name
 
 
+def list_nameless(rows: Iterable[Resident]) -> dict[str, Resident]:
+    """Returns those whose weights nobody can name, by `row_id`."""
+    return {row_id(row): row for row in rows if row.key is None}
+
+
 def list_gone(before: Iterable[Resident], present: Iterable[Resident]) -> tuple[Resident, ...]:
     """Returns the residents that are no longer listed."""
     listed = {row_id(resident) for resident in present}
