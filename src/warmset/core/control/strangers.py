@@ -12,6 +12,7 @@ from __future__ import annotations
 from warmset.core.control.state import State
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.planner import Candidate, HostCapacity
+from warmset.core.planner.locate import locate_residents
 from warmset.core.planner.worlds import Loaded, views_of
 
 
@@ -28,11 +29,17 @@ def note_names(observation: Observation, state: State) -> State:
 
 
 def held_by(row: Resident, observation: Observation) -> dict[DeviceId, int]:
-    """Returns device -> bytes; on one GPU Ollama's own word will do where the driver has none."""
+    """Returns device -> bytes; where the driver has no word, Ollama's own will do.
+
+    With several GPUs it lies where the planner, too, infers that it lies.
+    """
     told = None if row.key is None else observation.located.get(row.key)
-    if not told and len(observation.devices) == 1 and row.size_vram_bytes:
-        told = {observation.devices[0].id: row.size_vram_bytes}
-    return dict(told or {})
+    if told or not row.size_vram_bytes:
+        return dict(told or {})
+    if len(observation.devices) == 1:
+        return {observation.devices[0].id: row.size_vram_bytes}
+    inferred = locate_residents(observation, observation.located).by_model
+    return {} if row.key is None else dict(inferred.get(row.key, {}))
 
 
 def find_key(row: Resident, state: State) -> ModelKey | None:
