@@ -23,6 +23,7 @@ from loop_hosts import (
 
 from warmset.core.control.found_free import find_free
 from warmset.core.twin.events import Unloaded
+from warmset.core.twin.hosts import named_host
 from warmset.core.twin.sidecar import Sidecar
 from warmset.core.units import MIB
 
@@ -314,3 +315,21 @@ def test_a_name_that_comes_back_is_that_of_the_same_runner() -> None:
     lowest, found, _ = remembered(scene, CODER)
     assert lowest <= found
     assert scene.findings("model_came") == [CODER, CODER]
+
+
+def test_what_a_split_model_found_is_known_where_processes_are_hidden() -> None:
+    """Nobody says which GPU holds what. A model that lies over two of them held what Ollama says,
+    and so much more was free before it came: the next one is let in, and nobody goes for it."""
+    two = replace(
+        named_host("workstation"),
+        gpus=tuple(
+            replace(gpu, id=str(n), total_bytes=gib(12), free_bytes=gib(12))
+            for n in (0, 1)
+            for gpu in named_host("workstation").gpus
+        ),
+        foreign_bytes={},
+    )
+    scene = world(config(CHAT={"pin": True}, MEDIUM={"priority": 60}), two, sees_processes=False)
+    scene.run(900)
+    assert scene.unloads() == []
+    assert scene.resident() == {CHAT, MEDIUM}

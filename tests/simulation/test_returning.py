@@ -223,3 +223,22 @@ def test_nobody_goes_while_another_has_to_stay_who_keeps_the_same_one_out() -> N
     assert any("it believes free" in reason for reason in scene.waits())
     scene.run(900)
     assert CHAT in scene.resident()
+
+
+def test_nobody_comes_who_would_go_for_one_that_returns_and_sends_others_away_too() -> None:
+    """A client's context keeps a large model out of the plan; in its own it will be wanted again,
+    and a lower rank that is resident goes for it. So would a small one that came meanwhile."""
+    low = {"SMALL": {"priority": 20, "preload": False}}
+    more = {"MEDIUM": {"priority": 60}, "EMBED": {"priority": 59}, **low}
+    scene = world(config(SMALL=low["SMALL"]))
+    scene.host.use(CODER, 1.0, keep_alive=30.0)
+    scene.at(
+        10, lambda host: host.use(MEDIUM, 150.0, keep_alive=7200.0, options={"num_ctx": 16384})
+    )
+    scene.at(50, lambda host: host.use(SMALL, 1.0, keep_alive=7200.0))
+    scene.run(60)
+    assert scene.resident() == {MEDIUM, SMALL}
+    scene.sidecar.loop.configure(config(**PINS, **more))
+    scene.run(1200)
+    assert scene.unloads() == [MEDIUM, SMALL]
+    assert scene.resident() == {CODER, CHAT, EMBED}

@@ -169,20 +169,22 @@ def is_harmless(
     changed = {change.key for change in wish.plan.changes} | {c.key for c in returning}
     leaving = changed - {candidate.key}
     staying = [c for c in wish.candidates if c.is_resident and c.key not in leaving]
-    start = standing_world(wish.host, staying)  # they do not remember those who leave as there
-    assert start is not None, "where all residents are is known"
+    firsts = [after[-1:] for after in outcome]
 
     def can_follow(first: World, comers: Sequence[Candidate]) -> bool:
+        start = standing_world(wish.host, staying)  # they do not remember who leaves as there
+        assert start is not None, "where all residents are is known"
         found = find_order(wish.host, start + first, comers)
         return found is not None and _is_let_in(wish.host, start + first, found[0])
 
-    firsts = [after[-1:] for after in outcome]
     if not all(can_follow(first, others) for first in firsts):
         return False
-    back = (*others, *returning)
-    if not returning or not can_follow((), back):
+    if not returning:
         return True
-    return all(can_follow(first, back) for first in firsts)
+    least = min(c.priority for c in returning)  # who is below goes for them
+    staying = [c for c in staying if c.pin or c.key not in wish.managed or c.priority >= least]
+    back = (*others, *returning)
+    return not can_follow((), back) or all(can_follow(first, back) for first in firsts)
 
 
 def _is_let_in(host: HostCapacity, world: World, comers: Sequence[Candidate]) -> bool:
