@@ -44,6 +44,7 @@ class Motives(Judge):
         self._asked_at = -math.inf  # when the look began that is decided on
         self._begun_at = -math.inf
         self._room: tuple[float, str] | None = None  # made by whom, and not used yet
+        self._busy_then: set[str] = set()  # when that one was sent away
         self._unloading = ""
         self._over_since: float | None = None
         self._was_over = self._was_tight = False
@@ -108,8 +109,8 @@ class Motives(Judge):
         self._judge_budget(decision)
         busy = {key for key, at in self._busy_at.items() if at == self._asked_at}
         waits = {action.key for action in decision.actions if isinstance(action, Wait)}
-        if self._room is not None and waits & busy:
-            self._room = (self.now, self._room[1])  # another one is to go, once it is idle
+        if self._room is not None and waits & (busy - self._busy_then):
+            self._room = (self.now, self._room[1])  # another one is to go, once it is idle again
 
     def takes(self) -> None:
         """Another program takes memory on the card."""
@@ -164,6 +165,7 @@ class Motives(Judge):
             is_dead = runner is not None and not runner.is_alive  # nobody loses anything
             if not (self._was_tight or self.is_stuck or is_dismissed or is_dead):
                 self._room = (self.now, command.name)
+                self._busy_then = {k for k, at in self._busy_at.items() if at == self._asked_at}
 
     # -- the rules --------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from soak.staged import (
     LOADED_IN_A_GAP,
     NAMELESS,
     NEXT_DAY,
+    ONE_HAS_TO_STAY,
     QUEUED,
     SPILLED,
     USED_IN_A_GAP,
@@ -468,7 +469,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "making_room: some go though others have to stay",
         ("making_room:_if_of_use_now",),
         lambda _, room, __: room,
-        host=met_in(230205),
+        host=ONE_HAS_TO_STAY,
     ),
     inside(
         "room: what runners remember is not asked",

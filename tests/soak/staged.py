@@ -194,3 +194,18 @@ NAMELESS: Mapping[str, object] = {
     ),
 }
 """A model is asked for with another context and deleted; a pin is to come back."""
+
+ONE_HAS_TO_STAY: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CHAT,),
+    "wanted": (),
+    "may_unload_unmanaged": True,
+    "happenings": (
+        Happening(100.0, "foreign", (9.0, 100.0)),
+        Happening(101.0, "outsider", ("unload", CHAT)),
+        Happening(102.0, "use", (MEDIUM, 600.0, 7200.0, None)),
+        Happening(120.0, "use", (SMALL, 1.0, 7200.0, None)),
+    ),
+}
+"""Two of a client's models were loaded beside another program, and each would keep a pin out by
+what it remembers. One of them is in use for long."""
