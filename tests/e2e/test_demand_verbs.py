@@ -138,6 +138,7 @@ def test_pins_of_budgets_toml_are_pins(shell: Shell, trace: Path) -> None:
         (("simulate", "office", "--on", "laptop", "--budget", "lots"), 3, "--budget 'lots'"),
         (("simulate", "office", "--on", "nowhere.toml"), 3, "nowhere.toml"),
         (("simulate", "gone.csv", "--on", "laptop"), 3, "gone.csv"),
+        (("simulate", "gone.csv", "--on", "http://127.0.0.1:9"), 3, "gone.csv"),
         (("simulate", "strange.csv", "--on", "laptop"), 3, "who:1b"),
         (("simulate", "--from-history", "--on", "laptop"), 3, "no history"),
         (("simulate", "office", "--on", "http://127.0.0.1:9"), 4, "127.0.0.1:9"),

@@ -73,6 +73,9 @@ def find_source(
         )
     settings = load_settings(config=config, host=host_url(host) if host else None)
     size = parse_size(budget, "--budget") if budget else None
+    path = Path(word).expanduser() if is_trace_file(word) else None
+    # A file that is wrong is told before a server is asked.
+    told = None if path is None else (read_trace(path), read_models(path))
     on = _look_at(settings, host)
     given: Mapping[str, ModelCost] | None = None
     begins: float | None = None
@@ -83,9 +86,8 @@ def find_source(
         past = without_unknown(read_history(environ, on.url, on), on.costs)
         trace, given, notes, label = past.trace, past.costs, past.notes, "history"
         begins = past.begins
-    elif is_trace_file(word):
-        path = Path(word).expanduser()
-        trace, given, label = read_trace(path), read_models(path), path.name
+    elif path is not None and told is not None:
+        (trace, given), label = told, path.name
     else:
         trace, label = _pattern(word, on, hours=hours, seed=seed), f"{word} demand"
     if not len(trace):
