@@ -92,6 +92,20 @@ def test_preloads_without_effect_end_for_a_while() -> None:
     assert after.pause > record.pause
 
 
+def test_a_broken_lever_that_is_tried_between_slow_looks_rests_again() -> None:
+    """Whether the model came and went in between nobody can tell: that is no reason to go on."""
+    scene = drifted(config(CODER={"pin": True}, CHAT={"pin": True}), SendPreload)
+    until(scene, lambda: "lever_broken" in scene.alarms(), 7200.0)
+    record = lever(scene, "preload")
+    assert record is not None
+    assert record.quiet_until is not None
+    scene.run(record.quiet_until - START - 30.0)
+    scene.sidecar.faults.look_seconds = 15.0
+    tried_at = until(scene, lambda: len(scene.preloads()) > FAILURES, 7200.0, 5.0)
+    scene.run(tried_at + record.pause - 10.0)
+    assert len(scene.preloads()) == FAILURES + 1
+
+
 def test_a_lever_that_works_again_is_used_again() -> None:
     """The first preload that loads something ends the alarm, and the pins come."""
     scene = drifted(config(CODER={"pin": True}), SendPreload)

@@ -143,6 +143,18 @@ def note_failed(
     return replace(state, levers={**state.levers, lever: record}), (found,)
 
 
+def note_tried(state: State, lever: LeverName, now: float) -> State:
+    """Returns the state in which a broken lever that is tried again rests anew, whatever is seen.
+
+    Between slow looks nobody can tell whether a use had no effect or was undone at once.
+    """
+    record = state.levers.get(lever)
+    if record is None or record.broken_since is None:
+        return state
+    record = replace(record, quiet_until=now + record.pause)
+    return replace(state, levers={**state.levers, lever: record})
+
+
 def why_not_use(state: State, lever: LeverName, now: float) -> tuple[str, float | None]:
     """Returns why a lever is left alone and until when; empty if it may be used."""
     record = state.levers.get(lever)

@@ -14,11 +14,13 @@ Source: ollama-behaviour 3.5 and 3.6; design page, "ranks as leases".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from warmset.core.control.actions import CallOff, Decision, Finding, Preload, Renew, Unload
 from warmset.core.control.config import Config
+from warmset.core.control.drift import note_tried
 from warmset.core.control.orders import (
     Aborted,
     Cancel,
@@ -43,7 +45,7 @@ from warmset.core.control.outcomes import (
     finding,
 )
 from warmset.core.control.pinging import PS_FRESH_SECONDS, why_not_ping, why_not_ping_any
-from warmset.core.control.state import Orders, Running, Stage, State
+from warmset.core.control.state import LeverName, Orders, Running, Stage, State
 from warmset.core.model import Resident
 from warmset.core.replacing import replace
 
@@ -172,6 +174,13 @@ def _ping_or_leave(state: State, order: Renew, event: Done, now: float) -> Turn:
     return _open(state, "ping", order, now, resident=row)
 
 
+_LEVERS: Final[Mapping[Stage, LeverName]] = {
+    "ping": "ping",
+    "preload": "preload",
+    "unload": "unload",
+}
+
+
 def _open(
     state: State, stage: Stage, order: Order, now: float, *, resident: Resident | None = None
 ) -> Turn:
@@ -182,7 +191,9 @@ def _open(
     state = replace(state, orders=orders)
     if stage == "preload":
         state = before_preload(state, order, now)
-    if stage in ("ping", "preload", "unload"):
+    lever = _LEVERS.get(stage)
+    if lever is not None:
+        state = note_tried(state, lever, now)
         state = state.note(order.key, order.name, touched_at=now)
     return Turn(state=state, commands=(command,))
 
