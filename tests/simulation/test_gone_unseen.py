@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from loop_hosts import (
     CHAT,
     CODER,
@@ -451,3 +452,17 @@ def test_a_name_that_comes_back_leaves_the_lease_as_it_was() -> None:
     assert not scene.findings("lease_overwritten")
     assert scene.resident() == {CODER, EMBED}
     assert scene.evicted() == []
+
+
+@pytest.mark.parametrize("sees_processes", [True, False])
+def test_a_runner_whose_name_is_deleted_is_no_program_that_may_grow(sees_processes: bool) -> None:
+    """A client's model lies beside ours, and its name is deleted. It holds what it held before:
+    nobody goes so that it may grow."""
+    said = config(CODER={"pin": True}, MEDIUM={"priority": 60}, EMBED={"priority": 59})
+    scene = world(said, sees_processes=sees_processes).run(60)
+    scene.host.use(CHAT, 1.0, keep_alive=7200.0)
+    scene.run(150)
+    assert scene.resident() == {CODER, MEDIUM, EMBED, CHAT}
+    scene.host.library.delete(CHAT)
+    scene.run(900)
+    assert scene.unloads() == []

@@ -257,22 +257,25 @@ class Motives(Judge):
         """Whether models hold more of the card than the budget and other programs leave them.
 
         `slack` is a share of the card. Runners whose name means other weights now are nobody's to
-        unload: they count as others. So does what Ollama's word of a model leaves out, where the
-        driver does not say whose it is.
+        unload, and do not grow. What Ollama's word of a model leaves out, where the driver does
+        not say whose it is, counts as others'.
         """
         host, said = self.life.host, self.life.said.settings
         known = {model.digest for model in host.library.models()}
-        held, others = 0, host.cards.foreign(CARD)
+        held, others, nameless = 0, host.cards.foreign(CARD), 0
         for runner in host.scheduler.loaded.values():
             count = host.cards.held_by(runner.pid).get(CARD, 0)
             ours = count if self.life.story.sees_processes else min(count, runner.vram_bytes)
-            ours = ours if runner.model.digest in known else 0
-            held, others = held + ours, others + count - ours
+            others += count - ours
+            if runner.model.digest in known:
+                held += ours
+            else:
+                nameless += ours
         total = host.spec.gpus[0].total_bytes
         budget = said.budget.budget_bytes(CARD, 0, total)
         reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
         # Where others hold all of the card nothing is left, and who lies in RAM holds no more.
-        room = max(0, total - others - min(reserve, max(0, others - reserve)))
+        room = max(0, total - others - nameless - min(reserve, max(0, others - reserve)))
         return held > min(budget, room) + slack * total
 
     def _disturbed_since(self, moment: float) -> bool:

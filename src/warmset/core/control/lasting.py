@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from warmset.core.control.actions import Unload, Wait
 from warmset.core.control.idle import find_busy
+from warmset.core.control.others import held_by_nameless
 from warmset.core.control.question import GPU_GRAINS
 from warmset.core.control.renewing import rank_leases
 from warmset.core.control.scene import Scene
@@ -57,11 +58,13 @@ def _take_in(known: Held, seen: int | None, loop: LoopSettings, now: float) -> H
 def _held_by_others(observation: Observation) -> dict[DeviceId, int]:
     """Returns device -> bytes that are neither free nor of a resident, as far as known."""
     ours = locate_residents(observation, observation.located).on_device
+    nameless = held_by_nameless(observation)
     seen = {}
     for device in observation.devices:
         total, free = device.total_bytes.value, if_fresh(device.free_bytes).value
         if total is not None and free is not None:
-            seen[device.id] = max(0, total - free - ours.get(device.id, 0))
+            held = ours.get(device.id, 0) + nameless.get(device.id, 0)
+            seen[device.id] = max(0, total - free - held)
     return seen
 
 
