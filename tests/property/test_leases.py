@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmset.core.control.leases import BASE_SECONDS, assign_slots, lease_seconds
+from warmset.core.control.leases import BASE_SECONDS, SLOT_GAP, assign_slots, lease_seconds
 from warmset.core.model import ModelKey
 from warmset.core.ollama.victim import Candidate, choose_victim
 
@@ -53,3 +53,21 @@ def test_ollama_evicts_the_lowest_rank_first(ranked: list[ModelKey]) -> None:
     assert choose_victim([*candidates, unmanaged]) == unmanaged
     assert choose_victim(candidates) == candidates[0]
     assert all(c.duration > BASE_SECONDS for c in candidates)
+
+
+@given(st.integers(2, 20), st.lists(st.integers(0, 20), max_size=60))
+def test_newcomers_at_a_full_place_move_few(count: int, places: list[int]) -> None:
+    """Models come and go at any place, or all at one: each costs less than two pings beside its
+    own on average, and leases do not grow without end."""
+    names = iter(range(1000))
+    ranked = [ModelKey(f"m{next(names)}") for _ in range(count)]
+    slots = assign_slots(ranked, {})
+    moved = 0
+    for place in places:
+        ranked.insert(min(place, count), ModelKey(f"m{next(names)}"))
+        ranked.pop(0 if place else -1)
+        after = assign_slots(ranked, slots)
+        moved += sum(after[key] != slot for key, slot in slots.items() if key in after)
+        slots = after
+        assert max(slots.values()) <= 2 * SLOT_GAP * count
+    assert moved <= 2 * len(places)

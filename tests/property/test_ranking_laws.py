@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,16 +14,28 @@ WORTHS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1e3), min_siz
 
 
 @given(WORTHS, st.permutations("abcdefgh"), st.integers(0, 8))
-def test_a_rank_in_force_stands_until_a_neighbour_is_clearly_worth_more(worths, before, count):
-    """Nobody stands right below one that is worth the margin less, and a second look at the same
-    worths changes nothing."""
+def test_a_rank_in_force_stands_until_somebody_is_clearly_worth_more(worths, before, count):
+    """Nobody stands below one that is worth the margin less, next to it or not, and a second look
+    at the same worths changes nothing."""
     slots = {key: place for place, key in enumerate(before[:count])}
     order = steadied(sorted(worths), worths, slots)
     assert sorted(order) == sorted(worths)
-    for low, high in pairwise(order):
+    for low, high in combinations(order, 2):
         assert worths[low] <= (1 + MARGIN) * worths[high] + 1e-29
     again = assign_slots(order, {})
     assert steadied(sorted(worths), worths, again) == order
+
+
+@given(WORTHS.filter(len), st.permutations("abcdefgh"))
+def test_who_may_stay_stays(worths, before):
+    """Who stands in the order in force above all that are worth clearly less is not moved: where
+    nobody is out of place, nothing is."""
+    slots = {key: place for place, key in enumerate(before) if key in worths}
+    held = sorted(slots, key=lambda key: slots[key])
+    is_right = all(
+        worths[low] <= (1 + MARGIN) * worths[high] for low, high in combinations(held, 2)
+    )
+    assert is_right <= (steadied(held, worths, slots) == held)
 
 
 @given(WORTHS, st.lists(st.floats(0.95, 1.05), min_size=8, max_size=8))

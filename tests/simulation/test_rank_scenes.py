@@ -42,6 +42,33 @@ def test_who_is_asked_for_more_goes_last_whatever_its_file_says() -> None:
         assert scene.duration(often) > scene.duration(seldom)
 
 
+def test_what_the_operator_expects_counts_where_no_history_does() -> None:
+    """Without a gap measured, `requests_per_day` of the file ranks one above the other."""
+    for often, seldom in ((CODER, CHAT), (CHAT, CODER)):
+        scene = world(said({often: {"requests_per_day": 90.0}, seldom: {}}))
+        scene.run(300.0)
+        assert scene.duration(often) > scene.duration(seldom)
+
+
+def test_a_session_costs_no_ping() -> None:
+    """Within a session a model is worth more than one that is asked for steadily, and less right
+    after it: neither is told to the server, once both have found their place."""
+    gaps = ([20.0] * 5 + [4000.0]) * 20
+    times = list(accumulate(gaps, initial=0.0))
+    scene = world(said({CODER: {}, CHAT: {}}))
+    steady = [(at, scene.key(CHAT)) for at in accumulate([600.0] * 150, initial=0.0)]
+    session = [(at, scene.key(CODER)) for at in times]
+    scene.sidecar.learnt = Learnt(gaps=count_gaps(sorted(steady + session)))
+    for at in times:
+        if at < 2 * HOUR:
+            scene.at(600.0 + at, lambda host: host.use(CODER, 2.0))
+    for n in range(12):
+        scene.at(500.0 + 600.0 * n, lambda host: host.use(CHAT, 5.0))
+    scene.run(2 * HOUR)
+    changed = [r for d in scene.sidecar.log.decisions for r in d.renewals if "changed" in r.reason]
+    assert len(changed) <= 2
+
+
 def test_priorities_and_pins_count_before_worth() -> None:
     """A pin that nobody asks for outlasts what everybody asks for; so does a higher priority."""
     for word in ({"pin": True}, {"priority": 90}):

@@ -21,8 +21,8 @@ from warmset.core.units import MINUTE
 BASE_SECONDS: Final = 30 * MINUTE
 SLOT_SECONDS: Final = MINUTE
 SLOT_GAP: Final = 8
-"""Free slots between neighbours after a renumbering: three insertions at one place (8, 4, 2)
-before the next renumbering."""
+"""Free slots between neighbours at first: three insertions at one place (8, 4, 2) before a
+neighbour has to move too."""
 
 
 def lease_seconds(slot: int, base_seconds: float = BASE_SECONDS) -> float:
@@ -42,31 +42,58 @@ def assign_slots(
 
     Invariants:
         Slots grow strictly along `ranked`. Models whose slots already stand in the right order
-        keep them, unless a newcomer finds no gap; then all are numbered afresh.
+        keep them, unless a newcomer finds no gap; then as few of its neighbours as will do move
+        too. No slot is above `2 x SLOT_GAP` for each model, unless it was before.
     """
     assert len(set(ranked)) == len(ranked), ranked
     kept = _longest_rising(ranked, current)
-    slots: dict[ModelKey, int] = {}
-    below = -1
-    for index, key in enumerate(ranked):
-        if key in kept:
-            slots[key] = below = current[key]
-            continue
-        newcomers = _newcomers_from(ranked, index, kept)
-        above = next((current[k] for k in ranked[index:] if k in kept), None)
-        slot = below + SLOT_GAP if above is None else below + (above - below) // (newcomers + 1)
-        if slot <= below or (above is not None and slot + newcomers > above):
-            return {key: (i + 1) * SLOT_GAP for i, key in enumerate(ranked)}
-        slots[key] = below = slot
-    return slots
+    slots = [current[key] if key in kept else None for key in ranked]
+    highest = max((slot for slot in slots if slot is not None), default=0)
+    ceiling = max(highest, 2 * SLOT_GAP * len(ranked)) + 1
+    for place in range(len(slots)):
+        if slots[place] is None:
+            begin, end = _window(slots, place, ceiling)
+            _spread(slots, begin, end, ceiling)
+    return {key: slot for key, slot in zip(ranked, slots, strict=True) if slot is not None}
 
 
-def _newcomers_from(ranked: Sequence[ModelKey], index: int, kept: set[ModelKey]) -> int:
-    """Counts the models without a slot that stand next to each other from here on."""
-    count = 0
-    while index + count < len(ranked) and ranked[index + count] not in kept:
-        count += 1
-    return count
+def _window(slots: Sequence[int | None], place: int, ceiling: int) -> tuple[int, int]:
+    """Returns the fewest places around a newcomer, and those right above it, that find slots.
+
+    The end of the span is excluded.
+    """
+    last = place
+    while last < len(slots) and slots[last] is None:
+        last += 1
+    for extra in range(len(slots)):
+        for begin in range(place, place - extra - 1, -1):
+            end = last + extra - (place - begin)
+            if begin < 0 or end > len(slots):
+                continue
+            below, above = _neighbours(slots, begin, end, ceiling)
+            if above is not None and above - below > end - begin:
+                return begin, end
+    return 0, len(slots)
+
+
+def _neighbours(
+    slots: Sequence[int | None], begin: int, end: int, ceiling: int
+) -> tuple[int, int | None]:
+    """Returns the slots right below and right above a span; `None`: that one has none yet."""
+    below = slots[begin - 1] if begin else -1
+    assert below is not None, slots
+    return below, slots[end] if end < len(slots) else ceiling
+
+
+def _spread(slots: list[int | None], begin: int, end: int, ceiling: int) -> None:
+    """Gives all places of a span slots, evenly between its neighbours."""
+    below, above = _neighbours(slots, begin, end, ceiling)
+    assert above is not None, slots
+    count = end - begin
+    if end == len(slots):  # nobody above
+        above = min(above, below + (count + 1) * SLOT_GAP)
+    for i in range(count):
+        slots[begin + i] = below + (above - below) * (i + 1) // (count + 1)
 
 
 def _longest_rising(ranked: Sequence[ModelKey], current: Mapping[ModelKey, int]) -> set[ModelKey]:
