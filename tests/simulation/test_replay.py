@@ -22,7 +22,9 @@ from warmset.adapters.journal.schema import JOURNAL
 from warmset.cli.app import app
 from warmset.cli.options import Options
 from warmset.core.control.actions import Finding
+from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
+from warmset.core.control.plain import from_plain, to_plain
 from warmset.core.control.redecide import Sameness, redecide
 from warmset.core.model import ModelKey
 from warmset.core.settings import ModelPolicy, Settings
@@ -177,8 +179,17 @@ def test_budgets_and_policies_are_compared_word_by_word(journal: Path, tmp_path:
     plain = told()
     assert "pins that never fit" not in plain
     assert "pins that never fit" in told("--set", "budget.vram_limit=4GiB")
-    assert told("--set", "policy.name=worth") != plain
-    assert told("--set", "policy.name=saving") == plain
+    assert told("--set", "policy.name=saving") != plain
+    assert told("--set", "policy.name=worth") == plain
+
+
+def test_what_a_record_does_not_say_is_what_held_then() -> None:
+    """Before ranks by worth could be chosen, and were the default, ranks went by saving: decisions
+    of then are made again so."""
+    written = json.loads(json.dumps(to_plain(Config(settings=Settings()))))
+    assert from_plain(Config, written).loop.name == "worth"
+    del written["settings"]["loop"]["name"]
+    assert from_plain(Config, written).loop.name == "saving"
 
 
 def test_holds_of_then_still_count(journal: Path) -> None:

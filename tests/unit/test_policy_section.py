@@ -36,7 +36,7 @@ SAID = {
     "load_limit": ('"10m"', "load_limit", 600.0),
     "may_evict_unconfigured": ("true", "may_evict_unconfigured", True),
     "may_overwrite_infinite": ("true", "may_overwrite_infinite", True),
-    "name": ('"worth"', "name", "worth"),
+    "name": ('"saving"', "name", "saving"),
     "price_per_gib_hour": ("0.5", "price_per_gib_hour", 0.5),
     "on_stop": ('"release"', "on_stop", "release"),
 }

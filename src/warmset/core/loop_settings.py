@@ -6,7 +6,7 @@ stand beside them. All of them err towards doing less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from warmset.core.units import HOUR, MINUTE
@@ -42,8 +42,9 @@ class LoopSettings:
         manages_all: whether every installed model counts as configured.
         may_evict_unconfigured: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
-        name: what ranks models of one priority: `saving`, what a day of residency saves, or
-            `worth`, what each is worth per byte now by its measured gaps.
+        name: what ranks models of one priority: `worth`, what each is worth per byte now by its
+            measured gaps, or `saving`, what a day of residency saves, which is what records from
+            before the choice were decided by.
         price_per_gib_hour: seconds of waiting that a free GiB is worth in an hour; 0: memory is
             free, and nobody leaves for it.
         on_stop: whether residents keep their leases when warmset ends, or get the server's own
@@ -75,7 +76,7 @@ class LoopSettings:
     manages_all: bool = False
     may_evict_unconfigured: bool = False
     may_overwrite_infinite: bool = False
-    name: Literal["saving", "worth"] = "saving"
+    name: Literal["saving", "worth"] = field(default="worth", metadata={"unsaid": "saving"})
     price_per_gib_hour: float = 0.0
     on_stop: Literal["leave", "release"] = "leave"
 

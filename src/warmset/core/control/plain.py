@@ -87,7 +87,8 @@ _WRITERS: Final[tuple[tuple[type, Callable[[object], object]], ...]] = (
 def from_plain(kind: type[T], plain: object, *, place: str = "") -> T:
     """Returns the value of type `kind` that `to_plain` wrote.
 
-    Fields that are missing take their defaults: an older writer did not know them.
+    Fields that are missing take what their `unsaid` metadata says, else their defaults: an older
+    writer did not know them. (`unsaid` is what held before, where the default is another by now.)
 
     Raises:
         PlainError: a value does not fit its hint, or a field is unknown.
@@ -189,9 +190,15 @@ def _read_fields(
         for name in known & set(plain)
     }
     try:
-        return kind(**found)
+        return kind(**(_unsaid(kind) | found))
     except (TypeError, AssertionError) as error:
         raise PlainError(f"{place}: {error}") from error
+
+
+@cache
+def _unsaid(kind: type) -> dict[str, object]:
+    metadata = {item.name: item.metadata for item in fields(kind)}
+    return {name: said["unsaid"] for name, said in metadata.items() if "unsaid" in said}
 
 
 @cache
