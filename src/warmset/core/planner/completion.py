@@ -25,8 +25,12 @@ from warmset.core.planner.problem import Effort
 MOST_UNITS: Final = 1 << 15
 """Units of the largest bin in which sums are counted: exact where a common factor allows."""
 
-EVEN_PART: Final = 3
+EVEN_PART: Final = (2, 3)
 """Part of the effort for arrangements that waste evenly: what is filled well leaves room later."""
+
+LENIENT: Final = (5, 2)
+"""How many times its even share of the slack a bin may then waste. Of 431 sets for up to 16 GPUs
+that can be arranged, 20 are not in 4000 steps; 61 with the even share, 29 with 3.5 times as much."""
 
 
 class Completion:
@@ -48,7 +52,7 @@ class Completion:
         self._is_exact = largest // common <= MOST_UNITS
         self._unit = common if self._is_exact else -(-largest // MOST_UNITS)
         self._units = [size // self._unit for size in sizes]
-        self._is_even = False  # whether no bin may waste more than its share
+        self._is_even = False  # whether no bin may waste much more than its share
         self._failed: set[tuple[int, int, tuple[int, ...]]] = set()
         self._held: list[tuple[int, tuple[int, ...]]] = []
 
@@ -67,9 +71,11 @@ class Completion:
         return bins
 
     def _is_found_evenly(self, everything: tuple[int, ...], slack: int) -> bool:
-        """Tries, in brief, with no bin wasting more than its share of the slack."""
+        """Tries at first with no bin wasting much more than its share of the slack."""
         whole = self._effort
-        self._effort, self._is_even = whole.part((whole.limit - whole.used) // EVEN_PART), True
+        part, of = EVEN_PART
+        steps = (whole.limit - whole.used) * part // of
+        self._effort, self._is_even = whole.part(steps), True
         is_found = self._fill(0, everything, slack, 0)
         self._effort, self._is_even = whole, False
         self._failed.clear()
@@ -101,7 +107,10 @@ class Completion:
         must = rest[:1] if room == self._rooms[-1] else ()  # all bins left are alike
         if must and start:
             return False
-        waste = slack // (len(self._rooms) - at) if self._is_even else slack
+        waste = slack
+        if self._is_even:
+            times, by = LENIENT
+            waste = min(slack, slack * times // (by * (len(self._rooms) - at)))
         for held, wasted in self._fillings(rest[start:], sums[start:], room, waste):
             if held[: len(must)] != must:
                 return False
