@@ -24,7 +24,7 @@ ONE_BY_ONE: Final = 200
 ITEM_STEPS: Final = 3
 """What placing one item counts for."""
 
-STEPS_PER_UNIT: Final = 3
+STEPS_PER_UNIT: Final = 5
 """A step here costs a part of one of the search over sets."""
 
 

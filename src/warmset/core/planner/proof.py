@@ -31,7 +31,7 @@ a later level: their bound is loose where the levels before leave room for fract
 
 FEW_STEPS: Final = 4000
 
-DEPTHS: Final = (1, 8, 64)
+DEPTHS: Final = (1, 8, 64, 512)
 """How much more thoroughly sets are arranged each time a search ends without certainty."""
 
 REFILL_SHARE: Final = 20
