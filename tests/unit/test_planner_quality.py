@@ -47,6 +47,13 @@ def test_prices_are_followed_as_long_as_they_bound_lower(kind, seed):
     assert pack(instance["devices"], instance["models"], instance["max_loaded"]).proved
 
 
+@pytest.mark.parametrize(("kind", "seed"), [("places", 5007), ("places", 6000), ("uneven", 6002)])
+def test_sets_that_nearly_fill_all_gpus_are_arranged(kind, seed):
+    """A bin that wastes a little more than its share is no reason to look elsewhere for long."""
+    instance = make_instance(kind, seed, models=200, devices=16)
+    assert pack(instance["devices"], instance["models"], instance["max_loaded"]).proved
+
+
 def test_lower_classes_are_bettered_even_where_a_higher_one_is_not_proved():
     """What is left of the effort goes to the classes after the one that stays open."""
     instance = make_instance("bound", 3, models=200, devices=16)

@@ -18,10 +18,10 @@ THOROUGH: Final = 200_000
 BRIEF: Final = 4000
 """Steps for one set inside a search over sets."""
 
-ONE_BY_ONE: Final = 200
+ONE_BY_ONE: Final = 270
 """Steps item by item, the tightest place first: most sets that fit are arranged so."""
 
-ITEM_STEPS: Final = 3
+ITEM_STEPS: Final = 5
 """What placing one item counts for."""
 
 STEPS_PER_UNIT: Final = 5

@@ -39,7 +39,7 @@ PEEP: Final = 300
 EXACT_STEPS: Final = 30_000
 """Steps of all fillings for the limit that is kept."""
 
-STEPS_PER_UNIT: Final = 4
+STEPS_PER_UNIT: Final = 3
 """A step of filling costs a part of one of the search over sets."""
 
 BLUR: Final = 0.006
