@@ -29,7 +29,7 @@ from warmset.core.units import format_bytes
 from warmset.errors import Refused
 
 PACK_WORK: Final = 40_000_000
-"""Steps of one call times models: just below a second of CPU time for 200 models and 16 devices."""
+"""Steps of one call times models: about a second of CPU time for 200 models and 16 devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
