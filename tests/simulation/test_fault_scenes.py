@@ -239,6 +239,20 @@ def test_a_clock_that_is_set_leaves_what_runners_remember() -> None:
     assert {key: m.free_low for key, m in scene.sidecar.loop.state.models.items()} == before
 
 
+def test_a_clock_that_is_set_leaves_what_a_dead_runner_remembers() -> None:
+    """Its process is gone, Ollama lists it still and counts with what it found; it holds nothing,
+    so what would be free without it is no more than what is."""
+    scene = world(config(**TWO_PINS)).run(100)
+    scene.host.kill_runner(scene.key(CODER))
+    scene.run(120)
+    assert "runner_gone" in scene.alarms()
+    before = {key: m.free_low for key, m in scene.sidecar.loop.state.models.items()}
+    scene.sidecar.clock_ahead += 7200.0
+    scene.run(130)
+    assert scene.findings("clock_stepped")
+    assert {key: m.free_low for key, m in scene.sidecar.loop.state.models.items()} == before
+
+
 # -- pings ----------------------------------------------------------------------------------------
 
 

@@ -187,7 +187,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
     earlier = state.looked.residents if state.looked else ()
     before, nameless = {row_id(row) for row in earlier}, list_nameless(earlier)
     is_first = state.looked is None
-    pids = resident_pids(observation)
+    pids, shown = resident_pids(observation), {r.key for r in observation.runners or ()}
     came = [
         row
         for row in observation.residents or ()
@@ -202,7 +202,9 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
                 found += told
             continue
         known = state.of(row.key, row.name)
-        if is_first and known.resident_since is not None and known.pid in (None, pids.get(row.key)):
+        is_dead = observation.runners is not None and row.key not in shown  # a new one would show
+        is_same = is_dead or known.pid in (None, pids.get(row.key))
+        if is_first and known.resident_since is not None and is_same:
             continue  # a break in the story, not a new runner: what it remembers stands
         if row_id(row) in nameless and known.free_low:  # its name is back: the same runner
             state = state.note(row.key, row.name, resident_since=now)
