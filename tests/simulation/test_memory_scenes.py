@@ -333,3 +333,21 @@ def test_what_a_split_model_found_is_known_where_processes_are_hidden() -> None:
     scene.run(900)
     assert scene.unloads() == []
     assert scene.resident() == {CHAT, MEDIUM}
+
+
+@pytest.mark.parametrize("after_a_look", [0.1, 1.0, 2.0, 3.0, 4.0, 4.8])
+def test_who_was_loaded_after_one_that_was_never_seen_resident_found_no_more(
+    after_a_look: float,
+) -> None:
+    """The largest model is seen while it is being loaded, and gone at the next look. It held more
+    than the last time, and the one after it began before that memory was back."""
+    scene = world(config(CODER={"preload": False})).run(60)
+    scene.host.use(GIANT, 0.3, keep_alive=10.0, options={"num_gpu": 20})
+    scene.run(120)
+    begin = scene.sidecar.loop.wake_at - START + after_a_look
+    options = {"num_ctx": 16384}
+    scene.at(begin, lambda host: host.use(GIANT, 0.3, keep_alive=0.0, options=options))
+    scene.at(begin + 1, lambda host: host.use(CHAT, 60.0, options=options))
+    scene.run(begin + 60)
+    lowest, found, _ = remembered(scene, CHAT)
+    assert lowest <= found

@@ -54,7 +54,7 @@ def find_free(
     low = _free_without((row, *later), observation)
     high = _free_without((row, *later, *doubtful), observation)
     low = _no_more_than_while_it_came(low, row, observation, state)
-    low = _no_more_than_after_another(low, row, state)
+    low = _no_more_than_after_another(low, row, observation, state)
     low = _less_what_left(low, row, observation, state, asked_at)
     return _no_more_than_it_took(low, row, observation), high
 
@@ -92,13 +92,21 @@ def _no_more_than_while_it_came(
     return {d: min(n, then[d]) if d in beside else n for d, n in free.items()}
 
 
-def _no_more_than_after_another(free: Bytes, row: Resident, state: State) -> Bytes:
+def _no_more_than_after_another(
+    free: Bytes, row: Resident, observation: Observation, state: State
+) -> Bytes:
     """Who came after one that was being loaded at the last look found no more than was free then.
 
-    Ollama loads one after the other, and another program may have held more at that look.
+    Ollama loads one after the other, and another program may have held more at that look. One that
+    has come and gone since may have taken all of it, and its memory may not have been back.
     """
-    if state.looked is None or not state.loading.keys() - {row.key}:
+    others = state.loading.keys() - {row.key}
+    if state.looked is None or not others:
         return free
+    present = {other.key for other in observation.residents or ()}
+    present |= {runner.key for runner in observation.runners or ()}
+    if others - present:
+        return dict.fromkeys(free, 0)
     then = state.looked.free
     return {device: min(count, then.get(device, count)) for device, count in free.items()}
 

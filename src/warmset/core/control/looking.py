@@ -110,14 +110,21 @@ def _loading(observation: Observation, state: State) -> dict[ModelKey, int]:
 def _beside_loading(
     observation: Observation, state: State
 ) -> dict[ModelKey, Mapping[DeviceId, int]]:
-    """Returns the least that was free so far while each model is being loaded."""
+    """Returns the least that was free so far while each model is being loaded.
+
+    0 where another one was being loaded at the last look and is gone: what it took meanwhile may
+    not have been back when this one began.
+    """
     free = _free(observation)
+    present = {runner.key for runner in observation.runners or ()}
     found: dict[ModelKey, Mapping[DeviceId, int]] = {}
     for runner in observation.runners or ():
         if runner.key is None or runner.phase != "loading":
             continue
-        is_same = state.loading.get(runner.key) == runner.pid
-        before = state.beside_loading.get(runner.key, {}) if is_same else {}
+        if state.loading.get(runner.key) == runner.pid:
+            before = state.beside_loading.get(runner.key, {})
+        else:
+            before = dict.fromkeys(free, 0) if state.loading.keys() - present else {}
         found[runner.key] = {d: min(count, before.get(d, count)) for d, count in free.items()}
     return found
 
