@@ -16,7 +16,7 @@ from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
 from warmset.core.twin.host import HostSpec, TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.sidecar import Sidecar
-from warmset.core.units import GIB
+from warmset.core.units import GIB, MIB
 
 START = 1_760_000_000.0
 CARD = "CUDA:0"
@@ -144,6 +144,16 @@ def world(
 def with_env(host: str, **env: object) -> HostSpec:
     spec = named_host(host)
     return replace(spec, env=replace(spec.env, **env))
+
+
+def pair() -> HostSpec:
+    """The workstation with two cards of 12 GiB instead of one of 24; the desktop is on the first.
+
+    Larger models lie over both.
+    """
+    card = replace(named_host("laptop").gpus[0], free_bytes=12288 * MIB)
+    gpus = tuple(replace(card, id=str(index)) for index in range(2))
+    return replace(named_host("workstation"), gpus=gpus)
 
 
 def gib(count: float) -> int:

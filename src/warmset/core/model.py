@@ -209,6 +209,8 @@ class Observation:
         server: the server's process; `None`: it cannot be seen from here.
         runners: of this server only; `None`: its processes cannot be seen from here.
         located: resident -> device -> bytes, as far as the driver told them by process.
+        placed: the same of others, as they were seen to come; the bytes are Ollama's word. A look
+            shows none: the loop adds what it remembers.
         clients: who was connected to the server, names of programs or addresses; `None`: nobody
             asked, or it cannot be seen from here.
         trouble: why the server did not answer; empty when it did.
@@ -232,6 +234,7 @@ class Observation:
     server: ServerProcess | None = None
     runners: tuple[RunnerSeen, ...] | None = None
     located: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
+    placed: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     clients: tuple[str, ...] | None = None
     trouble: str = ""
     learnt: Learnt = field(default_factory=Learnt)

@@ -24,7 +24,7 @@ from warmset.core.control.wanted import Planned, make_wish
 from warmset.core.host.budget import if_fresh
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import Device, DeviceId, Observation
-from warmset.core.planner.locate import locate_residents
+from warmset.core.planner.locate import locate_residents, where_told
 from warmset.core.replacing import replace
 
 
@@ -57,7 +57,7 @@ def _take_in(known: Held, seen: int | None, loop: LoopSettings, now: float) -> H
 
 def _held_by_others(observation: Observation) -> dict[DeviceId, int]:
     """Returns device -> bytes that are neither free nor of a resident, as far as known."""
-    ours = locate_residents(observation, observation.located).on_device
+    ours = locate_residents(observation, where_told(observation)).on_device
     nameless = held_by_nameless(observation)
     seen = {}
     for device in observation.devices:

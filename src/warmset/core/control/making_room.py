@@ -25,6 +25,9 @@ answer costs some simulated loads per resident, and one is acted on at a time.""
 
 def why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
     """Returns why a resident must not be unloaded yet and until when; empty if it may."""
+    where = sorted(scene.wish.candidate(key).name for key in scene.wish.guessed)
+    if where and not candidate.dismissed:
+        return f"on which GPU {where[0]} lies is only guessed", None
     is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
     return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 

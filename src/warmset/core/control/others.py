@@ -28,14 +28,14 @@ def leave_room_to_grow(
         others = total - free of models - `CONTEXT_BYTES` of each runner that is not told apart
             - what runners without a name hold
     """
-    hidden = [r for r in observation.residents or () if _is_hidden(r, observation)]
+    hidden = [d for r in observation.residents or () for d in _hidden_on(r, observation)]
     nameless = held_by_nameless(observation)
     gpus = []
     for gpu, device in zip(host.gpus, observation.devices, strict=True):
         budget = settings.budget.of(device.id, index=device.index, pci_id=device.pci_id)
         reserve = budget.vram_reserve_bytes
         empty, usable = gpu.gpu.free_bytes, gpu.usable_bytes
-        others = gpu.gpu.total_bytes - empty - len(hidden) * CONTEXT_BYTES
+        others = gpu.gpu.total_bytes - empty - hidden.count(device.id) * CONTEXT_BYTES
         others -= nameless.get(gpu.id, 0)
         margin = min(reserve, max(0, others - reserve))
         if usable is not None:
@@ -56,7 +56,11 @@ def held_by_nameless(observation: Observation) -> dict[DeviceId, int]:
     return {observation.devices[0].id: sum(row.size_vram_bytes or 0 for row in rows)}
 
 
-def _is_hidden(row: Resident, observation: Observation) -> bool:
-    """Whether a runner's bytes on the only GPU are known by Ollama's word alone."""
+def _hidden_on(row: Resident, observation: Observation) -> tuple[DeviceId, ...]:
+    """Returns the GPUs on which a runner's bytes are known by Ollama's word alone."""
     is_told = row.key is not None and bool(observation.located.get(row.key))
-    return len(observation.devices) == 1 and bool(row.size_vram_bytes) and not is_told
+    if is_told or not row.size_vram_bytes:
+        return ()
+    if len(observation.devices) == 1:
+        return (observation.devices[0].id,)
+    return () if row.key is None else tuple(observation.placed.get(row.key, ()))

@@ -14,7 +14,7 @@ from typing import Final
 from warmset.core.control.config import Config
 from warmset.core.host.budget import if_fresh
 from warmset.core.model import ModelKey, Observation, Quality, Reading, Resident
-from warmset.core.planner.locate import locate_residents
+from warmset.core.planner.locate import guessed, locate_residents, where_told
 from warmset.core.replacing import replace
 from warmset.core.settings import Settings
 
@@ -55,6 +55,7 @@ class Question:
     facts: Observation
     settings: Settings
     managed: frozenset[ModelKey]
+    guessed: frozenset[ModelKey]
     held: frozenset[ModelKey]
     load_seconds: Mapping[ModelKey, float]
     busy: frozenset[ModelKey] = frozenset()
@@ -107,6 +108,7 @@ def ask(
         settings=observation.settings,
         notes=observation.notes,
         located={key: place for key, place in observation.located.items() if place},
+        placed=observation.placed,
         learnt=replace(observation.learnt, gaps={}),  # they move who is unwanted, and nothing else
     )
     amounts, grains = _measure(looked)
@@ -115,6 +117,7 @@ def ask(
         facts=_without_amounts(looked),
         settings=config.settings,
         managed=managed,
+        guessed=guessed(observation),
         held=frozenset(e.key for e in entries if config.is_held(e.names, now)),
         load_seconds={e.key: load_seconds[e.key] for e in entries if e.key in load_seconds},
         unwanted=unwanted,
@@ -155,6 +158,7 @@ def _without_amounts(looked: Observation) -> Observation:
         devices=tuple(replace(d, free_bytes=_emptied(d.free_bytes)) for d in looked.devices),
         memory=replace(looked.memory, available_bytes=_emptied(looked.memory.available_bytes)),
         located={},
+        placed={key: dict.fromkeys(place, 0) for key, place in looked.placed.items()},
     )
 
 
@@ -170,7 +174,7 @@ def _emptied(reading: Reading[int]) -> Reading[int]:
 
 
 def _rounded(looked: Observation) -> Observation:
-    held = locate_residents(looked, looked.located).on_device
+    held = locate_residents(looked, where_told(looked)).on_device
     available, total_ram = looked.memory.available_bytes, looked.memory.total_bytes.value
     return replace(
         looked,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from warmset.core.control.actions import Decision
 from warmset.core.control.config import Config
 from warmset.core.control.lasting import plans_of_look, without_newcomers
+from warmset.core.control.places import with_places
 from warmset.core.control.question import ask
 from warmset.core.control.state import State
 from warmset.core.control.step import step
@@ -45,6 +46,7 @@ def find_planned_on(
     """
     if decision.is_provisional or decision.trouble or not state.planned:
         return ()
+    observation = with_places(observation, state)
     used = plans_of_look(state.planned)
     if without_newcomers(observation, state) is not observation:  # maybe planned for twice
         without = plans_of_look(state.planned[len(used) :])

@@ -51,7 +51,9 @@ def _notice_time(observation: Observation, config: Config, state: State, now: fl
     if now - state.at > GAP_TICKS * config.loop.tick:
         text = f"no look for {format_seconds(now - state.at)}: nothing is inferred from the last"
         others = {device: Held(lasting=held.lasting) for device, held in state.others.items()}
-        state = replace(forget_leases(state), looked=None, leaving=(), others=others)
+        state = replace(
+            forget_leases(state), looked=None, leaving=(), others=others, unexplained={}
+        )
         state = _count_residency_anew(state, now)
         return state, (_about("look_gap", text),)
     return state, ()
@@ -157,6 +159,7 @@ def forget_runners(state: State, now: float) -> State:
             busy_at=None,
             lost_at=None,
             preloaded_at=None,
+            place={},
         )
         for key, known in state.models.items()
     }
@@ -173,4 +176,5 @@ def forget_runners(state: State, now: float) -> State:
         stuck_since=None,
         moved_at=None,
         gpus=None,
+        unexplained={},
     )

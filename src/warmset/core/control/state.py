@@ -54,6 +54,7 @@ class Remembered:
             saw it come.
         digest: of its manifest when `/api/ps` listed it last; `held`: device -> bytes then. Under
             that digest it is found again when its name means other weights.
+        place: where on several GPUs it lies, as Ollama counts its bytes; empty: nobody saw.
         load_seconds: of its last load by warmset. `was_there`: the last preload was answered at
             once, so it loaded nothing.
         retired_at: when it had been unused for as long as it is kept; `None`: it was asked for
@@ -90,6 +91,7 @@ class Remembered:
     free_high: Mapping[DeviceId, int] = field(default_factory=dict)
     digest: str = ""
     held: Mapping[DeviceId, int] = field(default_factory=dict)
+    place: Mapping[DeviceId, int] = field(default_factory=dict)
     load_seconds: float | None = None
     was_there: bool = False
     retired_at: float | None = None
@@ -225,6 +227,7 @@ class State:
         beside_loading: model -> device -> the least that was free at looks that showed it loading.
         pressure_since: since when more is held than may be.
         others: what other programs hold on each GPU.
+        unexplained: what is taken on each of several GPUs beside those whose `place` is known.
         reloads: moments of our preloads of models that had been resident before.
         base: the shortest lease in force.
         raised: codes of the alarms that stand -> since when.
@@ -259,6 +262,7 @@ class State:
     beside_loading: Mapping[ModelKey, Mapping[DeviceId, int]] = field(default_factory=dict)
     pressure_since: float | None = None
     others: Mapping[DeviceId, Held] = field(default_factory=dict)
+    unexplained: Mapping[DeviceId, Held] = field(default_factory=dict)
     reloads: tuple[float, ...] = ()
     base: float = BASE_SECONDS
     raised: Mapping[str, float] = field(default_factory=dict)

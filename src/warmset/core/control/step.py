@@ -41,6 +41,7 @@ from warmset.core.control.lasting import choose_for_good, note_others
 from warmset.core.control.levers import choose_lever, list_changes
 from warmset.core.control.looking import note_unlisted, take_in
 from warmset.core.control.pending import find_foreign_load, why_silent
+from warmset.core.control.places import note_places, with_places
 from warmset.core.control.ranking import rank_by_worth
 from warmset.core.control.renewing import find_renewals, rank_leases
 from warmset.core.control.restarts import gpu_ids, notice
@@ -87,7 +88,8 @@ def step(
     is_first = state.at == 0.0
     state, breaks = notice(observation, config, state, now)
     state, moves = notice_moves(observation, state, now)
-    before = state
+    state = note_places(observation, state, now)
+    observation, before = with_places(observation, state), state
     state, news = take_in(observation, config, replace(state, unreachable=0), now)
     state, gone = confirm_departures(observation, state, now)
     look = Judged(observation=observation, before=before, state=state, now=now)

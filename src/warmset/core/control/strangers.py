@@ -12,7 +12,7 @@ from __future__ import annotations
 from warmset.core.control.state import State
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.planner import Candidate, HostCapacity
-from warmset.core.planner.locate import locate_residents
+from warmset.core.planner.locate import locate_residents, where_told
 from warmset.core.planner.worlds import Loaded, views_of
 
 
@@ -38,7 +38,7 @@ def held_by(row: Resident, observation: Observation) -> dict[DeviceId, int]:
         return dict(told or {})
     if len(observation.devices) == 1:
         return {observation.devices[0].id: row.size_vram_bytes}
-    inferred = locate_residents(observation, observation.located).by_model
+    inferred = locate_residents(observation, where_told(observation)).by_model
     return {} if row.key is None else dict(inferred.get(row.key, {}))
 
 

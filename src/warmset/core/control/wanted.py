@@ -29,7 +29,8 @@ from warmset.core.planner import (
     build_candidates,
     build_host,
 )
-from warmset.core.planner.candidates import expected_saving
+from warmset.core.planner.candidates import Spread, expected_saving
+from warmset.core.planner.locate import where_told
 from warmset.core.planner.standing import is_within, standing_world
 from warmset.core.planner.worlds import World
 from warmset.core.replacing import replace
@@ -51,6 +52,7 @@ class Wish:
         worth: key -> seconds of waiting that residency saves per day, as far as known.
         ranked: keys of the managed models that have a rank, the first to go first.
         world: what is resident where, as the planner charges it; `None`: not known.
+        guessed: residents of which it is not known on which of several GPUs they lie.
         is_pressed: whether the residents hold more than may be used, so that somebody has to go.
         conflict: pins that this host could never hold together.
         postponed: pins that do not fit beside what other programs hold now.
@@ -65,6 +67,7 @@ class Wish:
     ranked: tuple[ModelKey, ...]
     plan: Plan
     world: World | None
+    guessed: frozenset[ModelKey] = frozenset()
     is_pressed: bool = False
     conflict: Conflict | None = None
     postponed: Conflict | None = None
@@ -124,7 +127,7 @@ def make_wish(
 
 def _answer(question: Question) -> Wish:
     observation, settings = question.observation, question.settings
-    host, where = build_host(observation, settings, located=observation.located)
+    host, where = build_host(observation, settings, located=where_told(observation))
     host = leave_room_to_grow(host, settings, observation)
     raw = build_candidates(
         observation,
@@ -155,6 +158,7 @@ def _answer(question: Question) -> Wish:
         ranked=_ranked(words, question, made),
         plan=made,
         world=world,
+        guessed=question.guessed,
         is_pressed=world is not None and not is_within(host, world),
         conflict=conflict,
         postponed=postponed,
@@ -217,7 +221,7 @@ def _as_measured(
     upper bound would charge it a second time. So it is with RAM: of what residents hold there only
     what spilled counts as free without them (`planner.host_room`), all else is gone already.
     """
-    rows = observation.residents or ()
+    rows, told = observation.residents or (), where_told(observation)
     spilled = {
         row.key: max(0, row.size_bytes - row.size_vram_bytes)
         for row in rows
@@ -225,17 +229,36 @@ def _as_measured(
     }
     measured = []
     for candidate in candidates:
-        place = observation.located.get(candidate.key, {})
+        place = told.get(candidate.key, {})
         if not place and len(observation.devices) == 1:
             place = candidate.located or {}
-        need = candidate.on_one
-        if candidate.is_resident and len(place) == 1 and sum(place.values()) > 0:
-            held = sum(place.values())
+        need, spread, held = candidate.on_one, candidate.spread, sum(place.values())
+        if not candidate.is_resident or held <= 0:
+            measured.append(candidate)
+        elif len(place) == 1:
             expected = 0 if need is None else need.ram_bytes
             ram = spilled.get(candidate.key, expected)
             need = Need(point_bytes=held, upper_bytes=held, ram_bytes=ram, basis="observed")
-        measured.append(replace(candidate, on_one=need))
+            measured.append(replace(candidate, on_one=need))
+        elif spread is not None:
+            ram = spilled.get(candidate.key, spread.ram_bytes)
+            measured.append(replace(candidate, spread=_as_split(spread, held, len(place), ram)))
+        else:
+            measured.append(candidate)
     return tuple(measured)
+
+
+def _as_split(spread: Spread, held: int, gpus: int, ram_bytes: int) -> Spread:
+    """Returns the need of one that lies over several GPUs, as it is: without an upper bound."""
+    fixed = min(spread.fixed_point_bytes, held // gpus)
+    return replace(
+        spread,
+        fixed_point_bytes=fixed,
+        fixed_upper_bytes=fixed,
+        shared_bytes=held - fixed * gpus,
+        ram_bytes=ram_bytes,
+        basis="observed",
+    )
 
 
 def _as_worth(made: Plan, candidates: Sequence[Candidate]) -> Plan:

@@ -33,6 +33,24 @@ class Located:
     notes: tuple[str, ...] = ()
 
 
+def where_told(observation: Observation) -> dict[ModelKey, Mapping[DeviceId, int]]:
+    """Returns model -> device -> bytes of those of whom it is known: by the driver, or as seen."""
+    return {**observation.placed, **observation.located}
+
+
+def guessed(observation: Observation) -> frozenset[ModelKey]:
+    """Returns the residents of which nobody knows on which of several GPUs they lie."""
+    if len(observation.devices) < 2:
+        return frozenset()
+    told = where_told(observation)
+    rows = observation.residents or ()
+    return frozenset(
+        row.key
+        for row in rows
+        if row.key is not None and row.size_vram_bytes and row.key not in told
+    )
+
+
 def locate_residents(
     observation: Observation, told: Mapping[ModelKey, Mapping[DeviceId, int]]
 ) -> Located:
