@@ -15,6 +15,8 @@ from loop_hosts import (
     world,
 )
 
+from warmset.core.loop_settings import LoopSettings
+
 FIRST, SECOND = "CUDA:0", "CUDA:1"
 TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
 
@@ -72,3 +74,15 @@ def test_nobody_goes_on_a_guess() -> None:
     assert any("only guessed" in reason for reason in scene.waits())
     scene.run(2400)
     assert scene.resident() == {CHAT, CODER}
+
+
+def test_who_is_loaded_elsewhere_waits_for_whom_it_is_for() -> None:
+    """A client's model overfills the second card and would fit on the first one, if a small one
+    changed places with it. It serves somebody for minutes: the small one does not go before it."""
+    loop = LoopSettings(may_evict_unconfigured=True)
+    scene = world(config(loop, CODER={"pin": True}, EMBED={"priority": 60}), pair()).run(30)
+    scene.at(44, lambda host: host.use(CHAT, 200.0, keep_alive=7200.0, options={"num_ctx": 16384}))
+    scene.run(60)
+    assert set(held(scene, CHAT)) == set(held(scene, CODER)) == {SECOND}
+    scene.run(240)
+    assert scene.unloads() == []

@@ -58,7 +58,9 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     else:
         choice = choose_load(loads, leaves, scene)
     others = _other_waits(changes, scene)
-    if not scene.wish.is_pressed:
+    if scene.wish.is_pressed:
+        leaves = _together(leaves, changes, scene)
+    else:
         leaves = list(_who_leaves_for(choice, loads, leaves, scene))
     unload = _choose_unload(leaves, scene)
     if unload.order is not None:  # room first: a runner remembers what was there when it came
@@ -66,6 +68,17 @@ def choose_lever(changes: Sequence[Change], scene: Scene) -> Choice:
     is_room_coming = bool(others) or bool(unload.waits)
     waits = (*choice.waits, *others, *unload.waits)
     return replace(choice, waits=waits, is_room_coming=is_room_coming)
+
+
+def _together(leaves: list[Change], changes: Sequence[Change], scene: Scene) -> list[Change]:
+    """Returns who goes now where more is held than may be.
+
+    Those who go only to be loaded elsewhere do so together, or would come back to where they were.
+    """
+    loaded = {c.key for c in changes if c.kind is ActionKind.PRELOAD}
+    stays = {c.key for c in changes if c.kind is ActionKind.WAIT}
+    stays |= {c.key for c in leaves if why_stay(c.key, scene)[0]}
+    return [c for c in leaves if c.key not in loaded or not stays & loaded]
 
 
 def _who_leaves_for(
