@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loop_hosts import CARD, START
+from loop_hosts import START
 
 from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 from warmset.core.control.loop import Loop
@@ -74,8 +74,8 @@ class Witness:
         self._leased: dict[str, float] = {}  # key -> the one that we gave it last
         self._loaded_at: dict[str, float] = {}
         self._began_at: dict[str, float] = {}  # its load: then it sees what is free
-        self._foreign = 0  # what other programs held at the last look
-        self._found: dict[str, int] = {}  # key -> the same when it was loaded, after that look
+        self._foreign: dict[str, int] = {}  # card -> what other programs held at the last look
+        self._found: dict[str, dict[str, int]] = {}  # key -> the same when it was loaded since
         self._misled: set[str] = set()  # those that found less than the looks around it showed
         self._unlooked: set[str] = set()  # those that came while nobody looked
         self._unmoved: dict[str, tuple[int, float | None]] = {}
@@ -174,7 +174,7 @@ class Witness:
         # What they found who came while nobody looked is as unknown as of those there at the start.
         is_gap = self._asked.at - last_at > GAP_TICKS * self.life.said.loop.tick
         self._truth, self._seen = self._asked, observation
-        before, self._foreign = self._foreign, self.life.host.cards.foreign(CARD)
+        before, self._foreign = self._foreign, self._held_by_others()
         spilled = {
             row.key
             for row in observation.residents or ()
@@ -183,7 +183,7 @@ class Witness:
         for key, taken in self._found.items():
             if is_gap:
                 self._unlooked.add(key)
-            elif taken > max(before, self._foreign):
+            elif any(n > max(before.get(d, 0), self._foreign[d]) for d, n in taken.items()):
                 self._misled.add(key)
         self._misled -= spilled  # they show it themselves
         self._found.clear()
@@ -206,7 +206,7 @@ class Witness:
         elif isinstance(event, LoadStarted):
             key = event.order.model.key
             self._began_at[key] = self.now
-            self._found[key] = self.life.host.cards.foreign(CARD)
+            self._found[key] = self._held_by_others()
             self._misled.discard(key)
             self._unlooked.discard(key)
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
@@ -215,6 +215,10 @@ class Witness:
             self._resident_before.add(event.order.model.key)
             self._loaded_at[event.order.model.key] = self.now
             self._judge_place(event)
+
+    def _held_by_others(self) -> dict[str, int]:
+        cards = self.life.host.cards
+        return {gpu.device: cards.foreign(gpu.device) for gpu in cards.gpus}
 
     def sends(self, command: SendPing | SendPreload | SendUnload, loop: Loop) -> None:
         """Warmset writes to the server."""
@@ -363,7 +367,7 @@ class Witness:
         return not (head.has_retried_oom and self._spoilt == head.model.key)
 
     def _judge_place(self, event: LoadEnded) -> None:
-        """Our own loads fit on the card, unless something happened since the look."""
+        """Our own loads fit on the cards, unless something happened since the look."""
         own = self._own_load
         if own is None or event.order.model.key != own[1]:
             return
@@ -371,7 +375,7 @@ class Witness:
         if runner is None or self.disturbed_at > own[0]:
             return
         if runner.vram_bytes < runner.total_bytes and self.life.story.sees_processes:
-            self.breaks(f"our preload of {event.order.model.name} does not fit on the card")
+            self.breaks(f"our preload of {event.order.model.name} does not fit on the cards")
 
     def stopped(self, warmset: Watched) -> None:
         """After SIGTERM no load of ours is open."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loop_hosts import CARD, EMBED, GIANT, MEDIUM, START, gib, words
+from loop_hosts import EMBED, GIANT, MEDIUM, START, gib, pair, words
 
 from soak.judge import Judge
 from soak.laws import Witness
@@ -174,7 +174,7 @@ class Life:
     jam: tuple = ()
 
     def __post_init__(self) -> None:
-        spec = named_host("workstation")
+        spec = named_host("workstation") if self.story.cards == 1 else pair()
         self.timeline = Timeline(START)
         self.physics = FrailPhysics(inner=physics_of(spec), error=OUT_OF_MEMORY)
         self.witness = Witness(self)
@@ -307,11 +307,12 @@ class Life:
         self.ram_pressure, self.snatches, self.meanwhile, self.jam = "", 0, (), ()
         self._unjam()
         self.host.cards.release_lag_seconds = self.host.spec.release_lag_seconds
-        for device, count in self.host.spec.foreign_bytes.items():
-            self.host.cards.set_foreign(device, count)
+        for gpu in self.host.spec.gpus:
+            count = self.host.spec.foreign_bytes.get(gpu.device, 0)
+            self.host.cards.set_foreign(gpu.device, count)
         if self.warmset is not None:
             self.warmset.answers_ps, self.warmset.ps_seconds = True, 0.0
-        for model in named_host("workstation").models:
+        for model in self.host.spec.models:
             if self.host.library.find(model.name) is None:
                 self.host.library.install(model)
         self._edit("back")
@@ -387,29 +388,31 @@ class Life:
         self.physics.inner._facts = {**self.physics.inner._facts, weights.digest: weights.facts}
         self.host.library.install(replace(model, weights=weights, digest=""))
 
-    def _foreign(self, size: float, seconds: float) -> None:
-        was = self.host.cards.foreign(CARD)
-        self._take(size)
-        self._later(seconds, lambda: self.host.cards.set_foreign(CARD, was))
+    def _foreign(self, size: float, seconds: float, number: int = 0) -> None:
+        card = self.host.spec.gpus[number].device
+        was = self.host.cards.foreign(card)
+        self._take(size, card)
+        self._later(seconds, lambda: self.host.cards.set_foreign(card, was))
 
-    def _take(self, size: float) -> None:
-        """Another program takes so many GiB of the card, or what there is."""
-        taken = min(gib(size), self.host.cards.free(CARD))
+    def _take(self, size: float, card: str) -> None:
+        """Another program takes so many GiB of a card, or what there is."""
+        taken = min(gib(size), self.host.cards.free(card))
         self.motives.takes()
-        self.host.cards.set_foreign(CARD, self.host.cards.foreign(CARD) + taken)
+        self.host.cards.set_foreign(card, self.host.cards.foreign(card) + taken)
 
-    def _tide(self, size: float, seconds: float) -> None:
+    def _tide(self, size: float, seconds: float, number: int = 0) -> None:
         """Another program takes memory and gives it back, again and again."""
-        was = self.host.cards.foreign(CARD)
+        card = self.host.spec.gpus[number].device
+        was = self.host.cards.foreign(card)
 
         def rise() -> None:
             self.witness.disturbed()
             if self.now < TROUBLE_SECONDS:
-                self._take(size)
+                self._take(size, card)
                 self._later(seconds, fall)
 
         def fall() -> None:
-            self.host.cards.set_foreign(CARD, was)
+            self.host.cards.set_foreign(card, was)
             self.timeline.after(seconds, rise)
 
         rise()

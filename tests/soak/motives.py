@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loop_hosts import CARD
-
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
@@ -21,6 +19,7 @@ from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, normalise_name
 from warmset.core.planner import ActionKind
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
+from warmset.core.twin.runner import Runner
 
 if TYPE_CHECKING:
     from soak.life import Life
@@ -47,7 +46,8 @@ class Motives(Judge):
         self._busy_then: set[str] = set()  # when that one was sent away
         self._unloading = ""
         self._over_since: float | None = None
-        self._was_over = self._was_tight = False
+        self._overfull: set[str] = set()
+        self._was_tight = False
         self._settled_at = -math.inf
         self._took_at = -math.inf
         self._left_at = -math.inf  # when the last one was unloaded
@@ -82,8 +82,10 @@ class Motives(Judge):
 
     def look_begins(self) -> None:
         self._begun_at = self.now
-        self._was_over, self._was_tight = self._is_over(), self._is_over(0.0)
-        if self.life.host.cards.draining(CARD) and self.now - self._left_at > PATIENCE_SECONDS:
+        self._overfull, self._was_tight = self._overfull_cards(), bool(self._overfull_cards(0.0))
+        cards = self.life.host.cards
+        is_late = any(cards.draining(gpu.device) for gpu in cards.gpus)
+        if is_late and self.now - self._left_at > PATIENCE_SECONDS:
             self._moved_at = self.now  # it looks as if another program held it, and gives it back
         for key, runner in self.life.host.scheduler.loaded.items():
             if runner.refs > 0:
@@ -222,7 +224,7 @@ class Motives(Judge):
 
     def _judge_budget(self, decision: Decision) -> None:
         """What is held is within the budget, or somebody is about to go, or an alarm says so."""
-        if not self._was_over or decision.trouble:  # while nothing is known nothing can be done
+        if not self._overfull or decision.trouble:  # while nothing is known nothing can be done
             self._over_since = None
             return
         if self._over_since is None or decision.is_provisional:
@@ -238,7 +240,10 @@ class Motives(Judge):
             self.tell(f"more is held than may be, for {over:.0f} s, and {spare} may stay")
 
     def _who_is_spare(self, decision: Decision) -> str:
-        """Returns a managed model that nobody has needed for so long, if nothing else happened."""
+        """Returns a managed model that nobody has needed for so long, if nothing else happened.
+
+        It holds some of what is held too much of: who lies elsewhere makes no room.
+        """
         since = self.now - OVER_SECONDS
         held_back = ("lever_broken unload", "loads_stuck")
         if self._disturbed_since(since) or not self.life.story.sees_processes:
@@ -248,35 +253,52 @@ class Motives(Judge):
         named = {normalise_name(name) for name in self.life.said.settings.models}
         for key, runner in self.life.host.scheduler.loaded.items():
             name = normalise_name(runner.model.name)
+            held = self.life.host.cards.held_by(runner.pid)
+            if not any(held.get(card) for card in self._overfull):
+                continue
             used_at = max(self._busy_at.get(key, -math.inf), self._came_at.get(key, -math.inf))
             if name in named and not self.is_pin(name) and runner.refs == 0 and used_at < since:
                 return name
         return ""
 
-    def _is_over(self, slack: float = SLACK_SHARE) -> bool:
-        """Whether models hold more of the card than the budget and other programs leave them.
+    def _overfull_cards(self, slack: float = SLACK_SHARE) -> set[str]:
+        """Returns the cards of which models hold more than budget and other programs leave them.
 
-        `slack` is a share of the card. Runners whose name means other weights now are nobody's to
-        unload, and do not grow. What Ollama's word of a model leaves out, where the driver does
-        not say whose it is, counts as others'.
+        `slack` is a share of that card. Runners whose name means other weights now are nobody's to
+        unload, and do not grow; where there are several cards, nobody knows on which they lie. What
+        Ollama's word of a model leaves out, where the driver does not say whose it is, counts as
+        others'.
         """
-        host, said = self.life.host, self.life.said.settings
+        return {
+            gpu.device
+            for index, gpu in enumerate(self.life.host.spec.gpus)
+            if self._is_overfull(index, gpu.device, gpu.total_bytes, slack)
+        }
+
+    def _is_overfull(self, index: int, card: str, total: int, slack: float) -> bool:
+        host, budgets = self.life.host, self.life.said.settings.budget
         known = {model.digest for model in host.library.models()}
-        held, others, nameless = 0, host.cards.foreign(CARD), 0
+        held, others, nameless = 0, host.cards.foreign(card), 0
         for runner in host.scheduler.loaded.values():
-            count = host.cards.held_by(runner.pid).get(CARD, 0)
-            ours = count if self.life.story.sees_processes else min(count, runner.vram_bytes)
+            count = host.cards.held_by(runner.pid).get(card, 0)
+            ours = count if self.life.story.sees_processes else self._listed_on(runner, count)
             others += count - ours
             if runner.model.digest in known:
                 held += ours
-            else:
+            elif self.life.story.cards == 1:
                 nameless += ours
-        total = host.spec.gpus[0].total_bytes
-        budget = said.budget.budget_bytes(CARD, 0, total)
-        reserve = said.budget.of(CARD, index=0).vram_reserve_bytes
+            else:
+                others += ours
+        budget = budgets.budget_bytes(card, index, total)
+        reserve = budgets.of(card, index=index).vram_reserve_bytes
         # Where others hold all of the card nothing is left, and who lies in RAM holds no more.
         room = max(0, total - others - nameless - min(reserve, max(0, others - reserve)))
         return held > min(budget, room) + slack * total
+
+    def _listed_on(self, runner: Runner, count: int) -> int:
+        """Returns what Ollama's word of a runner says of its bytes on one card."""
+        together = sum(self.life.host.cards.held_by(runner.pid).values())
+        return min(count, runner.vram_bytes * count // together) if together else 0
 
     def _disturbed_since(self, moment: float) -> bool:
         return max(self._moved_at, self.life.witness.disturbed_at) > moment

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loop_hosts import CARD
-
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Unload
 from warmset.core.control.levers import SOON_GONE_SECONDS
@@ -75,7 +73,7 @@ class Sights(Judge):
         self._busy = frozenset(k for k, r in loaded.items() if r.refs > 0 and r.is_alive)
         cards = self.life.host.cards
         is_recent = self.now - self._gone_at < PATIENCE_SECONDS
-        self._is_draining = is_recent and cards.draining(CARD) > 0
+        self._is_draining = is_recent and any(cards.draining(gpu.device) for gpu in cards.gpus)
         for key, runner in loaded.items():
             apart = abs(runner.duration - self._given.get(key, math.inf))
             if apart < 1.0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
@@ -99,6 +99,10 @@ LATER: dict[str, Callable[[Random], tuple]] = {
 """Mishaps with dice of their own, so that no seed's story changes but those that get one."""
 LATER_RATIO = 0.1
 """Of all stories have one of them."""
+PAIR_RATIO = 0.0
+"""Of all stories happen on a host with two cards; so far those that are told to (`--cards 2`)."""
+ON_A_CARD = ("foreign", "tide")
+"""Mishaps of one card; the last of their details tells which, where there are several."""
 MISHAPS = (*DETAILS, *LATER)
 
 
@@ -122,6 +126,7 @@ class Story:
         may_unload_unmanaged, may_rescue: what the operator allows.
         lease_base, load_limit, pings_per_tick: as of `LoopSettings`; with a short lease there are
             many renewals in a story.
+        cards: how many GPUs the host has.
     """
 
     seed: int
@@ -135,6 +140,7 @@ class Story:
     lease_base: float
     load_limit: float
     pings_per_tick: int
+    cards: int = 1
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -142,18 +148,20 @@ class Story:
         return frozenset((*self.pins, *self.wanted, *self.kept))
 
 
-def tell(seed: int, focus: Sequence[str] = ()) -> Story:
+def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Story:
     """Returns the story of a seed, always the same one.
 
     Args:
         seed: which.
         focus: kinds of mishaps; none but these happen then, and more of them.
+        cards: how many GPUs the host has; `None`: as the seed's own dice say.
     """
     rng = Random(f"soak {seed}")
     pins = rng.choice([(CODER,), (CODER, CHAT), (CODER, CHAT), (CHAT, EMBED)])
     wanted = rng.choice([(), (EMBED,), (MEDIUM,), (MEDIUM, EMBED)])
     wanted = tuple(name for name in wanted if name not in pins)
     happenings = [*_clients(rng), *_mishaps(rng, focus), *(() if focus else _later(seed))]
+    cards, happenings = _on_cards(seed, happenings, cards)
     return Story(
         seed=seed,
         pins=pins,
@@ -166,6 +174,7 @@ def tell(seed: int, focus: Sequence[str] = ()) -> Story:
         lease_base=rng.choice((1800.0, 1800.0, 300.0)),
         load_limit=rng.choice((1800.0, 1800.0, 200.0)),
         pings_per_tick=rng.choice((4, 4, 2, 1)),
+        cards=cards,
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 
@@ -197,6 +206,22 @@ def _mishaps(rng: Random, focus: Sequence[str]) -> list[Happening]:
 def _later(seed: int) -> list[Happening]:
     rng = Random(f"further {seed}")
     return [_mishap(rng.choice(tuple(LATER)), rng)] if rng.random() < LATER_RATIO else []
+
+
+def _on_cards(
+    seed: int, happenings: list[Happening], cards: int | None
+) -> tuple[int, list[Happening]]:
+    """Returns how many cards there are, and the happenings with the card of each."""
+    rng = Random(f"cards {seed}")
+    drawn = 2 if rng.random() < PAIR_RATIO else 1
+    cards = cards or drawn
+    if cards == 1:
+        return cards, happenings
+    placed = [
+        replace(h, details=(*h.details, rng.randrange(cards))) if h.kind in ON_A_CARD else h
+        for h in happenings
+    ]
+    return cards, placed
 
 
 def _mishap(kind: str, rng: Random) -> Happening:

@@ -43,6 +43,8 @@ def narrate(life: Life, say: Callable[[str], None] = print) -> None:
         tell(f"{happening.kind} {happening.details}")  # type: ignore[attr-defined]
         happen(happening)  # type: ignore[arg-type]
 
+    story = life.story
+    say(f"{story.cards} card(s), processes are {'seen' if story.sees_processes else 'hidden'}")
     life.witness.sends = on_send  # type: ignore[method-assign]
     life.races.found = on_found  # type: ignore[method-assign,assignment]
     life.happen = on_happening  # type: ignore[method-assign,assignment]
