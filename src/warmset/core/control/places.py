@@ -39,7 +39,7 @@ def note_places(observation: Observation, state: State, now: float) -> State:
         state: after `restarts.notice`, and before the look is taken in.
         now: the step's time.
     """
-    if len(observation.devices) < 2:
+    if len(observation.devices) < 2 or _is_told(observation):
         return state
     rows = _rows(observation)
     known: dict[ModelKey, Bytes] = {}
@@ -68,12 +68,18 @@ def note_places(observation: Observation, state: State, now: float) -> State:
 
 def with_places(observation: Observation, state: State) -> Observation:
     """Returns the look with the places that are remembered where the driver has no word."""
-    if len(observation.devices) < 2:
+    if len(observation.devices) < 2 or _is_told(observation):
         return observation
     rows = _rows(observation).items()
     hidden = ((key, row) for key, row in rows if key not in observation.located)
     placed = {key: place for key, row in hidden if (place := _remembered(row, observation, state))}
     return replace(observation, placed=placed) if placed else observation
+
+
+def _is_told(observation: Observation) -> bool:
+    """Whether the driver says of all residents where they lie."""
+    rows = {row.key for row in observation.residents or ()}
+    return bool(rows) and rows <= observation.located.keys()
 
 
 def _rows(observation: Observation) -> dict[ModelKey, Resident]:
