@@ -17,7 +17,7 @@ from soak.motives import Motives
 from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
-from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, USUAL, Happening, Story
+from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, USUAL, Happening, Story, uses_before
 from warmset.adapters.journal import Journal
 from warmset.core.control.actions import Renew
 from warmset.core.control.config import Config
@@ -32,8 +32,9 @@ from warmset.core.control.orders import (
     Started,
 )
 from warmset.core.control.step import step
+from warmset.core.demand.measured import count_gaps
 from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import Observation, normalise_name
+from warmset.core.model import ModelKey, Observation, normalise_name
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.events import Event as HostEvent
 from warmset.core.twin.faults import Faults, Frail, FrailPhysics
@@ -70,6 +71,8 @@ class Watched(Frail):
         self.life.witness.look_begins()
         self.life.tell_judges("look_begins")
         seen = super().observe()
+        if self.life.gaps:
+            seen = replace(seen, learnt=replace(seen.learnt, gaps=self.life.gaps))
         pressure = self.life.ram_pressure
         return replace(seen, memory=replace(seen.memory, pressure=pressure)) if pressure else seen
 
@@ -187,6 +190,9 @@ class Life:
             self.motives,
             self.races,
         )
+        keys = {model.name: ModelKey(model.key) for model in spec.models}
+        uses = uses_before(self.story.seed) if self.story.has_history else []
+        self.gaps = count_gaps((at, keys[name]) for at, name in uses)
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)
         self.ever_named: set[str] = set()
         self.said = self._words(self.story.pins)
@@ -220,7 +226,9 @@ class Life:
         models: dict[str, dict] = {
             name: {"pin": True, "priority": 90 - n} for n, name in enumerate(pins)
         }
-        models |= {name: {"priority": 60 - n} for n, name in enumerate((*story.wanted, *more))}
+        step = 0 if story.has_history else 1
+        wanted = (*story.wanted, *more)
+        models |= {name: {"priority": 60 - n * step} for n, name in enumerate(wanted)}
         models |= {name: {"priority": 20, "preload": False} for name in story.kept}
         self.ever_named |= {normalise_name(name) for name in models}
         loop = LoopSettings(

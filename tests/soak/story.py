@@ -101,6 +101,8 @@ LATER_RATIO = 0.1
 """Of all stories have one of them."""
 PAIR_RATIO = 0.0
 """Of all stories happen on a host with two cards; so far those that are told to (`--cards 2`)."""
+HISTORY_RATIO = 0.3
+"""Of all stories are told of a host whose demand was measured before."""
 ON_A_CARD = ("foreign", "tide")
 """Mishaps of one card; the last of their details tells which, where there are several."""
 MISHAPS = (*DETAILS, *LATER)
@@ -127,6 +129,8 @@ class Story:
         lease_base, load_limit, pings_per_tick: as of `LoopSettings`; with a short lease there are
             many renewals in a story.
         cards: how many GPUs the host has.
+        has_history: whether the gaps between uses were measured before; who is wanted has one
+            priority then, so that worth decides between them.
     """
 
     seed: int
@@ -141,6 +145,7 @@ class Story:
     load_limit: float
     pings_per_tick: int
     cards: int = 1
+    has_history: bool = False
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -175,6 +180,7 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
         load_limit=rng.choice((1800.0, 1800.0, 200.0)),
         pings_per_tick=rng.choice((4, 4, 2, 1)),
         cards=cards,
+        has_history=Random(f"history {seed}").random() < HISTORY_RATIO,
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 
@@ -227,3 +233,15 @@ def _on_cards(
 def _mishap(kind: str, rng: Random) -> Happening:
     at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
     return Happening(at, kind, (DETAILS | LATER)[kind](rng))
+
+
+def uses_before(seed: int) -> list[tuple[float, str]]:
+    """Returns when each of the usual models was used before the story, by name."""
+    rng = Random(f"uses {seed}")
+    uses = []
+    for name in USUAL:
+        at, gap = 0.0, rng.choice((20.0, 120.0, 900.0, 5400.0))
+        for _ in range(30):
+            at += rng.expovariate(1 / gap)
+            uses.append((at, name))
+    return sorted(uses)
