@@ -6,6 +6,7 @@ import pytest
 from loop_hosts import (
     CHAT,
     CODER,
+    EMBED,
     MEDIUM,
     SMALL,
     World,
@@ -86,3 +87,16 @@ def test_who_is_loaded_elsewhere_waits_for_whom_it_is_for() -> None:
     assert set(held(scene, CHAT)) == set(held(scene, CODER)) == {SECOND}
     scene.run(240)
     assert scene.unloads() == []
+
+
+def test_a_lower_rank_gives_way_where_only_pins_could_change_places() -> None:
+    """Two clients' contexts overfill the second card. If the pins changed places all would fit; but
+    pins are not unloaded for that, so the lowest rank goes."""
+    more = {"EMBED": {"priority": 60}, "SMALL": {"priority": 20, "preload": False}}
+    scene = world(config(**TWO_PINS, **more), pair())
+    for when, name in ((60, SMALL), (120, CHAT)):
+        scene.run(when)
+        scene.host.use(name, 1.0, keep_alive=7200.0, options={"num_ctx": 16384})
+    scene.run(600)
+    assert scene.unloads() == [SMALL]
+    assert scene.resident() == {CODER, CHAT, EMBED}

@@ -15,7 +15,7 @@ from warmset.core.planner import ActionKind, Candidate, Conflict, HostCapacity, 
 from warmset.core.planner.admission import find_order, load_in_all
 from warmset.core.planner.explain import why_impossible
 from warmset.core.planner.pins import pins_conflict
-from warmset.core.planner.standing import standing_world
+from warmset.core.planner.standing import is_misplaced, is_within, standing_world
 from warmset.core.planner.worlds import outlook
 from warmset.core.replacing import replace
 from warmset.core.settings import Settings
@@ -99,7 +99,25 @@ def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCa
             for c in candidates
         )
         made = plan(around, host, loads=ROUND_LOADS)
-    return _explained(made, refused)
+    return _explained(_with_pins_in_place(made, candidates, host), refused)
+
+
+def _with_pins_in_place(made: Plan, candidates: tuple[Candidate, ...], host: HostCapacity) -> Plan:
+    """Returns a plan in which resident pins stay on their GPUs; the same one if there is none.
+
+    The planner would have two pins change places where a GPU holds more than it may, or where one
+    more pin comes only so. They are not unloaded for that, so others give way.
+    """
+    loads = {c.key for c in made.actions if c.kind is ActionKind.PRELOAD}
+    pins = [c for c in candidates if c.pin and c.is_resident]
+    if made.conflict is not None or not any(c.key in loads for c in pins):
+        return made
+    start = standing_world(host, pins)
+    if start is None or not is_within(host, start) or any(is_misplaced(c) for c in pins):
+        return made
+    around = tuple(replace(c, is_fixed=True) if c in pins else c for c in candidates)
+    again = plan(around, host, loads=ROUND_LOADS)
+    return made if again.conflict is not None else again
 
 
 def _who_joins(

@@ -115,6 +115,7 @@ class Candidate:
         bound_to: the only GPU on which the operator wants it; `None`: any.
         located: for a resident, device -> bytes it holds there.
         is_preloadable: whether warmset may fetch it; what may not be fetched is only kept.
+        is_fixed: whether a resident stays where it is, though another place would suit a plan.
         dismissed: why it shall not be resident even where there is room; empty: it may be.
 
     Invariants:
@@ -141,6 +142,7 @@ class Candidate:
     bound_to: DeviceId | None = None
     is_resident: bool = False
     is_busy: bool = False
+    is_fixed: bool = False
     located: Mapping[DeviceId, int] | None = None
     dismissed: str = ""
 

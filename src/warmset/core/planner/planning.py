@@ -88,8 +88,10 @@ def plan(
     effort = Effort(loads)
     choice, left, cuts = _choose(host, possible, work, effort)
     if choice is None:
-        assert conflict is not None, "the pins were found to load"
-        return _refused(host, candidates, conflict)
+        pins = tuple(c for c in possible if c.pin)
+        assert conflict or any(c.is_fixed for c in pins), "the pins were found to load"
+        kept = name_conflict(pins, "they do not load beside those that stay where they are")
+        return _refused(host, candidates, conflict or kept)
     choice = with_any_split(host, possible, choice, left, effort)
     return _make_plan(host, candidates, _without_fragile(host, choice, cuts, left))
 

@@ -40,11 +40,12 @@ def find_route(
     """Returns how all members become resident together; `None`: Ollama would not do it."""
     residents = [c for c in members if c.is_resident]
     missing = [c for c in members if not c.is_resident]
-    stuck = [c for c in residents if c.is_busy]
-    movable = [c for c in residents if not c.is_busy]
+    fixed = [c for c in residents if c.is_fixed]
+    stuck = [c for c in residents if c.is_busy and not c.is_fixed]
+    movable = [c for c in residents if not c.is_busy and not c.is_fixed]
     for reloads in _reload_sets(movable):
         stay = [c for c in residents if c not in reloads]
-        if any(_is_misplaced(c) for c in stay):
+        if any(is_misplaced(c) for c in stay):
             continue
         start = standing_world(host, stay)
         if start is None or not is_within(host, start):
@@ -52,10 +53,13 @@ def find_route(
         found = find_order(host, start, (*missing, *reloads), budget=budget)
         if found is not None:
             return Route(reloads=reloads, loads=found[0], world=found[1])
-    if stuck:  # they become idle one day: what would hold then?
-        found = find_order(host, (), members, budget=budget)
+    start = standing_world(host, fixed)
+    if stuck and start is not None:  # they become idle one day: what would hold then?
+        free = [c for c in members if not c.is_fixed]
+        found = find_order(host, start, free, budget=budget)
         if found is not None:
-            return Route(reloads=tuple(residents), loads=found[0], world=found[1])
+            reloads = tuple(c for c in residents if not c.is_fixed)
+            return Route(reloads=reloads, loads=found[0], world=found[1])
     return None
 
 
@@ -75,11 +79,6 @@ def self_restoring(host: HostCapacity, members: Sequence[Candidate], route: Rout
         host, start, route.loads, accepts=lambda w: not find_fragile(host, w), steps=RESTORE_STEPS
     )
     return None if found is None else Route(reloads=route.reloads, loads=found[0], world=found[1])
-
-
-def _is_misplaced(resident: Candidate) -> bool:
-    """Whether a resident lies elsewhere than where the operator wants it."""
-    return resident.bound_to is not None and set(resident.located or ()) != {resident.bound_to}
 
 
 def _reload_sets(movable: Sequence[Candidate]) -> Iterator[tuple[Candidate, ...]]:
@@ -114,6 +113,11 @@ def standing_world(host: HostCapacity, residents: Iterable[Candidate]) -> World 
             return None
         world = (*world, loaded)
     return world
+
+
+def is_misplaced(resident: Candidate) -> bool:
+    """Returns whether a resident lies elsewhere than where the operator wants it."""
+    return resident.bound_to is not None and set(resident.located or ()) != {resident.bound_to}
 
 
 def is_within(host: HostCapacity, world: World) -> bool:
