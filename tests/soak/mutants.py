@@ -61,8 +61,8 @@ class Mutant:
     host: Mapping[str, object] = field(default_factory=dict)
 
     def story(self, seed: int) -> Story:
-        """Returns the story of a seed as the guard needs it."""
-        return replace(tell(seed, self.focus), **dict(self.host))  # type: ignore[arg-type]
+        """Returns the story of a seed as the guard needs it, on one card unless it says so."""
+        return replace(tell(seed, self.focus, cards=1), **dict(self.host))  # type: ignore[arg-type]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -236,7 +236,7 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "found_free: who came after another saw what is free now",
         "found_free:find_free",
-        "low = _no_more_than_after_another(low, row, state)",
+        "low = _no_more_than_after_another(low, row, observation, state)",
         instead="pass",
         **met_in(469),
     ),

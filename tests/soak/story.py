@@ -99,8 +99,8 @@ LATER: dict[str, Callable[[Random], tuple]] = {
 """Mishaps with dice of their own, so that no seed's story changes but those that get one."""
 LATER_RATIO = 0.1
 """Of all stories have one of them."""
-PAIR_RATIO = 0.0
-"""Of all stories happen on a host with two cards; so far those that are told to (`--cards 2`)."""
+PAIR_RATIO = 0.2
+"""Of all stories happen on a host with two cards."""
 HISTORY_RATIO = 0.3
 """Of all stories are told of a host whose demand was measured before."""
 ON_A_CARD = ("foreign", "tide")
