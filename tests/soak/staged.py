@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.story import Happening, tell
 
 
-def met_in(seed: int) -> dict[str, object]:
+def met_in(seed: int, cards: int = 1) -> dict[str, object]:
     """Returns the host and what happens to it in the story in which a guard was found missing."""
-    story = tell(seed)
+    story = replace(tell(seed, cards=cards), has_history=False)
     return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
 
 
@@ -209,3 +209,15 @@ ONE_HAS_TO_STAY: Mapping[str, object] = {
 }
 """Two of a client's models were loaded beside another program, and each would keep a pin out by
 what it remembers. One of them is in use for long."""
+
+NAME_DELETED: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER,),
+    "wanted": (MEDIUM, EMBED),
+    "sees_processes": False,
+    "happenings": (
+        Happening(248.92, "use", (CHAT, 12.0, 30.0, None)),
+        Happening(282.65, "delete", (CHAT,)),
+    ),
+}
+"""A client's model lies beside ours, and its name is deleted a while before it leaves."""
