@@ -242,3 +242,23 @@ def test_nobody_comes_who_would_go_for_one_that_returns_and_sends_others_away_to
     scene.run(1200)
     assert scene.unloads() == [MEDIUM, SMALL]
     assert scene.resident() == {CODER, CHAT, EMBED}
+
+
+def test_nobody_goes_who_comes_back_first_and_has_to_wait_for_a_third_one() -> None:
+    """For a pin a large model is in the way, since nobody knows what it found when it came. Loaded
+    anew it would come before the pin, and another one, which is in use, would keep it out then. It
+    stays until both can go."""
+    scene = world(config(CHAT={"preload": False})).run(10)
+    scene.host.use(MEDIUM, 1.0, keep_alive=7200.0)
+    scene.run(30)
+    scene.host.use(CHAT, 400.0, keep_alive=7200.0)
+    scene.run(60)
+    assert scene.resident() == {MEDIUM, CHAT}
+    loop = scene.sidecar.loop
+    loop.state = loop.state.note(scene.key(MEDIUM), MEDIUM, free_low={CARD: 0})
+    more = {"MEDIUM": {"priority": 60}, "CHAT": {"priority": 20, "preload": False}}
+    loop.configure(config(CODER={"pin": True}, **more))
+    scene.run(400)
+    assert scene.resident() == {MEDIUM, CHAT}
+    scene.run(1200)
+    assert scene.resident() == {CODER, MEDIUM}

@@ -524,6 +524,12 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda _, room, __: room,
         host=ONE_HAS_TO_STAY,
     ),
+    Mutant(
+        "making_room: some go and wait for a third one",
+        ("making_room:_waits_for_a_goer",),
+        lambda *_: False,
+        host=met_in(900416),
+    ),
     inside(
         "room: what runners remember is not asked",
         "room:why_not_admitted",

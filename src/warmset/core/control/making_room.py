@@ -17,6 +17,7 @@ from warmset.core.control.scene import Scene
 from warmset.core.model import ModelKey
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind, Candidate
+from warmset.core.replacing import replace
 
 ROOM_FOR: Final = 4
 """So many blocked models are asked whether room can be made for them at one look. Our choice: each
@@ -57,6 +58,7 @@ def who_leaves(
             room
             and _is_worth_it(candidate, room, scene)
             and _is_its_turn(candidate, asked, room, scene)
+            and not _waits_for_a_goer(candidate, room, scene)
         ):
             return _if_of_use_now(candidate, room, scene)
     return _dismissed(leaves, scene)
@@ -116,6 +118,24 @@ def _is_its_turn(
         if other.rank > candidate.rank and why_not_admitted(without, other, scene.state)
     ]
     return not still or is_harmless(without, candidate, still)
+
+
+def _waits_for_a_goer(candidate: Candidate, room: Sequence[Change], scene: Scene) -> bool:
+    """Whether the room would stay empty until one of those who make it has come back.
+
+    One that goes for what it remembers is loaded anew, maybe before the candidate; if a third one
+    keeps it out then, who has to stay for now, all three wait for that one's leaving.
+    """
+    members = {member.key for member in scene.wish.plan.members}
+    without = replace(scene, wish=leave(scene.wish, [change.key for change in room]))
+    for back in (without.wish.candidate(c.key) for c in room if c.key in members):
+        if not why_not_admitted(without.wish, back, scene.state):
+            continue
+        goers = who_makes_room(back, (), without)
+        has_to_wait = any(why_stay(change.key, without)[0] for change in goers)
+        if has_to_wait and not is_harmless(without.wish, candidate, [back]):
+            return True
+    return False
 
 
 def who_makes_room(
