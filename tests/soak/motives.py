@@ -265,9 +265,9 @@ class Motives(Judge):
         """Returns the cards of which models hold more than budget and other programs leave them.
 
         `slack` is a share of that card. Runners whose name means other weights now are nobody's to
-        unload, and do not grow; where there are several cards, nobody knows on which they lie. What
-        Ollama's word of a model leaves out, where the driver does not say whose it is, counts as
-        others'.
+        unload, and do not grow; without slack they count as programs that may where there are
+        several cards, since nobody knows on which they lie. What Ollama's word of a model leaves
+        out, where the driver does not say whose it is, counts as others'.
         """
         return {
             gpu.device
@@ -285,7 +285,7 @@ class Motives(Judge):
             others += count - ours
             if runner.model.digest in known:
                 held += ours
-            elif self.life.story.cards == 1:
+            elif self.life.story.cards == 1 or slack:
                 nameless += ours
             else:
                 others += ours

@@ -147,11 +147,9 @@ class Restraints(Judge):
         self._open = None
         if not isinstance(event, Done):
             self._is_spent = True
-            self._forget_use(command)
+            self._forget_use(command, since)
         if isinstance(command, SendUnload) and not self._is_on_its_way_out(command.key):
             self._unloading = ""  # nothing came of it: who takes it away later is somebody else
-        if isinstance(command, SendPreload) and not isinstance(event, Done):
-            self._ours.discard(command.key)  # no answer told whose load it was
         is_slow = isinstance(command, SendPreload) and self.now - since > self.loop.load_limit
         if is_slow and isinstance(event, Aborted):
             self._gave_up_at = self.now
@@ -245,11 +243,18 @@ class Restraints(Judge):
         window = self.loop.fight_window
         return sum(self.now - at < window for at in self._cycles.get(key, ()))
 
-    def _forget_use(self, command: Command) -> None:
-        """Whether the server took a command that was not answered with success, nobody knows."""
-        lever = "preload" if isinstance(command, SendPreload) else "unload"
-        if isinstance(command, SendPreload | SendUnload):
-            self._vain[lever] = self._vain.get(lever, [])[:-1]
+    def _forget_use(self, command: Command, since: float) -> None:
+        """Whether the server took a command that was not answered with success, nobody knows.
+
+        Nor whose load or unload it was that is seen then.
+        """
+        if isinstance(command, SendPreload):
+            self._vain["preload"] = self._vain.get("preload", [])[:-1]
+            self._ours.discard(command.key)
+        elif isinstance(command, SendUnload):
+            self._vain["unload"] = self._vain.get("unload", [])[:-1]
+            cycles = self._cycles.get(command.key, [])
+            self._cycles[command.key] = [at for at in cycles if at < since]
 
     def _judge_lever(self, command: SendPreload | SendUnload | SendPing, what: str) -> None:
         """After four uses in a row that the server took and that had no effect a lever rests."""
