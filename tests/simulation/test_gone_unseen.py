@@ -20,10 +20,11 @@ from loop_hosts import (
 )
 from test_fault_scenes import frail, freeze, pull_anew
 
+from warmset.core.control.departures import confirm_departures
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing
 from warmset.core.control.outcomes import note_race
-from warmset.core.control.state import State, state_from_plain, state_to_plain
+from warmset.core.control.state import Leaving, State, state_from_plain, state_to_plain
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.twin.sidecar import Sidecar
 
@@ -466,3 +467,19 @@ def test_a_runner_whose_name_is_deleted_is_no_program_that_may_grow(sees_process
     scene.host.library.delete(CHAT)
     scene.run(900)
     assert scene.unloads() == []
+
+
+def test_who_is_to_leave_is_waited_for_though_its_name_is_deleted() -> None:
+    """It serves somebody, so it leaves late; its name is deleted meanwhile. Its row is there still,
+    and it is not gone before that is."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    seen, state, now = scene.sidecar.observe(), scene.sidecar.loop.state, START + 60
+    (row,) = seen.residents or ()
+    leaving = Leaving(key=scene.key(CODER), name=CODER, held={}, free_before={}, since=now - 5)
+    state = replace(state, leaving=(leaving,))
+    nameless = replace(seen, residents=(replace(row, key=None),))
+    state, found = confirm_departures(nameless, state, now)
+    assert [(one.key, one.gone_at) for one in state.leaving] == [(leaving.key, None)]
+    assert found == ()
+    gone, _ = confirm_departures(replace(seen, residents=()), state, now)
+    assert gone.leaving[0].gone_at == now

@@ -294,6 +294,13 @@ MUTANTS: tuple[Mutant, ...] = (
         **met_in(836115),
     ),
     inside(
+        "departures: who lost its name is gone",
+        "departures:_list_all",
+        "row.key or find_key(row, state)",
+        instead="row.key",
+        **met_in(903962),
+    ),
+    inside(
         "comings: a dead runner is a new one",
         "comings:notice_comers",
         "is_dead or known.pid",

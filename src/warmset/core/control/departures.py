@@ -12,12 +12,13 @@ from typing import Final
 
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.state import Leaving, State
+from warmset.core.control.strangers import find_key
 from warmset.core.host.draining import (
     OS_MANAGED_PATIENCE_SECONDS,
     PATIENCE_SECONDS,
     RETURNED_SHARE,
 )
-from warmset.core.model import Observation
+from warmset.core.model import ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import MINUTE, format_seconds
 
@@ -30,7 +31,7 @@ def confirm_departures(
     observation: Observation, state: State, now: float
 ) -> tuple[State, tuple[Finding, ...]]:
     """Returns the state without the departures that are complete, or that never were."""
-    listed = {row.key for row in observation.residents or ()}
+    listed = _list_all(observation, state)
     slow = any(device.integrated for device in observation.devices)
     patience = OS_MANAGED_PATIENCE_SECONDS if slow else PATIENCE_SECONDS
     waiting: list[Leaving] = []
@@ -41,7 +42,7 @@ def confirm_departures(
             found.append(_finding("unloaded", leaving, text, Severity.NOTE))
             continue
         if leaving.key in listed:
-            is_ignored = _is_ignored(observation, leaving)
+            is_ignored = _is_ignored(observation, listed[leaving.key])
             if now - leaving.since <= UNLOAD_SECONDS:
                 waiting.append(replace(leaving, is_ignored=is_ignored))
                 continue
@@ -83,12 +84,17 @@ def _note_stayed(state: State, leaving: Leaving) -> State:
     return state.note(leaving.key, leaving.name, cycles=cycles, preloaded_at=leaving.preloaded_at)
 
 
-def _is_ignored(observation: Observation, leaving: Leaving) -> bool:
+def _list_all(observation: Observation, state: State) -> dict[ModelKey, Resident]:
+    """Returns whose weights are resident, those included whose name was deleted since."""
+    rows = ((row.key or find_key(row, state), row) for row in observation.residents or ())
+    return {key: row for key, row in rows if key is not None}
+
+
+def _is_ignored(observation: Observation, row: Resident) -> bool:
     """Whether an unload did nothing so far.
 
     The deadline of one that is to go, once it is idle, is over (ollama-behaviour 2.5).
     """
-    row = next(row for row in observation.residents or () if row.key == leaving.key)
     return row.expires_at is None or row.expires_at > observation.at
 
 
