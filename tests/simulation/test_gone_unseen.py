@@ -213,6 +213,22 @@ def test_a_ping_whose_load_failed_is_an_accident_too() -> None:
     assert len(scene.sidecar.loop.state.races) == 1
 
 
+def test_a_ping_that_loaded_its_model_is_found_out_though_a_clock_was_set_meanwhile() -> None:
+    """Its answer is lost, and the look that could compare has nothing to compare with."""
+    scene = frail(config(CODER={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.lost_replies = 1
+    snatch_next(scene)
+    while CODER not in scene.pings(since=60):
+        scene.run(scene.now + 0.5)
+    scene.sidecar.clock_ahead -= 30.0
+    scene.run(scene.now + 60)
+    assert len(scene.findings("clock_stepped")) == 2
+    assert scene.findings("ping_reloaded") == [CODER]
+    assert len(scene.sidecar.loop.state.races) == 1
+
+
 def test_after_two_accidents_of_pings_there_is_no_third_for_a_while() -> None:
     """Neither when the pause is over: two in ten minutes are as many as there may be."""
     loop = LoopSettings()

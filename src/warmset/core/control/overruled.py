@@ -33,7 +33,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
     """A runner with another PID, or another context, was loaded anew."""
     looked = state.looked
     if looked is None:
-        return state, ()
+        return _notice_open_ping(observation, config, state, now)
     before = {row.key: row for row in looked.residents if row.key is not None}
     came = [row for row in observation.residents or () if row.key not in before]
     pids = resident_pids(observation)
@@ -70,6 +70,25 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             kind, text, severity = "model_reloaded", "a client loaded it anew", Severity.NOTE
         found.append(Finding(kind=kind, key=row.key, name=row.name, text=text, severity=severity))
     return state, tuple(found)
+
+
+def _notice_open_ping(observation: Observation, config: Config, state: State, now: float) -> Result:
+    """Finds that a ping which is under way has loaded its model, where there is no look before.
+
+    So it is after a clock was set; of all others it is not known who had them loaded anew.
+    """
+    running = state.orders.running
+    if running is None or running.stage != "ping":
+        return state, ()
+    order = running.order
+    pid, last = resident_pids(observation).get(order.key), state.of(order.key).pid
+    if pid is None or last is None or pid == last or any(at >= running.since for at in state.races):
+        return state, ()
+    text = "our ping loaded it anew"
+    found = Finding(
+        kind="ping_reloaded", key=order.key, name=order.name, text=text, severity=Severity.WARNING
+    )
+    return note_race(state, config.loop, now), (found,)
 
 
 def _notice_nameless(
