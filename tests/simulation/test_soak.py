@@ -60,3 +60,10 @@ def test_a_missing_guard_is_missed(tmp_path: Path, mutant) -> None:
             if Life(mutant.story(seed), folder).live():
                 return
     pytest.fail(f"{mutant.name}: {SEEDS_OF_MUTANTS_IN_CI} stories without it")
+
+
+def test_the_readme_counts_guards_and_mishaps() -> None:
+    """Its numbers are those of the code."""
+    text = " ".join((Path(__file__).parents[2] / "README.md").read_text("utf-8").split())
+    assert f"takes each of {len(MUTANTS)} guards out" in text
+    assert f"some of {len(MISHAPS)} kinds of mishaps" in text

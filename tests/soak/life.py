@@ -19,7 +19,7 @@ from soak.restraints import Restraints
 from soak.sights import Sights
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, USUAL, Happening, Story, uses_before
 from warmset.adapters.journal import Journal
-from warmset.core.control.actions import Renew
+from warmset.core.control.actions import Decision, Renew
 from warmset.core.control.config import Config
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import (
@@ -60,7 +60,11 @@ class Watched(Frail):
 
     def __init__(self, life: Life, loop: Loop, recorder: Recorder | None) -> None:
         super().__init__(
-            life.host, loop, faults=life.faults, sees_processes=life.story.sees_processes
+            life.host,
+            loop,
+            faults=life.faults,
+            sees_processes=life.story.sees_processes,
+            on_look=self._write,
         )
         self.life = life
         self.recorder = recorder
@@ -84,14 +88,18 @@ class Watched(Frail):
         before = self.loop.state
         self.life.witness.looked(observation)
         self.life.tell_judges("looked", observation)
+        self._looked = observation, before
         super()._decide(observation)
         decision = self.loop.decision
         assert decision is not None
         self.life.tell_judges("decided", before, decision)
+
+    def _write(self, decision: Decision) -> None:
+        """Writes before anything is sent, as the daemon does."""
         if self.recorder is not None:
-            after = self.loop.state
+            (observation, before), after = self._looked, self.loop.state
             self.recorder.decision(observation, self.loop.config, before, decision, after=after)
-            self.recorder.state(self.loop.state, observation.at)
+            self.recorder.state(after, observation.at)
 
     def _is_about_to_ping(self, observation: Observation) -> bool:
         """Whether this look leads to pings; who waits for it waits for one with more orders."""

@@ -313,6 +313,30 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda _: {},
         host=NAME_DELETED,
     ),
+    inside(
+        "stuck: whoever is there goes for a rescue",
+        "stuck:find_rescue",
+        "candidate.pin or not is_ours",
+        ("jam", "wedge", "fight"),
+        is_read_only=False,
+        may_rescue=True,
+        sees_processes=True,
+    ),
+    inside(
+        "stuck: who is in use goes for a rescue",
+        "stuck:find_rescue",
+        "why_not_idle(candidate.key, state, loop, now)",
+        ("jam", "wedge", "fight"),
+        is_read_only=False,
+        may_rescue=True,
+        sees_processes=True,
+    ),
+    inside(
+        "outcomes: a ping whose load failed met nobody",
+        "outcomes:after_failure",
+        "_is_of_a_load(event)",
+        ("snatch", "load_fails", "edit"),
+    ),
     # -- loads of others
     Mutant(
         "pending: loads of others are not seen",
