@@ -54,6 +54,12 @@ ACTS: Mapping[str, object] = {
     "lease_base": 1800.0,
 }
 
+RESCUES: Mapping[str, object] = {
+    "sees_processes": True,
+    "is_read_only": False,
+    "may_rescue": True,
+}
+
 HELD_WHILE_LOADING: Mapping[str, object] = {
     **ACTS,
     "pins": (CODER, CHAT),

@@ -55,6 +55,13 @@ AFTER_UNLOAD_SECONDS: Final = 1.0
 AFTER_FAILURE_SECONDS: Final = 1.0
 """A failure changes what is resident; the pauses after it are per model, not here. Our choice."""
 
+LEVERS: Final[Mapping[Stage, LeverName]] = {
+    "ping": "ping",
+    "preload": "preload",
+    "unload": "unload",
+}
+"""The stages that use a lever; the others only read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -174,13 +181,6 @@ def _ping_or_leave(state: State, order: Renew, event: Done, now: float) -> Turn:
     return _open(state, "ping", order, now, resident=row)
 
 
-_LEVERS: Final[Mapping[Stage, LeverName]] = {
-    "ping": "ping",
-    "preload": "preload",
-    "unload": "unload",
-}
-
-
 def _open(
     state: State, stage: Stage, order: Order, now: float, *, resident: Resident | None = None
 ) -> Turn:
@@ -191,7 +191,7 @@ def _open(
     state = replace(state, orders=orders)
     if stage == "preload":
         state = before_preload(state, order, now)
-    lever = _LEVERS.get(stage)
+    lever = LEVERS.get(stage)
     if lever is not None:
         state = note_tried(state, lever, now)
         state = state.note(order.key, order.name, touched_at=now)

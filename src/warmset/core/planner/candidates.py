@@ -153,7 +153,7 @@ class Candidate:
 
     def afresh(self) -> Candidate:
         """Returns the model as if it were not resident."""
-        return replace(self, is_resident=False, is_busy=False, located=None)
+        return replace(self, is_resident=False, is_busy=False, is_fixed=False, located=None)
 
     @property
     def rank(self) -> tuple[bool, int, float, str]:

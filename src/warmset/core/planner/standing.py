@@ -53,10 +53,10 @@ def find_route(
         found = find_order(host, start, (*missing, *reloads), budget=budget)
         if found is not None:
             return Route(reloads=reloads, loads=found[0], world=found[1])
-    start = standing_world(host, fixed)
-    if stuck and start is not None:  # they become idle one day: what would hold then?
+    if stuck:  # they become idle one day: what would hold then?
+        start = standing_world(host, fixed)
         free = [c for c in members if not c.is_fixed]
-        found = find_order(host, start, free, budget=budget)
+        found = None if start is None else find_order(host, start, free, budget=budget)
         if found is not None:
             reloads = tuple(c for c in residents if not c.is_fixed)
             return Route(reloads=reloads, loads=found[0], world=found[1])
