@@ -67,11 +67,17 @@ def open_span(
 
     Raises:
         TraceError: nothing of it can be read, or the number is not there.
+        ConfigError: the time ends before it begins.
     """
+    if until < since:
+        raise ConfigError(
+            "--until is before --since: no decision held then",
+            hint="a duration is counted back from now: --since 3h --until 2h",
+        )
     file = path / JOURNAL.file_name if path.is_dir() else path
     if not file.is_file():
         raise TraceError(f"{file}: no journal there", hint=_HINT)
-    if _is_json(file):
+    if _is_case(file):
         rows = [row for row in _load(file) if row.until is not None and row.until >= since]
         kept = [row for row in rows if row.at <= until and number in (None, row.id)]
         span = Span(file, tuple(row.id or 0 for row in kept), iter(kept))
@@ -159,8 +165,14 @@ def save_span(path: Path, recorded: Sequence[Recorded], *, made_by: str) -> None
     """Writes decisions with all they need, to be made again anywhere: a test case.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: there is none, and a test of nothing always passes; or the file cannot be
+            written.
     """
+    if not recorded:
+        raise ConfigError(
+            f"{path}: there is no decision to save, so nothing was written",
+            hint="`warmset history --since 1d -o wide` shows when there were some",
+        )
     parts: list[object] = []
     cases = []
     for one in recorded:
@@ -207,14 +219,21 @@ def _index(parts: list[object], part: object) -> int:
     return parts.index(part)
 
 
-def _is_json(path: Path) -> bool:
+def _is_case(path: Path) -> bool:
+    """Returns whether it is a test case, and not a journal; an empty file is an empty journal."""
     try:
         with path.open("rb") as file:
-            return file.read(1) == b"{"
+            first = file.read(len(_SQLITE))
     except OSError as error:
         raise TraceError(
             f"{path}: cannot be read: {error.strerror or error}", hint=_HINT
         ) from error
+    if first[:1] != b"{" and first not in (b"", _SQLITE):
+        raise TraceError(f"{path}: cannot be read: neither a journal nor a test case", hint=_HINT)
+    return first[:1] == b"{"
+
+
+_SQLITE: Final = b"SQLite format 3\0"
 
 
 def _load(path: Path) -> list[DecisionRow]:

@@ -102,8 +102,7 @@ def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
         if not path.is_file():
             raise TraceError(f"{path}: the {schema.word} is no file")  # a pipe would hold us
         database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-        _distrust(database)
-        version = version_of(database)
+        version = _examine(database)
     except (sqlite3.DatabaseError, OSError) as error:
         raise TraceError(
             f"{path}: the {schema.word} cannot be read: {error}",
@@ -117,6 +116,23 @@ def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
             hint="it was written by a newer warmset: read it with that one",
         )
     return _brought_up_to_date(database, path, schema) if version < schema.version else database
+
+
+def _examine(database: sqlite3.Connection) -> int:
+    """Returns the version of what is there.
+
+    A file that was cut off, such as a copy that ended early, is refused by SQLite as a whole
+    unless it is told to take what there is.
+    """
+    try:
+        _distrust(database)
+        return version_of(database)
+    except sqlite3.DatabaseError as error:
+        if primary_code(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+    database.execute("PRAGMA writable_schema = ON")
+    _distrust(database)
+    return version_of(database)
 
 
 def _distrust(database: sqlite3.Connection) -> None:

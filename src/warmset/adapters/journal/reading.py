@@ -84,12 +84,12 @@ class Pages:
         found: set[int] = set()
         trouble = ""
         for order in ("ASC", "DESC"):
-            rows = self._db.execute(
-                "SELECT id, at, until FROM decisions WHERE until >= ? AND at <= ?"  # noqa: S608
-                f" ORDER BY id {order}",  # our own two words
-                (since, until),
-            )
             try:
+                rows = self._db.execute(
+                    "SELECT id, at, until FROM decisions"  # noqa: S608 - our own two words
+                    f" WHERE until >= ? AND at <= ? ORDER BY id {order}",
+                    (since, until),
+                )
                 for number, _, _ in rows:
                     found.add(number)
             except (sqlite3.DatabaseError, TypeError) as error:
