@@ -1,17 +1,18 @@
 """A server that means harm: real sockets, endless or poisonous answers, nothing of HTTP's manners.
 
 One thread per connection; each path of Ollama gets the same answer, from a generator of bytes that
-is cut off only when the client goes away.
+is cut off only when the client goes away, or else what is good of it is passed on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 CHUNK = 1 << 16
@@ -109,6 +110,44 @@ def silent() -> Iterator[bytes]:
         yield b""
 
 
+def whole(body: bytes, status: bytes = b"200 OK") -> bytes:
+    """Returns a reply that is as it should be, but for what it says."""
+    length = str(len(body)).encode()
+    head = b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    return head + b"content-length: " + length + b"\r\n\r\n" + body
+
+
+def wrong_types() -> Iterator[bytes]:
+    """Words of the wrong kind wherever one is looked for."""
+    yield whole(b'{"models":{"name":7},"version":[],"done":"yes","details":3,"embeddings":1}')
+
+
+def other_document() -> Iterator[bytes]:
+    """A list where an object should be."""
+    yield whole(b'[{"models":[]}]')
+
+
+def broken_text() -> Iterator[bytes]:
+    """Bytes that are no text, in a name."""
+    yield whole(b'{"models":[{"name":"\xff\xfe\xc0"}],"version":"\xff","done":"\xff"}')
+
+
+def elsewhere() -> Iterator[bytes]:
+    """A redirect to where nobody asked to go."""
+    target = b"location: http://127.0.0.1:9/api/ps\r\n"
+    yield b"HTTP/1.1 308 There\r\n" + target + b"content-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def no_http() -> Iterator[bytes]:
+    """Another protocol."""
+    yield b"SSH-2.0-OpenSSH_9.2p1\r\n" * 100
+
+
+def cut_short() -> Iterator[bytes]:
+    """Less than was announced."""
+    yield HEAD + b'content-length: 5000\r\n\r\n{"models":['
+
+
 ATTACKS: tuple[Attack, ...] = (
     ten_gigabytes,
     many_rows,
@@ -124,13 +163,42 @@ ATTACKS: tuple[Attack, ...] = (
     many_interim,
     silent,
 )
+"""What never ends, or grows."""
+
+LIES: tuple[Attack, ...] = (
+    wrong_types,
+    other_document,
+    broken_text,
+    elsewhere,
+    no_http,
+    cut_short,
+)
+"""What ends at once, and is no answer."""
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Returns a request whole: head and body come in parts of their own."""
+    asked = b""
+    while part := connection.recv(65536):
+        asked += part
+        head, found, body = asked.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        if found and len(body) >= int(length[1] if length else 0):
+            break
+    return asked
 
 
 class HostileServer:
-    """Listens on loopback until `stop`."""
+    """Listens on loopback until `stop`.
 
-    def __init__(self, attack: Attack) -> None:
+    Args:
+        attack: what it answers.
+        good: paths that get a decent document instead.
+    """
+
+    def __init__(self, attack: Attack, good: Mapping[str, bytes] | None = None) -> None:
         self.attack = attack
+        self.good = good or {}
         self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -145,8 +213,9 @@ class HostileServer:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            self.requests.append(connection.recv(65536))
-            for part in self.attack():
+            asked = read_request(connection)
+            self.requests.append(asked)
+            for part in self.answer_to(asked):
                 if self._is_ending.is_set():
                     return
                 connection.sendall(part)
@@ -154,6 +223,11 @@ class HostileServer:
             connection.settimeout(5)
             while connection.recv(65536):
                 pass
+
+    def answer_to(self, asked: bytes) -> Iterator[bytes]:
+        """Yields what is answered to a request."""
+        path = asked.split(b" ", 2)[1].decode() if asked.count(b" ") > 1 else ""
+        return iter((whole(self.good[path]),)) if path in self.good else self.attack()
 
     def stop(self) -> None:
         """Lets go of everything."""
@@ -164,9 +238,9 @@ class HostileServer:
 
 
 @contextlib.contextmanager
-def hostile(attack: Attack) -> Iterator[HostileServer]:
-    """Gives a server that answers everything so."""
-    server = HostileServer(attack)
+def hostile(attack: Attack, good: Mapping[str, bytes] | None = None) -> Iterator[HostileServer]:
+    """Gives a server that answers everything so, but for what is good."""
+    server = HostileServer(attack, good)
     try:
         yield server
     finally:

@@ -199,6 +199,51 @@ def test_after_a_show_that_timed_out_the_round_ends() -> None:
     assert [path for path, _ in seen].count("/api/show") < 40
 
 
+def test_a_look_does_not_wait_until_a_thousand_models_have_told_all() -> None:
+    """What a round did not come to is listed, and asked about in the next one; nothing twice."""
+    rows = [tag(f"m{n}:1", str(n)) for n in range(40)]
+    passed = iter(range(100_000))  # each glance at the clock takes a second
+    server, seen = server_with(
+        {
+            "/api/tags": {"models": rows},
+            "/api/show": lambda body: show_reply(f"{int(body['model'][1:-2]):064x}"),
+        },
+        monotonic=lambda: float(next(passed)),
+    )
+    looks = [server.entries() for _ in range(12)]
+    assert {len(entries) for entries in looks} == {40}
+    assert any("not asked yet" in entry.basis for entry in looks[0])
+    assert {entry.basis for entry in looks[-1]} == {"show verbose"}
+    asked = [body["model"] for path, body in seen if path == "/api/show"]
+    assert sorted(asked) == sorted(row["name"] for row in rows)
+
+
+def test_more_facts_than_fit_are_not_kept() -> None:
+    """A server with endless news of its models is told to stop: all are listed, some are known."""
+    rows = [tag(f"m{n}:1", str(n)) for n in range(30)]
+    info = {"general.architecture": "llama", "llama.rope": list(range(200_000))}
+    server, seen = server_with({
+        "/api/tags": {"models": rows},
+        "/api/show": lambda body: show_reply(f"{int(body['model'][1:-2]):064x}", model_info=info),
+    })  # fmt: skip
+    for _ in range(4):
+        entries = server.entries()
+        assert len(entries) == 30
+        kept = sum(isinstance(e.facts.get("llama.rope"), tuple) for e in entries)
+        assert 1 <= kept <= 20
+    assert len([path for path, _ in seen if path == "/api/show"]) < 4 * 15
+
+
+def test_a_download_or_an_answer_that_does_not_end_well_is_none() -> None:
+    """A stream that stops without its last word was cut off, whatever it said before."""
+    lines = b'{"status":"pulling","digest":"d","completed":1}\n{"response":"Hi"}\n'
+    server, _ = server_with({"/api/pull": lines, "/api/generate": lines})
+    with pytest.raises(BadPayload, match="without saying"):
+        server.pull("a:1")
+    with pytest.raises(BadPayload, match="without saying"):
+        server.time_request(MODEL, lambda: 0.0)
+
+
 def test_a_model_deleted_between_tags_and_show_is_left_out() -> None:
     """It is gone; another name of its weights still answers for them."""
     gone = httpx.Response(404, json={"error": "model 'a:1' not found"})

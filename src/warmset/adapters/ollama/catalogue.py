@@ -20,11 +20,20 @@ from warmset.adapters.ollama.levers import is_cloud_name
 from warmset.adapters.ollama.modelfile import Layers, blob_digest
 from warmset.adapters.ollama.sizes import BlobBytes, with_sizes
 from warmset.adapters.ollama.wire import Details, Shown, TagRow, bare_digest
-from warmset.core.model import Entry, ModelKey, find_entry, normalise_name
+from warmset.core.model import Entry, FactValue, ModelKey, find_entry, normalise_name
 from warmset.errors import BackendTimeout, BadPayload, BadStatus, UnknownModel
 
 _PARALLEL_SHOWS: Final = 4
 _MAX_REMEMBERED: Final = 4096
+_MAX_VALUES: Final = 1_000_000
+"""Of facts and tensors, for all models together. Our choice: 300 models with 2000 tensors each are
+600,000; a server that means harm has more to tell than there is memory."""
+
+_ROUND_SECONDS: Final = 45.0
+"""For asking about models that are new, until the next look. Our choice: what was told until then
+is kept, so a host of a thousand models is known after a few looks, and none takes for ever."""
+
+_FORGOTTEN: Final = "more is told of all models than is kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +53,23 @@ class Catalogue:
         show: asks the server about one name (verbose).
         cache: records of earlier answers.
         blob_bytes: sizes of blobs, if they can be seen from here.
+        monotonic: for the end of a round, seconds.
     """
 
     def __init__(
-        self, *, show: Callable[[str], Shown], cache: ShowCache, blob_bytes: BlobBytes
+        self,
+        *,
+        show: Callable[[str], Shown],
+        cache: ShowCache,
+        blob_bytes: BlobBytes,
+        monotonic: Callable[[], float],
     ) -> None:
         self._show = show
+        self._monotonic = monotonic
         self._cache = cache
         self._blob_bytes = blob_bytes
         self._known: dict[str, Shown] = {}
+        self._values = 0  # in what is known
         self._version = ""
         self._last: tuple[list[TagRow], str, tuple[Entry, ...]] | None = None
         self._owners: tuple[Sequence[Entry], dict[str, ModelKey]] = ((), {})
@@ -77,7 +94,7 @@ class Catalogue:
         groups: dict[ModelKey, list[_Member]] = {}
         for row in local:
             digest = bare_digest(row.digest)
-            outcome = shows.get(row.name, self._known.get(digest))
+            outcome = shows.get(row.name, self._known.get(digest, _FORGOTTEN))
             if outcome is None or (isinstance(outcome, Shown) and outcome.is_remote):
                 continue
             if isinstance(outcome, Shown):
@@ -122,7 +139,7 @@ class Catalogue:
         if not missing:
             return {}
         with ThreadPoolExecutor(min(_PARALLEL_SHOWS, len(missing))) as pool:
-            answers = list(pool.map(_Asker(self._show), missing.values()))
+            answers = list(pool.map(_Asker(self._show, self._monotonic), missing.values()))
         outcome: dict[str, Shown | str | None] = {}
         for same, answer in zip(missing.values(), answers, strict=True):
             digest = bare_digest(same[0].digest)
@@ -136,6 +153,7 @@ class Catalogue:
         """Returns what a manifest was earlier found to be, from memory or disk."""
         if version != self._version:  # another server version may show more
             self._known.clear()
+            self._values = 0
             self._version = version
         shown = self._known.get(digest) or self._cache.load(digest, version)
         if shown is not None:
@@ -143,25 +161,38 @@ class Catalogue:
         return shown
 
     def _remember(self, digest: str, shown: Shown) -> None:
-        if len(self._known) >= _MAX_REMEMBERED and digest not in self._known:
+        if digest in self._known:
+            return
+        self._values += count_values(shown)
+        if len(self._known) >= _MAX_REMEMBERED or self._values > 2 * _MAX_VALUES:
             self._known.clear()
+            self._values = count_values(shown)
         self._known[digest] = shown
 
 
 class _Asker:
-    """Asks about one manifest; after one time-out the rest of the round is not asked."""
+    """Asks about one manifest.
 
-    def __init__(self, show: Callable[[str], Shown]) -> None:
+    After one time-out the rest of the round is not asked, nor when the round takes long, or when
+    more was told than is kept.
+    """
+
+    def __init__(self, show: Callable[[str], Shown], monotonic: Callable[[], float]) -> None:
         self._show = show
+        self._monotonic = monotonic
+        self._ends_at = monotonic() + _ROUND_SECONDS
         self._is_stuck = False
+        self._values = 0
 
     def __call__(self, same: Sequence[TagRow]) -> Shown | str | None:
         """Returns the answer under the first of its names that still exists."""
         for row in same:
-            if self._is_stuck:
-                return "not asked, since another show timed out"
+            if why := self._why_not():
+                return why
             try:
-                return self._show(row.name)
+                shown = self._show(row.name)
+                self._values += count_values(shown)
+                return shown  # noqa: TRY300 - what else follows belongs to errors
             except UnknownModel:
                 continue
             except BackendTimeout as error:
@@ -170,6 +201,24 @@ class _Asker:
             except (BadStatus, BadPayload) as error:
                 return error.message
         return None
+
+    def _why_not(self) -> str:
+        if self._is_stuck:
+            return "not asked, since another show timed out"
+        if self._values > _MAX_VALUES:
+            return f"not asked, since {_MAX_VALUES} values of others are known"
+        is_late = self._monotonic() > self._ends_at
+        return f"not asked yet: others took {_ROUND_SECONDS:.0f} s" if is_late else ""
+
+
+def count_values(shown: Shown) -> int:
+    """Returns how much there is to keep of an answer."""
+    facts = (*shown.facts.values(), *shown.projector_facts.values())
+    return sum(map(_size, facts)) + len(shown.tensors or ())
+
+
+def _size(fact: FactValue) -> int:
+    return sum(map(_size, fact)) if isinstance(fact, tuple) else 1
 
 
 def _one_row_per_name(rows: Iterable[TagRow]) -> list[TagRow]:

@@ -70,6 +70,7 @@ class OllamaServer:
             show=self._show,
             cache=ShowCache(cache_folder, address.url),
             blob_bytes=local_blob_bytes if is_local(address) else lambda _path: None,
+            monotonic=monotonic,
         )
 
     @property

@@ -69,6 +69,8 @@ _HINTS: Final = {
     Meaning.QUEUE_FULL: "Ollama's queue (OLLAMA_MAX_QUEUE) is full: try again later",
     Meaning.OUT_OF_MEMORY: "Ollama may have evicted every other model before it gave up",
     Meaning.RUNNER_FAILED: "the model's process ended; Ollama starts it anew at the next request",
+    Meaning.UNKNOWN_ENDPOINT: "is this address really Ollama, and its version one that has this?",
+    Meaning.UNEXPECTED: "is this address really Ollama? Its log tells more",
     Meaning.LOAD_FAILED: "see Ollama's log; a damaged file needs a fresh `ollama pull`",
 }
 

@@ -15,7 +15,7 @@ from warmset.adapters.ollama.facts import printable
 from warmset.adapters.ollama.levers import EMBED, GENERATE, is_cloud_name
 from warmset.adapters.ollama.meaning import status_error
 from warmset.adapters.ollama.transport import Http
-from warmset.adapters.ollama.wire import StreamLine, parse_reply
+from warmset.adapters.ollama.wire import StreamLine, bad_payload, parse_reply
 from warmset.core.model import Entry
 from warmset.core.ollama.keepalive import to_wire
 from warmset.errors import Refused
@@ -27,6 +27,7 @@ TOKENS: Final = 16
 _MIB: Final = 1 << 20
 _REPLY_BYTES: Final = 4 * _MIB
 _PULL: Final = "/api/pull"
+_UNFINISHED: Final = "the stream ended without saying that all is done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +66,16 @@ def time_request(
         body["keep_alive"] = to_wire(keep_alive)
     began = monotonic()
     first = load = None
+    is_done = False
     for line in _told(http, path, body):
         if first is None and (line.response or line.thinking):
             first = monotonic() - began
         if line.load_duration is not None:
             load = line.load_duration / 1e9  # nanoseconds: `api/types.go: Metrics`
+        is_done = bool(line.done) or line.embeddings is not None
     total = monotonic() - began
+    if not is_done:
+        raise bad_payload(f"POST {path}", "done", _UNFINISHED)
     return TimedRequest(first_seconds=first, total_seconds=total, load_seconds=load)
 
 
@@ -85,10 +90,14 @@ def pull(http: Http, name: str) -> int:
         raise Refused(f"{name!r} is a cloud model: nothing is downloaded for it")
     first: dict[str, int] = {}
     last: dict[str, int] = {}
+    status = None
     for line in _told(http, _PULL, {"model": name, "stream": True}):
         if line.digest and line.completed is not None:
             first.setdefault(line.digest, line.completed)
             last[line.digest] = line.completed
+        status = line.status
+    if status != "success":  # what the last line of a download says: `server/images.go: PullModel`
+        raise bad_payload(f"POST {_PULL}", "status", _UNFINISHED)
     return sum(last[digest] - first[digest] for digest in last)
 
 

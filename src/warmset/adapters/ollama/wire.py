@@ -22,7 +22,7 @@ from warmset.core.model import Facts, Tensor
 from warmset.errors import BadPayload
 
 _MAX_SIZE: Final = (1 << 63) - 1
-_MAX_ROWS: Final = 100_000
+_MAX_ROWS: Final = 10_000
 
 _MAX_VALUES: Final = (400_000, 2_000_000)
 """Of a list, and of a show reply: parsing takes about 150 bytes for each, so that 32 MiB of `{},`
@@ -128,6 +128,9 @@ class StreamLine(Struct, frozen=True):
     load_duration: Size | None = None
     digest: str | None = None
     completed: Size | None = None
+    status: str | None = None
+    done: bool | None = None
+    embeddings: list[Any] | None = None
     error: Any = None
 
 
