@@ -13,6 +13,7 @@ from warmset.core.model import ModelKey
 from warmset.core.settings import ModelPolicy, Settings, normalise_name
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.events import Event, LoadEnded, LoadStarted, Unloaded
+from warmset.core.twin.faults import FrailPhysics
 from warmset.core.twin.host import HostSpec, TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.sidecar import Sidecar
@@ -123,15 +124,16 @@ def world(
     state: State | None = None,
     starts: bool = True,
     loop: Loop | None = None,
+    slowness: float = 1.0,
     **sidecar: object,
 ) -> World:
-    """A twin host at `START` with a warmset that begins at once."""
+    """A twin host at `START` with a warmset that begins at once; loads take so much longer."""
     spec = named_host(host) if isinstance(host, str) else host
     events: list[tuple[float, Event]] = []
     timeline = Timeline(START)
     twin = TwinHost(
         spec,
-        physics_of(spec),
+        FrailPhysics(inner=physics_of(spec), slowness=slowness),
         timeline,
         on_event=lambda event: events.append((timeline.now - START, event)),
     )

@@ -42,8 +42,8 @@ class Judge:
         return decision is not None and "loads_stuck" in decision.standing
 
     def is_pin(self, name: str) -> bool:
-        """Whether the operator has pinned a model now."""
-        return self.life.said.settings.policy_for((name,)).pin
+        """Whether the operator wants a model resident now, whatever its rank."""
+        return self.life.is_pinned(name)
 
     def boots(self, *, is_fresh: bool) -> None:
         """Another process of warmset begins; `is_fresh`: nothing was left to it."""
@@ -77,6 +77,12 @@ class Judge:
 
     def is_deleted(self, key: str) -> None:
         """A name goes: should its weights come back, that is a new model to warmset."""
+
+    def says(self) -> None:
+        """The operator says something, or something that was said has run out."""
+
+    def evicts(self, name: str) -> None:
+        """The operator has a model unloaded."""
 
     def used(self, name: str, keep: float | None) -> None:
         """A client asks for a model."""

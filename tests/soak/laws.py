@@ -77,6 +77,7 @@ class Witness:
         self._foreign: dict[str, int] = {}  # card -> what other programs held at the last look
         self._found: dict[str, dict[str, int]] = {}  # key -> the same when it was loaded since
         self._misled: set[str] = set()  # those that found less than the looks around it showed
+        self._dead_at_look: set[int] = set()
         self._unlooked: set[str] = set()  # those that came while nobody looked
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
@@ -132,6 +133,10 @@ class Witness:
         """Something happened that no look so far can have shown."""
         self.disturbed_at = self.now
 
+    def explains(self) -> None:
+        """Something was said, or ran out, that explains what warmset does for a while."""
+        self._client_at = self.now
+
     def new_beginnings(self, since: float) -> int:
         """Returns how many processes of warmset and of the server began after a moment."""
         began = (*self._forgot_at, *self._killed_at, *self._restarted_at)
@@ -157,6 +162,7 @@ class Witness:
         decision = None if warmset is None else warmset.loop.decision
         self._standing = () if decision is None else decision.standing
         self._durations |= {key: runner.duration for key, runner in scheduler.loaded.items()}
+        self._dead_at_look = {r.pid for r in scheduler.loaded.values() if not r.is_alive}
         ours = None if self._own_load is None else self._own_load[1]
         loading = None if scheduler.loading is None else scheduler.loading.model.key
         if loading not in (None, ours) or any(r.refs > 0 for r in scheduler.loaded.values()):
@@ -236,6 +242,10 @@ class Witness:
         lever = kind.removeprefix("Send").lower()
         pauses = {f"paused {command.key}", f"lever_broken {lever}"}
         is_pause_over = not pauses.isdisjoint(self._standing)  # and the alarm had told of it
+        wish = loop.wish
+        is_unload = isinstance(command, SendUnload)
+        if is_unload and wish is not None and wish.candidate(command.key).dismissed:
+            self.explains()  # kept no longer, or too dear by now; others have room then
         if self.now - self._client_at > SETTLING_SECONDS and not is_pause_over:
             self._unexplained.append(self._writes[-1])
         self._judge_silence(command)
@@ -272,10 +282,9 @@ class Witness:
     def _judge_unload(self, command: SendUnload) -> None:
         """Only what is managed, not pinned and not in use is let go."""
         said, names = self.life.said, {normalise_name(command.name)}
-        policy = said.settings.policy_for(tuple(names))
-        if policy.pin:
+        if self.life.is_pinned(command.name):
             self.breaks(f"{command.name} is pinned and was unloaded")
-        is_named = bool(names & self.life.ever_named)
+        is_named = said.loop.manages_all or bool(names & self.life.ever_named)
         if not is_named and not said.loop.may_evict_unconfigured:
             self.breaks(f"{command.name} is nobody's model and was unloaded")
         truth = self._truth
@@ -322,6 +331,18 @@ class Witness:
             if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
                 self.breaks(f"ping of {command.name}, a busy victim at the look")
         del loop
+
+    def judge_giving_back(self, name: str, key: str) -> None:
+        """A lease is given back under the rules of every other ping."""
+        truth, runner = self._truth, self.life.host.scheduler.loaded[key]
+        if truth is None or not self.life.story.sees_processes:
+            return
+        if truth.loading is not None:
+            self.breaks(f"the lease of {name} is given back during a load that was seen")
+        if not runner.is_alive and runner.pid in self._dead_at_look:
+            self.breaks(f"the lease of {name} is given back, whose process was gone at the look")
+        if runner.refs > 0 and runner.duration <= 0 and truth.refs.get(key, 0) > 0:
+            self.breaks(f"the lease of {name} is given back, a busy victim at the look")
 
     def reads(self, asked_at: float) -> None:
         """A list of residents has been read for a ping."""
@@ -402,7 +423,8 @@ class Witness:
         if self.life.story.is_read_only or warmset is None or warmset.loop.decision is None:
             return
         resident = {row.model.name for row in self.life.host.residents()}
-        missing = {normalise_name(p) for p in self.life.story.pins} - resident
+        wanted = {*self.life.said.settings.models, *self.life.said.holds}
+        missing = {name for name in wanted if self.life.is_pinned(name)} - resident
         decision = warmset.loop.decision
         told = ("pin", "paused")
         keys = {k for code in decision.standing if code.startswith(told) for k in code.split()[1:]}

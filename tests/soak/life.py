@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loop_hosts import EMBED, GIANT, MEDIUM, START, gib, pair, words
+from loop_hosts import GIANT, START, gib, pair
 
+from soak.giving_back import give_back
 from soak.judge import Judge
 from soak.laws import Witness
 from soak.manners import Manners
 from soak.motives import Motives
+from soak.obedience import Obedience
+from soak.operator import Operator, evict
 from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
@@ -33,8 +36,8 @@ from warmset.core.control.orders import (
 )
 from warmset.core.control.step import step
 from warmset.core.demand.measured import count_gaps
-from warmset.core.loop_settings import LoopSettings
-from warmset.core.model import ModelKey, Observation, normalise_name
+from warmset.core.model import ModelKey, Observation
+from warmset.core.settings import Budget
 from warmset.core.twin.clock import Timeline
 from warmset.core.twin.events import Event as HostEvent
 from warmset.core.twin.faults import Faults, Frail, FrailPhysics
@@ -81,6 +84,7 @@ class Watched(Frail):
         return replace(seen, memory=replace(seen.memory, pressure=pressure)) if pressure else seen
 
     def _decide(self, observation: Observation) -> None:
+        self.loop.configure(self.life.listens(observation.at, self.now))
         if self.life.meanwhile and self._is_about_to_ping(observation):
             seconds, self.life.meanwhile = self.life.cut_in(*self.life.meanwhile), ()
             self._timer = self.host.timeline.after(seconds, lambda: self._arrive(observation))
@@ -195,6 +199,7 @@ class Life:
             Manners(self, self.witness.breaks),
             Restraints(self, self.witness.breaks),
             Sights(self, self.witness.breaks),
+            Obedience(self, self.witness.breaks),
             self.motives,
             self.races,
         )
@@ -202,9 +207,9 @@ class Life:
         uses = uses_before(self.story.seed) if self.story.has_history else []
         self.gaps = count_gaps((at, keys[name]) for at, name in uses)
         self.host = TwinHost(spec, self.physics, self.timeline, on_event=self._hear)
-        self.ever_named: set[str] = set()
-        self.said = self._words(self.story.pins)
         self.clock_ahead = 0.0
+        self.operator = Operator(self.story)
+        self.said = self.operator.said(self.wall, self.wall)
         self.warmset: Watched | None = None
         self.journal: Journal | None = None
         self.lock: HostLock | None = None
@@ -229,24 +234,33 @@ class Life:
         self.tell_judges("hears", event)
         self.witness.hears(event)
 
-    def _words(self, pins: tuple[str, ...], *more: str) -> Config:
-        story = self.story
-        models: dict[str, dict] = {
-            name: {"pin": True, "priority": 90 - n} for n, name in enumerate(pins)
-        }
-        step = 0 if story.has_history else 1
-        wanted = (*story.wanted, *more)
-        models |= {name: {"priority": 60 - n * step} for n, name in enumerate(wanted)}
-        models |= {name: {"priority": 20, "preload": False} for name in story.kept}
-        self.ever_named |= {normalise_name(name) for name in models}
-        loop = LoopSettings(
-            may_evict_unconfigured=story.may_unload_unmanaged,
-            may_rescue=story.may_rescue,
-            lease_base=story.lease_base,
-            load_limit=story.load_limit,
-            pings_per_tick=story.pings_per_tick,
-        )
-        return words(models, loop)
+    @property
+    def wall(self) -> float:
+        """The wall clock."""
+        return self.timeline.now + self.clock_ahead
+
+    @property
+    def loop_now(self) -> float:
+        """The time of the process that runs, or of one that would begin now."""
+        return self.wall if self.warmset is None else self.warmset.now
+
+    @property
+    def ever_named(self) -> set[str]:
+        """All that any word of the operator has named so far."""
+        return self.operator.ever_named
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether the operator wants a model resident now: pinned and wanted at all, or held."""
+        return self.said.is_pinned((name,), self.loop_now)
+
+    def is_managed(self, name: str) -> bool:
+        """Whether anybody configured a model, or holds it now."""
+        return self.said.is_managed((name,), self.loop_now)
+
+    def listens(self, wall: float, now: float) -> Config:
+        """Takes up what the operator has said since; returns it."""
+        self.said = self.operator.said(wall, now)
+        return self.said
 
     # -- warmset's own life -----------------------------------------------------------------------
 
@@ -263,6 +277,7 @@ class Life:
                 self._fill_disk()
             recorder = Recorder(self.journal)
             state, _ = recorder.restore()
+        self.listens(self.wall, self.wall)
         loop = Loop(self.said, state, is_read_only=self.story.is_read_only)
         self.warmset = Watched(self, loop, recorder)
         self.warmset.clock_ahead = self.warmset.began_ahead = self.clock_ahead
@@ -277,8 +292,8 @@ class Life:
         self.warmset.kill()
         self._gone(seconds)
 
-    def stop(self, seconds: float) -> None:
-        """Ends the process as SIGTERM does."""
+    def stop(self, seconds: float, *, releases: bool = False) -> None:
+        """Ends the process as SIGTERM does; it may give its leases back before."""
         if self.warmset is None:
             return
         warmset = self.warmset
@@ -288,6 +303,8 @@ class Life:
         for command in warmset.loop.look(late, warmset.now):  # a look that was under way
             self.tell_judges("carries_out", command)
         self.witness.stopped(warmset)
+        if releases and not self.story.is_read_only:
+            give_back(self, warmset)
         if warmset.recorder is not None:
             warmset.recorder.state(warmset.loop.state, self.timeline.now, is_last=True)
         self._gone(seconds)
@@ -331,6 +348,7 @@ class Life:
         for model in self.host.spec.models:
             if self.host.library.find(model.name) is None:
                 self.host.library.install(model)
+        self.operator.budget, self.operator.yielding = Budget(), ""
         self._edit("back")
 
     def _later(self, seconds: float, action: Callable[[], object]) -> None:
@@ -579,17 +597,60 @@ class Life:
         self._clock(seconds * 20)
 
     def _edit(self, what: str) -> None:
-        pins, more = self.story.pins, ()
-        if what == "unpin":
-            pins = pins[:1]
-        elif what == "pin_medium":
-            pins = (*(p for p in pins if p not in (MEDIUM, EMBED)), MEDIUM)
-        elif what == "pin_too_much":
-            pins = (*pins, GIANT)
-        self.said = self._words(pins, *more)
+        self.operator.edits(what)
+        self._reload()
+
+    def _reload(self) -> None:
+        """SIGHUP: the file is read again, and counts from now on."""
+        self.tell_judges("says")
+        self.listens(self.wall, self.loop_now)
         if self.warmset is not None:
             self.warmset.loop.configure(self.said)
             self.warmset._arm()
+
+    def _order(self) -> None:
+        """An order was left: the loop takes it up when it looks."""
+        self.witness.disturbed()
+        self.witness.explains()
+        self.tell_judges("says")
+
+    def _hold(self, name: str, seconds: float) -> None:
+        if self.host.library.find(name) is not None:
+            self.operator.holds(name, self.wall + seconds)
+            self._order()
+            self._later(seconds, self._order)
+
+    def _hold_end(self, name: str) -> None:
+        self.operator.lets_go(name)
+        self._order()
+
+    def _order_pin(self, name: str, pin: bool) -> None:
+        if self.host.library.find(name) is not None:
+            self.operator.pins_it(name, pin=pin)
+            self._order()
+
+    def _evict(self, name: str, is_forced: bool, seconds: float) -> None:
+        evict(self, name, is_forced=is_forced, seconds=seconds)
+        self._later(seconds, self._order)
+
+    def _budget(self, what: str, amount: float, index: int | None) -> None:
+        self.operator.limits(what, amount, index)
+        self._reload()
+
+    def _make_way(self, seconds: float) -> None:
+        """A program of `[yield]` runs for a while."""
+
+        def end() -> None:
+            self.operator.yielding = ""
+            self._order()
+
+        self.operator.yielding = "a game"
+        self._order()
+        self._later(seconds, end)
+
+    def _release(self, seconds: float) -> None:
+        """The process is told to end, and gives its leases back."""
+        self.stop(seconds, releases=True)
 
     def _crash(self, seconds: float) -> None:
         self.crash(seconds)

@@ -205,7 +205,8 @@ class Motives(Judge):
         if idle < self.loop.idle_after and self.life.story.sees_processes:
             self.tell(f"{name} was unloaded {idle:.0f} s after it was seen in use")
         sent = self._loads.get(key)
-        if sent is not None and not self._disturbed_since(sent):
+        is_moved = self._disturbed_since(sent or -math.inf) or self._is_dismissed(command)
+        if sent is not None and not is_moved:
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
@@ -219,8 +220,11 @@ class Motives(Judge):
 
         So it does when Ollama's own timer ends it.
         """
-        named = {normalise_name(name) for name in self.life.said.settings.models}
-        return normalise_name(command.name) in self.life.ever_named - named
+        is_known = normalise_name(command.name) in self.life.ever_named
+        if is_known and not self.life.is_managed(command.name):
+            return True
+        wish = None if self.life.warmset is None else self.life.warmset.loop.wish
+        return wish is not None and bool(wish.candidate(command.key).dismissed)
 
     def _judge_budget(self, decision: Decision) -> None:
         """What is held is within the budget, or somebody is about to go, or an alarm says so."""
@@ -245,19 +249,23 @@ class Motives(Judge):
         It holds some of what is held too much of: who lies elsewhere makes no room.
         """
         since = self.now - OVER_SECONDS
-        held_back = ("lever_broken unload", "loads_stuck")
+        held_back = ("lever_broken unload", "loads_stuck", "pins_conflict")
         if self._disturbed_since(since) or not self.life.story.sees_processes:
             return ""
         if self.life.story.is_read_only or any(c.startswith(held_back) for c in decision.standing):
             return ""
-        named = {normalise_name(name) for name in self.life.said.settings.models}
         for key, runner in self.life.host.scheduler.loaded.items():
             name = normalise_name(runner.model.name)
             held = self.life.host.cards.held_by(runner.pid)
             if not any(held.get(card) for card in self._overfull):
                 continue
             used_at = max(self._busy_at.get(key, -math.inf), self._came_at.get(key, -math.inf))
-            if name in named and not self.is_pin(name) and runner.refs == 0 and used_at < since:
+            if (
+                self.life.is_managed(name)
+                and not self.is_pin(name)
+                and runner.refs == 0
+                and used_at < since
+            ):
                 return name
         return ""
 

@@ -24,7 +24,7 @@ from warmset.core.control.orders import (
 )
 from warmset.core.control.state import State
 from warmset.core.host.draining import PATIENCE_SECONDS
-from warmset.core.model import Observation, Quality, normalise_name
+from warmset.core.model import Observation, Quality
 from warmset.core.planner import ActionKind
 from warmset.core.twin.events import LoadEnded, Unloaded
 
@@ -119,6 +119,7 @@ class Sights(Judge):
         if isinstance(event, Done) and isinstance(opened, SendPing | SendPreload):
             self._given[opened.key] = opened.keep_alive
             self._stood.discard(opened.key)
+            self._clients.discard(opened.key)  # a pin's lease is given back, and stands again
         elif isinstance(event, Done) and isinstance(opened, SendUnload):  # its last keep-alive is 0
             self._given.pop(opened.key, None)
             self._stood.discard(opened.key)
@@ -147,7 +148,7 @@ class Sights(Judge):
     # -- the rules --------------------------------------------------------------------------------
 
     def _judge_ping(self, command: SendPing, decision: Decision, what: str) -> None:
-        if normalise_name(command.name) not in self.life.said.settings.models:
+        if not self.life.is_managed(command.name):
             self.tell(f"{what}, which nobody configured")
         if command.key in self._busy and self.life.story.sees_processes:
             self.tell(f"{what}, which was in use at the look")
@@ -168,10 +169,9 @@ class Sights(Judge):
             return
         if self._is_draining:
             self.tell(f"{what}, while the memory of one that left is not back, and pins lack room")
-        named = self.life.said.settings.models
         soon = seen.at + SOON_GONE_SECONDS
         for row in seen.residents or ():
-            is_others = normalise_name(row.name) not in named
+            is_others = not self.life.is_managed(row.name)
             if is_others and row.expires_at is not None and row.expires_at < soon:
                 self.tell(f"{what}, beside {row.name}, which is about to leave")
 

@@ -7,12 +7,14 @@ from dataclasses import fields, replace
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
-from soak.story import Happening, tell
+from soak.story import SAID, Happening, Wishes, tell
 
 
 def met_in(seed: int, cards: int = 1) -> dict[str, object]:
     """Returns the host and what happens to it in the story in which a guard was found missing."""
-    story = replace(tell(seed, cards=cards), has_history=False)
+    story = tell(seed, cards=cards)
+    happenings = tuple(h for h in story.happenings if h.kind not in SAID)
+    story = replace(story, has_history=False, wishes=Wishes(), happenings=happenings)
     return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
 
 

@@ -99,13 +99,61 @@ LATER: dict[str, Callable[[Random], tuple]] = {
 """Mishaps with dice of their own, so that no seed's story changes but those that get one."""
 LATER_RATIO = 0.1
 """Of all stories have one of them."""
+HOLDS = (120.0, 400.0, 1800.0)
+"""The last is what `warmset warm` asks a running warmset for."""
+SAID: dict[str, Callable[[Random], tuple]] = {
+    "hold": lambda rng: (rng.choice((*USUAL, *USUAL, GIANT)), rng.choice(HOLDS)),
+    "hold_end": _model,
+    "order_pin": lambda rng: (rng.choice(USUAL), rng.random() < 0.5),
+    "evict": lambda rng: (rng.choice(USUAL), rng.random() < 0.5, rng.choice((60.0, 600.0))),
+    "budget": lambda rng: (
+        rng.choice(("limit", "reserve")),
+        rng.choice((0.3, 0.5, 0.7)),
+        rng.choice((None, 0)),
+    ),
+    "make_way": lambda rng: (rng.choice((40.0, 150.0, 400.0)),),
+    "release": _span,
+}
+"""What the operator does meanwhile, with dice of its own too."""
+SAID_RATIO = 0.25
+"""Of all stories have an operator who cannot leave it alone."""
 PAIR_RATIO = 0.2
 """Of all stories happen on a host with two cards."""
 HISTORY_RATIO = 0.3
 """Of all stories are told of a host whose demand was measured before."""
 ON_A_CARD = ("foreign", "tide")
 """Mishaps of one card; the last of their details tells which, where there are several."""
-MISHAPS = (*DETAILS, *LATER)
+MISHAPS = (*DETAILS, *LATER, *SAID)
+
+WINDOWS = (
+    "daily 08:57-09:03",
+    "daily 08:30-08:58",
+    "daily 09:01-12:00",
+    "daily 08:00-09:06",
+    "daily 09:09-09:14",
+    "daily 20:00-22:00",
+)
+"""A story begins at 08:53:20 UTC and has its quiet end from 09:23:20 on."""
+WISH_RATIO = 0.07
+"""Of all stories have each of the wishes."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the operator's file says beside who is wanted.
+
+    Attributes:
+        windows, keep_alives: of models by name.
+        price: of a GiB-hour, in seconds of waiting.
+        ranks_by_saving: not by worth.
+        manages_all: every installed model counts as configured.
+    """
+
+    windows: tuple[tuple[str, str], ...] = ()
+    keep_alives: tuple[tuple[str, float], ...] = ()
+    price: float = 0.0
+    ranks_by_saving: bool = False
+    manages_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +179,7 @@ class Story:
         cards: how many GPUs the host has.
         has_history: whether the gaps between uses were measured before; who is wanted has one
             priority then, so that worth decides between them.
+        wishes: what the file says beside that.
     """
 
     seed: int
@@ -146,6 +195,7 @@ class Story:
     pings_per_tick: int
     cards: int = 1
     has_history: bool = False
+    wishes: Wishes = Wishes()
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -165,7 +215,9 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
     pins = rng.choice([(CODER,), (CODER, CHAT), (CODER, CHAT), (CHAT, EMBED)])
     wanted = rng.choice([(), (EMBED,), (MEDIUM,), (MEDIUM, EMBED)])
     wanted = tuple(name for name in wanted if name not in pins)
-    happenings = [*_clients(rng), *_mishaps(rng, focus), *(() if focus else _later(seed))]
+    happenings = [*_clients(rng), *_mishaps(rng, focus)]
+    if not focus:
+        happenings += [*_later(seed), *_said(seed)]
     cards, happenings = _on_cards(seed, happenings, cards)
     return Story(
         seed=seed,
@@ -181,6 +233,7 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
         pings_per_tick=rng.choice((4, 4, 2, 1)),
         cards=cards,
         has_history=Random(f"history {seed}").random() < HISTORY_RATIO,
+        wishes=Wishes() if focus else _wishes(seed, (*pins, *wanted)),
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 
@@ -214,6 +267,25 @@ def _later(seed: int) -> list[Happening]:
     return [_mishap(rng.choice(tuple(LATER)), rng)] if rng.random() < LATER_RATIO else []
 
 
+def _said(seed: int) -> list[Happening]:
+    rng = Random(f"said {seed}")
+    if rng.random() >= SAID_RATIO:
+        return []
+    return [_mishap(rng.choice(tuple(SAID)), rng) for _ in range(rng.randint(1, 3))]
+
+
+def _wishes(seed: int, named: Sequence[str]) -> Wishes:
+    rng = Random(f"wishes {seed}")
+    has = [rng.random() < WISH_RATIO for _ in range(5)]
+    return Wishes(
+        windows=((rng.choice(named), rng.choice(WINDOWS)),) if has[0] else (),
+        keep_alives=((rng.choice(named[::-1]), rng.choice((0.0, 60.0, 300.0))),) if has[1] else (),
+        price=rng.choice((2.0, 10.0, 50.0)) if has[2] else 0.0,
+        ranks_by_saving=has[3],
+        manages_all=has[4],
+    )
+
+
 def _on_cards(
     seed: int, happenings: list[Happening], cards: int | None
 ) -> tuple[int, list[Happening]]:
@@ -232,7 +304,7 @@ def _on_cards(
 
 def _mishap(kind: str, rng: Random) -> Happening:
     at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
-    return Happening(at, kind, (DETAILS | LATER)[kind](rng))
+    return Happening(at, kind, (DETAILS | LATER | SAID)[kind](rng))
 
 
 def uses_before(seed: int) -> list[tuple[float, str]]:

@@ -244,6 +244,19 @@ def test_a_model_in_use_is_not_evicted(
     assert (code, "still resident" in err) == (8, True)
 
 
+def test_a_running_warmset_knows_of_an_eviction_before_the_model_goes(
+    run: Run, served: TwinServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that lets the model go after its last request: it is not fetched again then."""
+    (tmp_path / "budgets.toml").write_text('[model."qwen2.5-coder:7b"]\npin = true\n')
+    monkeypatch.setattr("warmset.shell.evict.GONE_WITHIN_SECONDS", 0.5)
+    folder = state_of(tmp_path, served.url)
+    with take_lock(folder, Holder(pid=4711, since=time.time(), verb="serve")):
+        assert run("evict", "qwen2.5-coder:7b", "--force", host=served.url)[0] == 8
+    (until,) = OrdersFile(folder).read().rests.values()
+    assert until == pytest.approx(time.time() + 600.0, abs=60.0)
+
+
 def test_explain_knows_every_reason(run: Run, tmp_path: Path) -> None:
     """Conflicting pins, a pause, a hold, an eviction, one that is never fetched."""
     url = "http://twin.workstation:11434"

@@ -76,8 +76,18 @@ warmset is killed at any point | crash crash_at away stop rot old_state disk_ful
     a_newer_journal_is_set_aside_whole
 a second warmset | second
     one_warmset_per_host
-the configuration is edited | edit
+the configuration is edited | edit budget
     sighup_reads_the_file_again
+orders are given | hold hold_end order_pin evict release make_way
+    orders_reach_the_running_warmset
+    who_was_evicted_is_not_fetched_in_that_time_pinned_or_not
+    a_running_warmset_knows_of_an_eviction_before_the_model_goes
+    a_hold_counts_before_windows
+    every_configured_model_makes_way_and_comes_back
+    no_pin_is_missing_that_makes_way_while_nothing_is_decided
+    who_may_be_a_victim_keeps_its_lease_at_the_end
+    no_lease_is_given_back_while_a_load_may_be_pending
+    a_dead_runner_is_not_loaded_for_the_sake_of_its_lease
 Ollama no longer does what it is told | broken_lever
     preloads_without_effect_end_for_a_while
     unloads_without_effect_end_for_a_while

@@ -215,6 +215,8 @@ def test_orders_count_before_the_file() -> None:
     assert config.settings.models["b:latest"].pin
     assert dict(config.holds) == {"c:latest": 1010.0}
     assert not with_orders(settings, orders).models["a:1b"].preload
+    rested = with_orders(settings, Orders(rests={"a:1b": 110.0, "d:latest": 110.0})).models
+    assert rested == {"a:1b": replace(policy, pin=False, preload=False)}
     assert with_orders(settings, Orders()) is settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,14 @@ class Evicted:
     was_resident: bool
 
 
-def evict(connection: Connection, settings: Settings, entry: Entry, *, is_forced: bool) -> Evicted:
+def evict(
+    connection: Connection,
+    settings: Settings,
+    entry: Entry,
+    *,
+    is_forced: bool,
+    before: Callable[[], None] = lambda: None,
+) -> Evicted:
     """Unloads a model and waits until it is gone.
 
     Args:
@@ -35,6 +43,8 @@ def evict(connection: Connection, settings: Settings, entry: Entry, *, is_forced
         settings: the operator's words, with orders.
         entry: the model.
         is_forced: against a pin, and against signs of use.
+        before: called when it is decided, right before the unload: a warmset that runs on the host
+            must know by the time it sees the model gone.
 
     Raises:
         Refused: it is pinned, or in use.
@@ -50,6 +60,7 @@ def evict(connection: Connection, settings: Settings, entry: Entry, *, is_forced
         if _row(second, entry) is None:
             return Evicted(was_resident=False)
         _refuse_busy(entry, first, second)
+    before()
     connection.server.unload(entry.name)
     for _ in range(int(GONE_WITHIN_SECONDS / _POLL_SECONDS)):
         rows = connection.server.residents((entry,))

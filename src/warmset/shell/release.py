@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from warmset.core.control.pending import why_silent
 from warmset.core.control.pinging import why_not_ping, why_not_ping_any
 from warmset.core.control.state import State
 from warmset.core.model import Entry
@@ -39,6 +40,8 @@ def release(
         clock: for the age of the list of residents.
         may_go_on: asked before each ping; the end must not wait for a slow server.
     """
+    if why_silent(state, settings.loop, state.at):
+        return ()  # a victim that serves somebody still would be kept, and all loading wait for it
     keep_alive = settings.server.keep_alive_seconds or DEFAULT_KEEP_ALIVE_SECONDS
     by_key = {entry.key: entry for entry in entries}
     released: list[str] = []
@@ -46,6 +49,8 @@ def release(
         for key, known in state.models.items():
             if known.lease is None or key not in by_key or not may_go_on():
                 continue
+            if known.busy_at == state.at or f"runner_gone {key}" in state.raised:
+                continue  # the one may be somebody's victim, the other would be loaded
             asked_at = clock.monotonic()
             rows = server.residents(entries)
             wall = clock.now()

@@ -74,14 +74,16 @@ def open_spans(policy: ModelPolicy, wall: float) -> tuple[Span, ...]:
 def with_orders(settings: Settings, orders: Orders) -> Settings:
     """Returns the settings in which orders count before the file.
 
-    A model that only an order names is managed from then on, with the default priority. `orders`
-    are those that have not run out.
+    A model that a pin names is managed from then on, with the default priority. One that rests is
+    not fetched, nor pinned meanwhile; if nobody configured it, it is only watched, as before.
+    `orders` are those that have not run out.
     """
     models: dict[str, ModelPolicy] = dict(settings.models)
     for name, is_pinned in orders.pins.items():
         models[name] = replace(_policy(models, name), pin=is_pinned)
     for name in orders.rests:
-        models[name] = replace(_policy(models, name), preload=False)
+        if name in models or settings.loop.manages_all:
+            models[name] = replace(_policy(models, name), pin=False, preload=False)
     if models == dict(settings.models):
         return settings
     return replace(settings, models=MappingProxyType(models))

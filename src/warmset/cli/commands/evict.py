@@ -44,13 +44,18 @@ def command(
         target = find_target(connection, settings, model)
         desk = Desk(os.environ, connection, is_twin=is_twin)
         words = with_orders(settings, desk.read())
-        done = evict(connection, words, target.entry, is_forced=force)
         remark = ""
-        if done.was_resident and desk.holder is not None:
+
+        def keep_out() -> None:
+            nonlocal remark
+            if desk.holder is None:
+                return
             until = connection.clock.now() + seconds
-            key = normalise_name(target.said[0])
-            desk.change(lambda orders: replace(orders, rests={**orders.rests, key: until}))
+            rests = {normalise_name(name): until for name in target.said}
+            desk.change(lambda orders: replace(orders, rests={**orders.rests, **rests}))
             remark = f"the running warmset does not fetch it for {duration}"
+
+        done = evict(connection, words, target.entry, is_forced=force, before=keep_out)
         if done.was_resident:
             desk.note("evicted", "by the operator", key=target.entry.key, name=target.name)
     finally:

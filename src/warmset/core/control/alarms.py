@@ -100,15 +100,11 @@ def about_missing_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
 def watch_pins(
     observation: Observation, config: Config, state: State, why: str, now: float
 ) -> tuple[State, tuple[Alarm, ...]]:
-    """Keeps since when each pin has been away, and tells of it, while nothing is decided.
-
-    Pins with a time window are left to the next decision.
-    """
+    """Keeps since when each pin has been away, and tells of it, while nothing is decided."""
     listed = {row.key for row in observation.residents or ()}
     alarms = []
     for entry in observation.entries:
-        policy = config.settings.policy_for(entry.names)
-        if not policy.pin or policy.windows:
+        if not config.is_pinned(entry.names, now):
             continue
         since = state.of(entry.key).missing_since
         if (entry.key in listed) != (since is None):

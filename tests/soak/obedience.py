@@ -1,0 +1,251 @@
+"""What the operator said is done, or there is a reason; what was not said is not done.
+
+Orders count from the next look on: a hold like a pin, an eviction as long as it was given for. Who
+is outside its windows, kept no longer, or to make way is not fetched, and leaves once it is idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision, Preload, Unload, Wait
+from warmset.core.control.orders import Command, SendPreload, SendUnload
+from warmset.core.control.retention import OUTSIDE, SERVER_KEEP_ALIVE_SECONDS, UNUSED
+from warmset.core.control.state import State
+from warmset.core.model import Observation, find_entry, normalise_name
+from warmset.core.settings import ModelPolicy
+from warmset.core.twin.events import LoadStarted
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+DONE_SECONDS = 180.0
+"""Who is to leave has left by then, if nothing happens: it is called idle after half a minute,
+stays a minute, gives way in two, and the looks in between take some seconds."""
+SOON_SECONDS = 60.0
+"""A load that nobody has timed yet is expected to take less."""
+HELD_BACK = ("lever_broken", "loads_stuck", "load_slow", "gpus_changed", "pins_conflict")
+"""While one of these stands nothing is promised."""
+
+
+class Obedience(Judge):
+    """Judges what becomes of orders, windows, keep-alives, and of those who make way."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self._begun_at = -math.inf  # the look that is decided on
+        self._used_at: dict[str, float] = {}  # key -> when a look found it in use, or it came
+        self._retired: set[str] = set()  # let go as unused; nobody has asked for them since
+        self._said_at = -math.inf
+        self._heard_at = -math.inf
+        self._closed_at: dict[str, float] = {}  # since when who is not wanted, by key
+        self._told: set[str] = set()
+        self._listed: set[str | None] = set()  # at the last look
+        self._open: set[str] = set()  # whose windows were open at the last look
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def boots(self, *, is_fresh: bool) -> None:
+        del is_fresh  # what was not written down, or by another clock, is forgotten
+        self._retired.clear()
+        self._heard_at = self.now
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        del is_server
+        self._retired.clear()
+        self._heard_at = self.now
+
+    def says(self) -> None:
+        self._said_at = self.now
+        self._retired.clear()
+
+    def evicts(self, name: str) -> None:
+        self._count("evicted")
+        del name
+
+    def used(self, name: str, keep: float | None) -> None:
+        del keep
+        model = self.life.host.library.find(name)
+        if model is not None:
+            self._retired.discard(model.key)
+
+    def hears(self, event: object) -> None:
+        self._heard_at = self.now
+        if isinstance(event, LoadStarted):
+            self._used_at[event.order.model.key] = self.now
+            self._retired.discard(event.order.model.key)
+
+    def look_begins(self) -> None:
+        self._begun_at = self.now
+        for key, runner in self.life.host.scheduler.loaded.items():
+            if runner.refs > 0:
+                self._used_at[key] = self.now
+        self._note_who_is_unwanted()
+
+    def looked(self, observation: Observation) -> None:
+        self._listed = {row.key for row in observation.residents or ()}
+
+    def decided(self, before: State, decision: Decision) -> None:
+        del before
+        self._judge_alarms(decision)
+        if decision.trouble or decision.is_provisional:
+            self._heard_at = self.now  # nothing is promised while nothing is known
+            return
+        self._judge_wanted(decision)
+        self._judge_leavers(decision)
+
+    def carries_out(self, command: Command) -> None:
+        if isinstance(command, SendPreload):
+            self._judge_preload(command)
+        elif isinstance(command, SendUnload):
+            self._judge_unload(command)
+
+    # -- the rules --------------------------------------------------------------------------------
+
+    def _judge_preload(self, command: SendPreload) -> None:
+        name, life = command.name, self.life
+        what = f"preload of {name}"
+        if life.said.is_held((name,), life.loop_now):
+            return
+        if not life.is_managed(name):
+            self.tell(f"{what}, which nobody configured")
+        if life.operator.is_resting(name, life.wall):
+            self.tell(f"{what}, which the operator has evicted")
+        if life.said.yielding:
+            self.tell(f"{what}, while all make way for {life.said.yielding}")
+        policy = self._policy(name)
+        if not life.operator.opens(name, life.wall, within=self._lead_seconds(command.key)):
+            self.tell(f"{what} outside its windows")
+        if life.is_pinned(name):
+            return
+        if not policy.preload or policy.keep_alive == 0:
+            self.tell(f"{what}, which is never to be fetched")
+        if command.key in self._retired:
+            self.tell(f"{what}, which was let go as unused, and nobody has asked for it since")
+
+    def _lead_seconds(self, key: str) -> float:
+        warmset = self.life.warmset
+        known = None if warmset is None else warmset.loop.state.models.get(key)  # type: ignore[call-overload]
+        seconds = None if known is None else known.load_seconds
+        return (SOON_SECONDS if seconds is None else seconds) + 3 * self.loop.tick
+
+    def _judge_unload(self, command: SendUnload) -> None:
+        decision = None if self.life.warmset is None else self.life.warmset.loop.decision
+        order = (
+            next((o for o in decision.sends if isinstance(o, Unload)), None) if decision else None
+        )
+        reason = "" if order is None or order.key != command.key else order.reason
+        idle = self.now - self._used_at.get(command.key, -math.inf)
+        policy = self._policy(command.name)
+        if reason.startswith("unused for"):
+            self._count("let_go")
+            self._retired.add(command.key)
+            kept = policy.keep_alive or 0.0
+            is_early = reason.startswith(UNUSED) and idle < kept
+            if is_early and self.life.story.sees_processes:
+                self.tell(f"{command.name} was let go {idle:.0f} s after its use: {reason}")
+        elif reason == OUTSIDE:
+            self._count("closed")
+            kept = SERVER_KEEP_ALIVE_SECONDS
+            kept = kept if policy.keep_alive is None else min(kept, policy.keep_alive)
+            if idle < kept and self.life.story.sees_processes:
+                self.tell(f"{command.name} was unloaded {idle:.0f} s after its use: {reason}")
+            if self.life.operator.opens(command.name, self.life.wall):
+                self.tell(f"{command.name} was unloaded within its windows")
+
+    def _note_who_is_unwanted(self) -> None:
+        """Keeps since when each runner has nobody who wants it, as the looks find it."""
+        life, now = self.life, self.now
+        names = [name for name, _ in life.story.wishes.windows]
+        opened = {name for name in names if life.operator.opens(name, life.wall, SOON_SECONDS)}
+        if opened != self._open:  # that counts as a word of the operator
+            self._open = opened
+            life.tell_judges("says")
+            life.witness.explains()
+        for key, runner in life.host.scheduler.loaded.items():
+            name = normalise_name(runner.model.name)
+            is_held = life.operator.orders.holds.get(name, life.wall) > life.wall
+            is_managed = life.is_managed(name) and not is_held
+            is_closed = not life.operator.opens(name, life.wall, within=self._lead_seconds(key))
+            if is_managed and (life.operator.yielding or is_closed):
+                self._closed_at.setdefault(key, now)
+            else:
+                self._closed_at.pop(key, None)
+
+    def _judge_leavers(self, decision: Decision) -> None:
+        """Who is not wanted any more has left in time."""
+        life = self.life
+        quiet_since = max(self._said_at, self._heard_at, life.witness.disturbed_at)
+        if self.now - quiet_since < DONE_SECONDS or life.story.is_read_only:
+            return
+        if not life.story.sees_processes or self._is_held_back(decision):
+            return
+        for key, runner in life.host.scheduler.loaded.items():
+            due_at = self._due_at(key, runner.model.name)
+            if runner.refs == 0 and self.now - due_at > DONE_SECONDS and key not in self._told:
+                self._told.add(key)
+                self.tell(
+                    f"{runner.model.name} was to leave {self.now - due_at:.0f} s ago; "
+                    f"{[a.reason for a in decision.waits][:3]} {decision.standing}"
+                )
+
+    def _due_at(self, key: str, name: str) -> float:
+        """Returns from when on a runner is to leave; infinite: nobody says so."""
+        life, policy = self.life, self._policy(name)
+        known = {model.digest for model in life.host.library.models()}
+        runner = life.host.scheduler.loaded[key]
+        if not life.is_managed(name) or life.said.is_held((name,), life.loop_now):
+            return math.inf
+        if runner.model.digest not in known:
+            return math.inf
+        used_at, due = self._used_at.get(key, self.now), math.inf
+        kept = math.inf if policy.keep_alive is None else policy.keep_alive
+        if key in self._closed_at and not life.said.yielding:
+            due = max(self._closed_at[key], used_at + min(SERVER_KEEP_ALIVE_SECONDS, kept))
+        elif key in self._closed_at:
+            due = max(self._closed_at[key], used_at)
+        if kept < math.inf and not policy.pin:
+            due = min(due, used_at + kept)
+        return due
+
+    def _judge_wanted(self, decision: Decision) -> None:
+        """Who is pinned or held is resident, or there is a word about why not."""
+        warmset = self.life.warmset
+        if self.life.story.is_read_only or warmset is None or decision.conflict is not None:
+            return
+        told = {action.key for action in decision.actions if isinstance(action, Wait | Preload)}
+        told |= {model.key for model in decision.left_out}
+        if told:  # who waits for the leaving of another is told by that one's name
+            told |= {change.key for change in decision.changes}
+        told |= {k for code in decision.standing for k in code.split()[1:]}
+        if None in told or decision.postponed is not None or decision.sends:
+            return
+        entries = warmset._entries()
+        for name in {*self.life.said.settings.models, *self.life.said.holds}:
+            entry = find_entry(entries, name)
+            if entry is None or not self.life.is_pinned(name):
+                continue
+            if entry.key not in told | self._listed and name not in told:
+                self.tell(f"{name} is wanted and not resident, and there is no word about why")
+
+    def _judge_alarms(self, decision: Decision) -> None:
+        """No alarm says that a pin is missing which is none at the moment."""
+        for alarm in decision.alarms:
+            if not alarm.code.startswith("pin_missing "):
+                continue
+            names = {m.name for m in self.life.host.library.models() if m.key in alarm.keys}
+            if names and not any(self.life.is_pinned(name) for name in names):
+                self.tell(f"{alarm.code}, and nobody wants it now")
+
+    def _is_held_back(self, decision: Decision) -> bool:
+        return any(code.startswith(HELD_BACK) for code in decision.standing)
+
+    def _policy(self, name: str) -> ModelPolicy:
+        return self.life.said.settings.policy_for((name,))
+
+    def _count(self, what: str) -> None:
+        counts = self.life.witness.counts
+        counts[what] = counts.get(what, 0) + 1
