@@ -54,6 +54,14 @@ def test_sets_that_nearly_fill_all_gpus_are_arranged(kind, seed):
     assert pack(instance["devices"], instance["models"], instance["max_loaded"]).proved
 
 
+@pytest.mark.parametrize(("kind", "seed"), [("bound", 12003), ("mixed", 12002)])
+def test_whole_items_prove_in_half_the_work(kind, seed):
+    """Bounds that cut an item leave these open then, one of them at the full work as well."""
+    instance = make_instance(kind, seed, models=200, devices=16)
+    devices, models = instance["devices"], instance["models"]
+    assert pack(devices, models, instance["max_loaded"], work=20_000_000).proved
+
+
 def test_lower_classes_are_bettered_even_where_a_higher_one_is_not_proved():
     """What is left of the effort goes to the classes after the one that stays open."""
     instance = make_instance("bound", 3, models=200, devices=16)

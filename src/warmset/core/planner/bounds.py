@@ -53,7 +53,7 @@ class LevelBound:
         weights = surrogate.weights
         self._rows = sorted(
             [(weights[i], values[i], p) for p, i in zip(positions, items, strict=True)],
-            key=_by_density,
+            key=by_density,
         )
         self._start = positions.start
         self._from: dict[int, _Sums] = {}
@@ -188,7 +188,7 @@ def possible_options(problem: Problem, item: Item) -> list[Use]:
     return possible
 
 
-def _by_density(row: tuple[int, int, int]) -> tuple[bool, float, int]:
-    """Best first: what weighs nothing, then value by weight, then the search order."""
+def by_density(row: tuple[int, int, int]) -> tuple[bool, float, int]:
+    """Sorts best first: what weighs nothing, then value by weight, then the search order."""
     weight, value, position = row
     return (weight > 0, -value / weight if weight else 0.0, position)

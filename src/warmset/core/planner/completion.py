@@ -20,13 +20,17 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
+from warmset.core.planner.broad import Broad
 from warmset.core.planner.problem import Effort
 
 MOST_UNITS: Final = 1 << 13
 """Units of the largest bin in which sums are counted: exact where a common factor allows."""
 
-EVEN_PART: Final = (2, 3)
+EVEN_PART: Final = (1, 4)
 """Part of the effort for arrangements that waste evenly: what is filled well leaves room later."""
+
+BROAD_PART: Final = (1, 3)
+"""Part of what is then left for a search where an answer is likely."""
 
 LENIENT: Final = (5, 2)
 """How many times its even share of the slack a bin may then waste. Of 431 full sets for 16 GPUs
@@ -61,7 +65,9 @@ class Completion:
         slack = sum(self._rooms) - sum(self._sizes)
         everything = tuple(range(len(self._sizes)))
         if slack < 0 or not (
-            self._is_found_evenly(everything, slack) or self._fill(0, everything, slack, 0)
+            self._is_found_evenly(everything, slack)
+            or self._is_found_broadly(everything, slack)
+            or self._fill(0, everything, slack, 0)
         ):
             return None
         bins = [0] * len(self._sizes)
@@ -80,6 +86,32 @@ class Completion:
         self._effort, self._is_even = whole, False
         self._failed.clear()
         return is_found
+
+    def _is_found_broadly(self, everything: tuple[int, ...], slack: int) -> bool:
+        """Searches where an answer is likely."""
+        whole = self._effort
+        part, of = BROAD_PART
+        self._effort = whole.part((whole.limit - whole.used) * part // of)
+        broad = Broad(len(self._rooms), self._fillings_of, self._effort)
+        is_found = not whole.is_spent and broad.find(everything, slack)
+        self._effort = whole
+        self._held += broad.held
+        return is_found
+
+    def _fillings_of(
+        self, at: int, rest: tuple[int, ...], waste: int
+    ) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yields the fillings of a bin that waste no more than is said, and what each wastes."""
+        if self._sizes[rest[0]] > self._rooms[-1]:
+            return
+        sums = self._sums(rest)
+        if not self._may_hold(at, rest, sums[0]):
+            return
+        room = self._rooms[at]
+        start = 0
+        while start < len(rest) and self._sizes[rest[start]] > room:
+            start += 1
+        yield from self._fillings(rest[start:], sums[start:], room, waste)
 
     def _fill(self, at: int, rest: tuple[int, ...], slack: int, first: int) -> bool:
         """Fills the bins from `at` on with the rest; the bin takes none before `first`."""

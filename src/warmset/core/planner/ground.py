@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from operator import le
-from typing import Final
+from typing import Final, Protocol
 
 from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
@@ -24,6 +24,16 @@ MAX_RIVALS: Final = 24
 
 _Form = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 """What two items are compared by: the resources that their options take, and how much."""
+
+
+class Bound(Protocol):
+    """What bounds one level in one knapsack; see `LevelBound`."""
+
+    def fill(self, start: int, room: int, skip: int = -1) -> int:
+        """Returns at least what the items from a position on can be worth in `room`."""
+
+    def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
+        """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
 
 
 class Node:
@@ -56,7 +66,7 @@ class View:
     root: Node
     order: tuple[int, ...]
     starts: tuple[int, ...]
-    bounds: tuple[tuple[LevelBound, ...], ...]
+    bounds: tuple[tuple[Bound, ...], ...]
     places: Mapping[int, int]
     known_rivals: dict[int, frozenset[int]]
 

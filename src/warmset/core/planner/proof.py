@@ -1,7 +1,8 @@
 """How one level is bettered and proved: the means, the cheap ones first, and what each may take.
 
-First the plain search in brief; then GPUs filled anew and room gathered; then prices, which bound
-lower and lead to other sets; then chance; and in the end the search again, ever deeper.
+First the plain search in brief; then GPUs filled anew and room gathered; then the search bounded by
+whole items; then prices, which bound lower and lead to other sets; then chance; and in the end the
+search again, ever deeper.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from warmset.core.planner.problem import Effort
 from warmset.core.planner.refill import Refill
 from warmset.core.planner.shake import Shake
 from warmset.core.planner.sharpen import Sharpener
+from warmset.core.planner.whole import in_wholes
 
 SKIM: Final = 100
 """Steps of the very first search, before it is known what is in every better set or in none: where
@@ -31,8 +33,17 @@ a later level: their bound is loose where the levels before leave room for fract
 
 FEW_STEPS: Final = 4000
 
-DEPTHS: Final = (1, 8, 64, 512)
-"""How much more thoroughly sets are arranged each time a search ends without certainty."""
+DEPTHS: Final = (1, 8, 64)
+"""How much more thoroughly sets are arranged each time a search ends without certainty. Of the sets
+that are open after that, hardly one is settled by eight times as many steps."""
+
+EARLY: Final = 2
+"""The first of these, for a search before prices are sought."""
+
+EARLY_SHARE: Final = 14
+"""Part of a level's effort for that search. Of models bound to GPUs it proves most levels, so that
+a fourth of the effort is enough in all; where two fill a GPU, it is lost."""
+
 
 REFILL_SHARE: Final = 20
 """Part of a level's effort for filling GPUs anew by turns."""
@@ -95,6 +106,7 @@ class Proof:
             return
         self._better_at_once(level, effort.part(effort.limit // REFILL_SHARE))
         view = self._glance(level, effort.part(GLANCE))
+        view = self._look_early(view, level, effort.part(effort.limit // EARLY_SHARE))
         for share in PRICE_SHARES:
             if view is None:
                 return
@@ -126,6 +138,12 @@ class Proof:
         view = self.tree.narrow(level, whole)
         return None if view is None or self.tree.explore(view, level, effort) else view
 
+    def _look_early(self, view: View | None, level: int, effort: Effort) -> View | None:
+        """Searches by whole items; returns what is left, `None` if nothing is."""
+        if view is None or self._explore_ever_deeper(view, level, effort, DEPTHS[:EARLY]):
+            return None
+        return self.tree.narrow(level)
+
     def _look_closer(self, level: int, effort: Effort) -> View | None:
         """Searches what is narrow thoroughly; returns what is left, `None` if nothing is."""
         view = self.tree.narrow(level)
@@ -143,12 +161,18 @@ class Proof:
         )
         return self.tree.narrow(level) if is_better else view
 
-    def _explore_ever_deeper(self, view: View, level: int, effort: Effort) -> bool:
-        """Searches a view, each time with more steps to find out whether a set can be arranged."""
+    def _explore_ever_deeper(
+        self, view: View, level: int, effort: Effort, depths: tuple[int, ...] = DEPTHS
+    ) -> bool:
+        """Searches a view, each time with more steps to find out whether a set can be arranged.
+
+        Its bounds are made to cut no item before.
+        """
         arranger = self.ground.arranger
         brief = arranger.brief_steps
         is_done = False
-        for factor in DEPTHS:
+        view = in_wholes(self.ground, view, self.tree.best.values[: level + 1], effort)
+        for factor in depths:
             arranger.brief_steps = brief * factor
             is_done = self.tree.explore(view, level, effort)
             if is_done or effort.is_spent:
