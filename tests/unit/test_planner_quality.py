@@ -62,6 +62,13 @@ def test_whole_items_prove_in_half_the_work(kind, seed):
     assert pack(devices, models, instance["max_loaded"], work=20_000_000).proved
 
 
+def test_prices_are_sought_where_few_models_of_a_lower_class_are_open():
+    """They lead to a better set: without them, 170 is reached in the second class."""
+    instance = make_instance("uneven", 12001, models=200, devices=16)
+    packing = pack(instance["devices"], instance["models"], instance["max_loaded"])
+    assert tuple(packing.objective.values()) >= (1946, 268, 0)
+
+
 def test_lower_classes_are_bettered_even_where_a_higher_one_is_not_proved():
     """What is left of the effort goes to the classes after the one that stays open."""
     instance = make_instance("bound", 3, models=200, devices=16)

@@ -28,7 +28,7 @@ from warmset.core.planner.search import is_impossible, relative_gap, solve
 from warmset.core.units import format_bytes
 from warmset.errors import Refused
 
-PACK_WORK: Final = 40_000_000
+PACK_WORK: Final = 30_000_000
 """Steps of one call times models: about a second of CPU time for 200 models and 16 devices."""
 
 

@@ -28,8 +28,7 @@ GLANCE: Final = 800
 """Steps of the next plain searches of a level, before the sharper and dearer means."""
 
 FEW: Final = 16
-"""Open items up to which the search is tried for `FEW_STEPS` at once, and no prices are sought on
-a later level: their bound is loose where the levels before leave room for fractions."""
+"""Open items up to which the search is tried for `FEW_STEPS` at once."""
 
 FEW_STEPS: Final = 4000
 
@@ -40,10 +39,9 @@ that are open after that, hardly one is settled by eight times as many steps."""
 EARLY: Final = 2
 """The first of these, for a search before prices are sought."""
 
-EARLY_SHARE: Final = 14
+EARLY_SHARE: Final = 10
 """Part of a level's effort for that search. Of models bound to GPUs it proves most levels, so that
-a fourth of the effort is enough in all; where two fill a GPU, it is lost."""
-
+a third of the effort is enough in all; where two fill a GPU, it is lost."""
 
 REFILL_SHARE: Final = 20
 """Part of a level's effort for filling GPUs anew by turns."""
@@ -111,8 +109,6 @@ class Proof:
             if view is None:
                 return
             width = len(view.order)
-            if level and width <= FEW:
-                break
             if not self._sharpen(view, level, effort.part(effort.limit * share // 20)):
                 break
             view = self._look_closer(level, effort)
