@@ -155,7 +155,8 @@ def read_loads(path: Path) -> tuple[ObservedLoad, ...]:
     if not path.is_file():
         return ()
     try:
-        database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        database = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
         try:
             rows = database.execute("SELECT body FROM loads ORDER BY at, id").fetchall()
         finally:

@@ -101,7 +101,8 @@ def _connect_read_only(path: Path, schema: Schema) -> sqlite3.Connection | None:
             return None
         if not path.is_file():
             raise TraceError(f"{path}: the {schema.word} is no file")  # a pipe would hold us
-        database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        database = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
         version = _examine(database)
     except (sqlite3.DatabaseError, OSError) as error:
         raise TraceError(
