@@ -136,6 +136,56 @@ def test_the_unit_has_what_a_service_needs() -> None:
     assert len(keys) == len(set(keys))
 
 
+SANDBOX = {
+    "DynamicUser": "yes",
+    "StateDirectoryMode": "0700",
+    "UMask": "0027",
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectControlGroups": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RemoveIPC": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallErrorNumber": "EPERM",
+    "DevicePolicy": "closed",
+    "MemoryMax": "1G",
+    "TasksMax": "128",
+}
+"""What the service may not do, word by word: each lowers what systemd calls its exposure."""
+
+
+def test_the_sandbox_is_whole_also_where_no_systemd_can_judge_it() -> None:
+    """Every restriction stands in the unit, in `[Service]`, with nothing that takes it back: no
+    second value, no user of another's, and calls are allowed by one list and forbidden by one."""
+    service = UNIT.partition("[Service]")[2].partition("[Install]")[0]
+    lines = [line.partition("=") for line in service.splitlines() if line[:1].isalpha()]
+    said: dict[str, list[str]] = {}
+    for key, _, value in lines:
+        said.setdefault(key, []).append(value)
+    assert {key: said.get(key) for key in SANDBOX} == {k: [v] for k, v in SANDBOX.items()}
+    assert said["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
+    assert not {"User", "Group", "SupplementaryGroups", "PrivateUsers", "Delegate"} & set(said)
+    assert not [
+        key for key in said if key.startswith(("ReadWritePaths", "BindPaths", "ExecStartP"))
+    ]
+    for device in said["DeviceAllow"]:
+        assert device.endswith(" rw")
+        assert device.startswith(("/dev/nvidiactl", "char-nvidia", "char-drm", "/dev/kfd"))
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     """`verify` is silent, and `security` calls the exposure low."""
