@@ -9,8 +9,9 @@ from planner_instances import KINDS, make_instance
 
 from warmset.core.planner import pack, proof
 from warmset.core.planner.bounds import LevelBound, Surrogate
-from warmset.core.planner.problem import Effort
-from warmset.core.planner.whole import WholeBound, whole_fronts
+from warmset.core.planner.ground import Ground
+from warmset.core.planner.problem import Effort, Item, Problem
+from warmset.core.planner.whole import WholeBound, in_wholes, whole_fronts
 
 ROWS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 20)), max_size=9)
 PLENTY = 100_000
@@ -54,6 +55,19 @@ def test_below_any_choice_it_bounds_what_is_sought(rows, room, target, data):
         if spent + weight <= room and gained + value >= target:
             assert gained + bound.fill(start, room - spent) >= gained + value
             assert bound.least_weight(start, target - gained) <= weight
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 20)), min_size=1, max_size=8))
+def test_what_is_better_by_one_is_still_sought(rows):
+    """Bounds made for more than some value allow that value and one, and no more than there is."""
+    room = max(w for w, _ in rows)
+    best = max(v for w, v in sets(rows) if w <= room)
+    items = tuple(Item(level=0, value=v, options=(((0, w),),)) for w, v in rows)
+    ground = Ground(Problem(capacities=(room,), items=items, packed=1))
+    view = ground.view(ground.mandatory(), (), 0)
+    for reached in (best - 1, best):
+        bound = in_wholes(ground, view, [reached], Effort(PLENTY)).bounds[0][0]
+        assert (bound.least_weight(0, reached + 1) is not None) == (reached < best)
 
 
 def test_a_front_that_takes_too_long_is_given_up():
