@@ -18,6 +18,7 @@ from loop_hosts import (
     world,
 )
 
+from warmset.core.control import turns
 from warmset.core.loop_settings import LoopSettings
 
 PINS = {"CODER": {"pin": True}, "CHAT": {"pin": True}}
@@ -152,9 +153,13 @@ def test_who_is_unloaded_to_be_placed_anew_comes_back_at_its_turn() -> None:
     assert scene.resident() == {MEDIUM, CODER, CHAT}
 
 
-def test_who_would_keep_out_the_second_of_two_pins_does_not_come_first() -> None:
+def test_who_would_keep_out_the_second_of_two_pins_does_not_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A client's models are in the way of two pins: one is busy yet, one found little. A small one
-    that came beside them would let a pin in after them, and remember too little for the other."""
+    that came beside them would let a pin in after them, and remember too little for the other. The
+    pins wait for each other no longer."""
+    monkeypatch.setattr(turns, "PINS_WAIT_SECONDS", 0.0)
     loop = LoopSettings(may_evict_unconfigured=True)
     scene = world(config(loop, SMALL={"preload": False})).run(30)
     scene.host.use(MEDIUM, 150.0, keep_alive=300.0, options={"num_ctx": 16384})

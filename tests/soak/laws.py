@@ -250,7 +250,7 @@ class Witness:
             self._unexplained.append(self._writes[-1])
         self._judge_silence(command)
         if isinstance(command, SendUnload):
-            self._judge_unload(command)
+            self._judge_unload(command, loop)
         else:
             self._judge_preload(command)
 
@@ -279,10 +279,11 @@ class Witness:
         if truth is not None and self.life.story.sees_processes and truth.loading is not None:
             self.breaks(f"{type(command).__name__} of {command.name} during a load that was seen")
 
-    def _judge_unload(self, command: SendUnload) -> None:
+    def _judge_unload(self, command: SendUnload, loop: Loop) -> None:
         """Only what is managed, not pinned and not in use is let go."""
         said, names = self.life.said, {normalise_name(command.name)}
-        if self.life.is_pinned(command.name):
+        is_anew = said.loop.may_reload_pins and self._is_another_pin_missing(loop)
+        if self.life.is_pinned(command.name) and not is_anew:
             self.breaks(f"{command.name} is pinned and was unloaded")
         is_named = said.loop.manages_all or bool(names & self.life.ever_named)
         if not is_named and not said.loop.may_evict_unconfigured:
@@ -291,6 +292,10 @@ class Witness:
         is_visible = self.life.story.sees_processes and truth is not None
         if is_visible and truth is not None and truth.refs.get(command.key, 0) > 0:
             self.breaks(f"{command.name} was in use at the look and was unloaded")
+
+    def _is_another_pin_missing(self, loop: Loop) -> bool:
+        wish = loop.wish
+        return wish is not None and any(c.pin and not c.is_resident for c in wish.candidates)
 
     def _judge_preload(self, command: SendPreload) -> None:
         """One load at a time, and a bounded number of reloads."""

@@ -17,6 +17,7 @@ from soak.manners import Manners
 from soak.motives import Motives
 from soak.obedience import Obedience
 from soak.operator import Operator, evict
+from soak.peace import Peace
 from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
@@ -187,6 +188,7 @@ class Life:
     snatches: int = 0
     meanwhile: tuple = ()
     jam: tuple = ()
+    is_over: bool = False
 
     def __post_init__(self) -> None:
         spec = named_host("workstation") if self.story.cards == 1 else pair()
@@ -195,6 +197,7 @@ class Life:
         self.witness = Witness(self)
         self.motives = Motives(self, self.witness.breaks)
         self.races = Races(self, self.witness.breaks)
+        self.peace = Peace(self, self.witness.breaks)
         self.judges: tuple[Judge, ...] = (
             Manners(self, self.witness.breaks),
             Restraints(self, self.witness.breaks),
@@ -231,6 +234,8 @@ class Life:
             getattr(judge, what)(*told, **how)
 
     def _hear(self, event: HostEvent) -> None:
+        if self.is_over:
+            return
         self.tell_judges("hears", event)
         self.witness.hears(event)
 
@@ -739,6 +744,7 @@ class Life:
             self.timeline.advance(START + PEACE)
             self.witness.ends()
             self.races.closes()
+            self.peace.closes()
         finally:
             if self.journal is not None:
                 self.journal.close()

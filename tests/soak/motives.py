@@ -15,8 +15,9 @@ from warmset.core.control.orders import Command, Done, Event, SendPreload, SendU
 from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
+from warmset.core.control.turns import PINS_WAIT_SECONDS
 from warmset.core.host.draining import PATIENCE_SECONDS
-from warmset.core.model import Observation, normalise_name
+from warmset.core.model import ModelKey, Observation, normalise_name
 from warmset.core.planner import ActionKind
 from warmset.core.twin.events import Granted, LoadEnded, LoadStarted, Unloaded
 from warmset.core.twin.runner import Runner
@@ -55,6 +56,7 @@ class Motives(Judge):
         self._listed: set[str | None] = set()  # at the last look
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
+        self._waited: dict[str, float] = {}  # and for how long a pin had been away then
         self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
         self._open: Command | None = None
         self._booted_ahead = 0.0
@@ -154,6 +156,7 @@ class Motives(Judge):
         if isinstance(command, SendPreload):
             self._room = None
             self._loads[command.key] = self._asked_at
+            self._waited[command.key] = self._missing_for(command.key)
             self._judge_return(command)
         elif isinstance(command, SendUnload):
             self._unloading = command.key
@@ -168,6 +171,12 @@ class Motives(Judge):
             if not (self._was_tight or self.is_stuck or is_dismissed or is_dead):
                 self._room = (self.now, command.name)
                 self._busy_then = {k for k, at in self._busy_at.items() if at == self._asked_at}
+
+    def _missing_for(self, key: str) -> float:
+        """Returns for how long warmset has known that a pin is away."""
+        assert self.life.warmset is not None
+        since = self.life.warmset.loop.state.of(ModelKey(key)).missing_since
+        return 0.0 if since is None else self.life.warmset.now - since
 
     # -- the rules --------------------------------------------------------------------------------
 
@@ -205,8 +214,10 @@ class Motives(Judge):
         if idle < self.loop.idle_after and self.life.story.sees_processes:
             self.tell(f"{name} was unloaded {idle:.0f} s after it was seen in use")
         sent = self._loads.get(key)
+        # A pin waits so long for the room of two, and is then loaded anew if it may be.
+        is_patient = self.is_pin(name) and self._waited.get(key, 0.0) >= PINS_WAIT_SECONDS
         is_moved = self._disturbed_since(sent or -math.inf) or self._is_dismissed(command)
-        if sent is not None and not is_moved:
+        if sent is not None and not is_moved and not is_patient:
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick

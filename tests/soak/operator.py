@@ -73,6 +73,7 @@ class Operator:
         loop = LoopSettings(
             may_evict_unconfigured=story.may_unload_unmanaged,
             may_rescue=story.may_rescue,
+            may_reload_pins=story.may_reload_pins,
             lease_base=story.lease_base,
             load_limit=story.load_limit,
             pings_per_tick=story.pings_per_tick,

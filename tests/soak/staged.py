@@ -218,6 +218,19 @@ ONE_HAS_TO_STAY: Mapping[str, object] = {
 """Two of a client's models were loaded beside another program, and each would keep a pin out by
 what it remembers. One of them is in use for long."""
 
+FOUND_LITTLE: Mapping[str, object] = {
+    **ACTS,
+    "pins": (CODER,),
+    "wanted": (),
+    "happenings": (
+        Happening(30.0, "foreign", (18.0, 200.0)),
+        Happening(31.0, "outsider", ("unload", CODER)),
+        Happening(40.0, "use", (SMALL, 1.0, 7200.0, None)),
+    ),
+}
+"""A pin is unloaded while another program holds much of the card; a small model comes meanwhile,
+and keeps it out by what it found."""
+
 NAME_DELETED: Mapping[str, object] = {
     **ACTS,
     "pins": (CODER,),

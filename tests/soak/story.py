@@ -173,7 +173,7 @@ class Story:
         pins, wanted, kept: names pinned, wanted by priority, and kept but never fetched.
         sees_processes: whether driver and process table can be read.
         is_read_only: `serve --observe`.
-        may_unload_unmanaged, may_rescue: what the operator allows.
+        may_unload_unmanaged, may_rescue, may_reload_pins: what the operator allows.
         lease_base, load_limit, pings_per_tick: as of `LoopSettings`; with a short lease there are
             many renewals in a story.
         cards: how many GPUs the host has.
@@ -196,6 +196,7 @@ class Story:
     cards: int = 1
     has_history: bool = False
     wishes: Wishes = Wishes()
+    may_reload_pins: bool = False
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -234,6 +235,7 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
         cards=cards,
         has_history=Random(f"history {seed}").random() < HISTORY_RATIO,
         wishes=Wishes() if focus else _wishes(seed, (*pins, *wanted)),
+        may_reload_pins=Random(f"pins anew {seed}").random() < 0.5,
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 

@@ -26,6 +26,7 @@ SAID = {
     "lease_base_limit": ('"48h"', "lease_base_limit", 172800.0),
     "stuck_after": ('"3m"', "stuck_after", 180.0),
     "may_rescue": ("true", "may_rescue", True),
+    "may_reload_pins": ("true", "may_reload_pins", True),
     "pings_per_tick": ("2", "pings_per_tick", 2),
     "fight_window": ('"20m"', "fight_window", 1200.0),
     "restores_per_window": ("5", "restores_per_window", 5),

@@ -39,6 +39,8 @@ class LoopSettings:
             that Ollama's queue stands still. Longer than most answers, since a request that waits
             for a busy model to end looks the same.
         may_rescue: whether an idle model may then be unloaded to wake the queue.
+        may_reload_pins: whether an idle pin may be unloaded and loaded again so that another pin
+            comes that it keeps out: Ollama counts with what was free when it came.
         manages_all: whether every installed model counts as configured.
         may_evict_unconfigured: whether models that nobody configured may be unloaded.
         may_overwrite_infinite: whether a client's "for ever" may be replaced by a lease.
@@ -73,6 +75,7 @@ class LoopSettings:
     load_limit: float = 30 * MINUTE
     stuck_after: float = 2 * MINUTE
     may_rescue: bool = False
+    may_reload_pins: bool = False
     manages_all: bool = False
     may_evict_unconfigured: bool = False
     may_overwrite_infinite: bool = False

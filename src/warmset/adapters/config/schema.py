@@ -261,6 +261,7 @@ class PolicySection(Section):
     load_limit: Annotated[Seconds | None, Field(ge=10)] = None
     stuck_after: Annotated[Seconds | None, Field(ge=10)] = None
     may_rescue: Flag | None = None
+    may_reload_pins: Flag | None = None
     may_evict_unconfigured: Flag | None = None
     may_overwrite_infinite: Flag | None = None
     name: Literal["saving", "worth"] | None = None

@@ -144,20 +144,23 @@ def about_overfull(choice: Choice, scene: Scene) -> Iterator[Alarm]:
     yield Alarm(code="over_budget", severity=Severity.WARNING, text=text)
 
 
-def about_blocked_pins(choice: Choice) -> Iterator[Alarm]:
+def about_blocked_pins(choice: Choice, scene: Scene) -> Iterator[Alarm]:
     """Yields the pins that Ollama's rule keeps out while nobody may be sent away for them.
 
     A runner remembers what was free when it came. If that of a pin keeps another pin out, only the
-    operator can help: pins are not unloaded.
+    operator can help, unless pins may be loaded anew: else they are not unloaded.
     """
     if choice.order is not None or choice.is_room_coming:
         return
+    are_there = any(c.pin and c.is_resident for c in scene.wish.candidates)
+    or_else = ", or [policy] may_reload_pins = true"
     for candidate in choice.blocked:
         if candidate.pin:
             why = next((w.reason for w in choice.waits if w.key == candidate.key), "")
             text = (
                 f"{candidate.name} is pinned and cannot be loaded: {why}. "
                 "To unload one of the others once would help"
+                f"{or_else if are_there and not scene.loop.may_reload_pins else ''}"
             )
             code = f"pin_blocked {candidate.key}"
             keys = (candidate.key,)

@@ -12,7 +12,13 @@ from typing import Final
 from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.restraint import why_not_unload
-from warmset.core.control.room import is_harmless, leave, stale_holders, why_not_admitted
+from warmset.core.control.room import (
+    is_harmless,
+    leave,
+    may_go_for,
+    stale_holders,
+    why_not_admitted,
+)
 from warmset.core.control.scene import Scene
 from warmset.core.model import ModelKey
 from warmset.core.planner import Action as Change
@@ -30,7 +36,14 @@ def why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
     if where and not candidate.dismissed:
         return f"on which GPU {where[0]} lies is only guessed", None
     is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
-    return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
+    return why_not_unload(
+        candidate,
+        scene.state,
+        scene.loop,
+        scene.now,
+        is_managed=is_managed,
+        is_pin_missing=scene.wish.is_pin_missing,
+    )
 
 
 def why_stay(key: ModelKey, scene: Scene) -> tuple[str, float | None]:
@@ -102,9 +115,8 @@ def _dismissed(leaves: Sequence[Change], scene: Scene) -> Sequence[Change]:
 
 
 def _is_worth_it(candidate: Candidate, room: Sequence[Change], scene: Scene) -> bool:
-    """Whether all who would go for a candidate rank lower, or are wanted no more."""
-    goers = (scene.wish.candidate(change.key) for change in room)
-    return all(goer.dismissed or goer.rank < candidate.rank for goer in goers)
+    """Whether all who would go for a candidate may, whatever they are to it."""
+    return all(may_go_for(scene.wish.candidate(change.key), candidate) for change in room)
 
 
 def _is_its_turn(

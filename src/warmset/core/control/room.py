@@ -96,7 +96,7 @@ def _remember(host: HostCapacity, loaded: Loaded, free: Mapping[DeviceId, int]) 
 def stale_holders(
     wish: Wish, candidate: Candidate, state: State, kept: AbstractSet[ModelKey]
 ) -> tuple[Candidate, ...]:
-    """Returns residents of lower rank whose memory of what was free keeps a candidate out.
+    """Returns residents that may go and whose memory of what was free keeps a candidate out.
 
     Ollama forgets that memory with the runner. The first one whose leaving is enough, else all;
     empty if even that would not let the candidate in.
@@ -109,9 +109,8 @@ def stale_holders(
         c
         for c in sorted(wish.candidates, key=lambda c: c.rank)
         if c.is_resident
-        and not c.pin
         and c.key not in kept
-        and c.rank < candidate.rank
+        and may_go_for(c, candidate)
         and _is_outdated(c, wish, state)
     ]
     for holders in (*((holder,) for holder in outdated), tuple(outdated)):
@@ -120,6 +119,15 @@ def stale_holders(
         ):
             return holders
     return ()
+
+
+def may_go_for(goer: Candidate, candidate: Candidate) -> bool:
+    """Whether one resident may leave so that a candidate comes.
+
+    It ranks lower, is wanted no more, or both are pins: then it is loaded again at once, if the
+    operator lets pins go for that at all (`restraint.why_not_unload`).
+    """
+    return goer.dismissed != "" or goer.rank < candidate.rank or (goer.pin and candidate.pin)
 
 
 def leave(wish: Wish, keys: Collection[ModelKey]) -> Wish:

@@ -161,7 +161,7 @@ def _decide(
     alarms = (
         *find_alarms(scene, is_silent=bool(silent)),
         *about_overfull(choice, scene),
-        *about_blocked_pins(choice),
+        *about_blocked_pins(choice, scene),
         *about_missing_pins(choice, scene),
     )
     state, new = raise_alarms(scene.state, alarms, scene.now)

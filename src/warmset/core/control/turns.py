@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from warmset.core.control.actions import Basis, Preload, Unload, Wait
 from warmset.core.control.drift import why_not_use
@@ -22,8 +23,14 @@ from warmset.core.control.scene import Scene
 from warmset.core.control.wanted import Wish
 from warmset.core.model import ModelKey, find_entry
 from warmset.core.planner import Action as Change
-from warmset.core.planner import Candidate
+from warmset.core.planner import ActionKind, Candidate
 from warmset.core.planner.admission import forecast_on
+
+PINS_WAIT_SECONDS: Final = 120.0
+"""So long a pin stays away for the sake of another one, which it would keep out for as long as it
+is resident. Our choice: who leaves is idle by then, or in use for long."""
+GOING: Final = (ActionKind.UNLOAD, ActionKind.WAIT)
+"""Changes of those who are to leave, at once or once they are idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +58,14 @@ def choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene)
     somebody is making room for it. One that is paused keeps out lower ranks too, unless for longer
     than a first pause: they would have to go for it, or for whoever makes room for it and returns.
     And while somebody is still to leave, no lower rank comes that would keep out a higher one for
-    having found so little free.
+    having found so little free, and no pin another pin, but that one waits so long only.
     """
     wish, state = scene.wish, scene.state
     waits: list[Wait] = []
     blocked: list[Candidate] = []
     queued: list[Candidate] = []
     soon: list[Candidate] = []
+    patient: list[Candidate] = []
 
     @cache
     def room_for(key: ModelKey) -> Sequence[Change]:
@@ -81,9 +89,10 @@ def choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene)
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             continue
         before = [b for b in blocked if b.rank > candidate.rank or room_for(b.key)]
-        before += [one for one in soon if one.rank > candidate.rank]
+        before += [one for one in (*soon, *patient) if one.rank > candidate.rank]
         after = _higher(candidate, loads[index + 1 :], scene)
         others = (*before, *after)
+        others += tuple(c for c in _pins_beside(candidate, loads, scene) if c not in others)
         goers = {change.key for b in before for change in room_for(b.key)}
         returning = who_returns(candidate, goers, scene) if others else ()
         if others and not is_harmless(wish, candidate, others, returning):
@@ -92,6 +101,7 @@ def choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene)
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
             if first.is_resident or not before:
                 queued.append(candidate)
+            patient += [candidate] if candidate.pin else []
             continue
         order = _preload(change, candidate, scene)
         return Choice(order=order, waits=tuple(waits))
@@ -109,6 +119,20 @@ def _higher(candidate: Candidate, later: Sequence[Change], scene: Scene) -> list
     return [
         c for c in others if c.rank > candidate.rank and not c.is_resident and _comes_soon(c, scene)
     ]
+
+
+def _pins_beside(candidate: Candidate, loads: Sequence[Change], scene: Scene) -> list[Candidate]:
+    """Returns the other pins that are to come, if a pin may wait until somebody has left for all.
+
+    Pins are not unloaded: one that finds little free keeps the next one out for as long as it is
+    resident.
+    """
+    since = scene.state.of(candidate.key).missing_since or scene.now
+    is_room_to_come = any(change.kind in GOING for change in scene.wish.plan.changes)
+    if not (candidate.pin and is_room_to_come and scene.now - since < PINS_WAIT_SECONDS):
+        return []
+    others = (scene.wish.candidate(c.key) for c in loads if c.key != candidate.key)
+    return [c for c in others if c.pin and not c.is_resident and _comes_soon(c, scene)]
 
 
 def _why_paused(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
