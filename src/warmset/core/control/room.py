@@ -99,21 +99,23 @@ def stale_holders(
     """Returns residents that may go and whose memory of what was free keeps a candidate out.
 
     Ollama forgets that memory with the runner. The first one whose leaving is enough, else all;
-    empty if even that would not let the candidate in.
+    empty if even that would not let the candidate in. For a pin anybody will do whose leaving is
+    enough: what is known of a memory may be too little to call it outdated, or it misleads Ollama
+    to another GPU.
 
     Args:
         wish, candidate, state: who shall come, and beside whom.
         kept: residents that nobody sends away.
     """
-    outdated = [
+    movable = [
         c
         for c in sorted(wish.candidates, key=lambda c: c.rank)
-        if c.is_resident
-        and c.key not in kept
-        and may_go_for(c, candidate)
-        and _is_outdated(c, wish, state)
+        if c.is_resident and c.key not in kept and may_go_for(c, candidate)
     ]
-    for holders in (*((holder,) for holder in outdated), tuple(outdated)):
+    outdated = [c for c in movable if _is_outdated(c, wish, state)]
+    others = [c for c in movable if c not in outdated] if candidate.pin else []
+    alone = ((holder,) for holder in (*outdated, *others))
+    for holders in (*alone, tuple(outdated)):
         if holders and not why_not_admitted(
             leave(wish, [c.key for c in holders]), candidate, state
         ):
