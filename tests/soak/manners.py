@@ -342,10 +342,15 @@ class Manners(Judge):
             self.tell(f"the lease of {event.name} ran out")
 
     def _judge_loads(self, key: str, name: str) -> None:
-        """A model is brought back so many times in a window, and then left alone for a while."""
+        """A model is brought back so many times in a window, and then left alone for a while.
+
+        A process whose journal was damaged begins to count anew.
+        """
         loop = self.life.said.loop
         count = self._count(self._loads, key, loop.fight_window)
-        allowed = loop.restores_per_window + 1 + self._lives(loop.fight_window)
+        since = self.now - loop.fight_window
+        fresh = sum(at > since for at in self.life.witness._forgot_at)
+        allowed = (loop.restores_per_window + 1) * (1 + fresh) + self._lives(loop.fight_window)
         last = self._loads[key][-allowed - 1 :]
         pauses = [later - at for at, later in itertools.pairwise(last)]
         if count > allowed and max(pauses) < loop.back_off:
