@@ -6,6 +6,7 @@ from __future__ import annotations
 from loop_hosts import CHAT, CODER, EMBED, SMALL, World, config, with_env, world
 
 from warmset.core.control.leases import BASE_SECONDS, SLOT_SECONDS
+from warmset.core.loop_settings import LoopSettings
 from warmset.core.units import HOUR
 
 FOUR = {
@@ -48,6 +49,14 @@ def test_a_model_that_comes_between_two_ranks_pings_nobody_else() -> None:
     scene.run(120)
     assert in_order(scene) == [EMBED, SMALL, CHAT, CODER]
     assert scene.pings() == []  # its lease came with its load
+
+
+def test_the_operator_may_have_shorter_leases() -> None:
+    """`lease_base` of ten minutes: leases begin there, and nobody is told that clients raised them;
+    the server's own five minutes lie below."""
+    scene = world(config(LoopSettings(lease_base=600.0), CODER={"pin": True})).run(60)
+    assert 600.0 <= scene.duration(CODER) < BASE_SECONDS
+    assert "base_raised" not in scene.alarms()
 
 
 def test_leases_stand_above_the_servers_own_default() -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from warmset.core.control.actions import CallOff, Preload, Renew, Unload
-from warmset.core.control.leases import BASE_SECONDS
 from warmset.core.control.plain import UNWRITTEN, PlainError, from_plain, to_plain
 from warmset.core.control.wanted import Planned
 from warmset.core.model import DeviceId, ModelKey, Resident, ServerProcess
@@ -229,7 +228,7 @@ class State:
         others: what other programs hold on each GPU.
         unexplained: what is taken on each of several GPUs beside those whose `place` is known.
         reloads: moments of our preloads of models that had been resident before.
-        base: the shortest lease in force.
+        base: the shortest lease in force; 0: none yet.
         raised: codes of the alarms that stand -> since when.
         races: pings that reloaded or resurrected something.
         pings_quiet_until: no ping before.
@@ -264,7 +263,7 @@ class State:
     others: Mapping[DeviceId, Held] = field(default_factory=dict)
     unexplained: Mapping[DeviceId, Held] = field(default_factory=dict)
     reloads: tuple[float, ...] = ()
-    base: float = BASE_SECONDS
+    base: float = 0.0
     raised: Mapping[str, float] = field(default_factory=dict)
     races: tuple[float, ...] = ()
     pings_quiet_until: float | None = None
