@@ -738,6 +738,14 @@ class Life:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def breaks_a_law(self) -> bool:
+        """Plays the story until a law is broken; returns whether one is."""
+        for second in range(0, int(PEACE), 60):
+            self.timeline.advance(START + second)
+            if self.witness.broken:
+                return True
+        return bool(self.live())
+
     def live(self) -> list[str]:
         """Plays the story to its end; returns the laws that were broken."""
         try:

@@ -20,6 +20,7 @@ from warmset.core.control.orders import (
     Command,
     Done,
     Event,
+    ReadResidents,
     SendPing,
     SendPreload,
     SendUnload,
@@ -32,7 +33,8 @@ from warmset.core.control.state import State
 from warmset.core.control.vanished import early_leavers, row_id
 from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, Resident, normalise_name
-from warmset.core.twin.events import LoadEnded, Unloaded
+from warmset.core.twin.events import LoadEnded, LoadStarted, Unloaded
+from warmset.core.units import HOUR
 
 if TYPE_CHECKING:
     from soak.life import Life
@@ -42,6 +44,10 @@ CALM_FROM = TROUBLE_SECONDS + 300.0
 NEEDLESS_PINGS = 4
 """Pings of one model in a window beside those that renew it or give its lease back: one for each
 rank that it gets."""
+STILL_SECONDS = 30.0
+"""A look shows it so long afterwards: the slowest of a story takes 15 s."""
+RANKS_SECONDS = 2 * HOUR
+"""Between the shortest lease and the longest, with as many models as in these stories."""
 
 
 class Manners(Judge):
@@ -59,17 +65,22 @@ class Manners(Judge):
         self._dead: frozenset[str] = frozenset()
         self._gpus_known = False
         self._unloaded: tuple[float, int] | None = None  # when, and which process
+        self._sent_away: set[str] = set()  # ever: they go when they are idle, however late
+        self._left_early_at = -math.inf  # when a look showed somebody gone, by nobody's word
         self._left: set[str] = set()  # since their last unload
         self._seen_gone: set[str] = set()  # those of them that a look did not show
         self._is_leaving = False
         self._is_cut = True
         self._broke_off_at = 0.0  # the last look with nothing to compare with
+        self._version: str | None = None  # of the server, at the last look
+        self._there_since: float | None = None  # the look that showed whom our preload waits for
+        self._began_at = 0.0  # the last process of warmset or of the server
         self._client_loads: dict[str, float] = {}
         self._came_at = -math.inf
         self._preload: tuple[float, str, str] | None = None  # when, whose, under which name
         self._looks = (-math.inf, -math.inf)  # when the last two began
         self._is_overtaken = self._is_behind = False
-        self._moved_at = 0.0
+        self._moved_at = self._seen_moved_at = 0.0
         self._gave_up_at = -math.inf
         self._loads: dict[str, list[float]] = {}
         self._pings: dict[str, list[float]] = {}
@@ -83,16 +94,18 @@ class Manners(Judge):
 
     def breaks_off(self, *, is_server: bool = False) -> None:
         self._is_cut, self._unloaded = True, None
+        self._left_early_at = -math.inf
         self._known_pids.clear()
         if is_server:
-            self._gpus_known = False
+            self._gpus_known, self._began_at = False, self.now
 
     def boots(self, *, is_fresh: bool) -> None:
         if is_fresh:
             self._gpus_known = False  # so is what the server was started with
         self._open = self._preload = self._list = self._seen = None
         self._is_over = self._is_overtaken = False
-        self._story = None
+        self._story = self._version = self._there_since = None
+        self._began_at = self.now
         self.breaks_off()
 
     def stops(self) -> None:
@@ -119,6 +132,7 @@ class Manners(Judge):
         )
 
     def looked(self, observation: Observation) -> None:
+        self._note_leavers(observation)
         self._seen, self._spoilt = observation, ""
         if self._is_cut and observation.residents is not None:
             self._is_cut, self._broke_off_at = False, self.now
@@ -127,9 +141,25 @@ class Manners(Judge):
         if is_there and self._shows_the_gpus(observation):  # before its start nobody could tell
             self._gpus_known = True
         if observation.residents is not None:
+            if self._looks[1] <= self._moved_at or self._seen_moved_at < self._moved_at:
+                self._seen_moved_at = self.now
             self._listed = {row.key for row in observation.residents if row.key is not None}
             self._seen_gone |= self._left - self._listed
             self._judge_overtaken()
+
+    def _note_leavers(self, observation: Observation) -> None:
+        """Keeps when a look showed that somebody has left early whom we did not send away."""
+        before = None if self._seen is None or self._is_cut else self._seen.residents
+        if before is None or observation.residents is None or observation.trouble:
+            return
+        gone = early_leavers(
+            before,
+            observation.residents,
+            wall_at=observation.at,
+            ours=frozenset(row.key for row in before if row.key in self._sent_away),
+        )
+        if self._preload is None and any(row.key is not None for row in gone):
+            self._left_early_at = self.now  # whose name is gone tells of nobody's load
 
     def decided(self, before: State, decision: Decision) -> None:
         """What makes the look before worthless is told: another server, clock, or a long gap."""
@@ -147,10 +177,16 @@ class Manners(Judge):
         else:
             is_late = before.at and decision.at - before.at > GAP_TICKS * self.life.said.loop.tick
             is_other = last is not None and last[0] != story[0] and seen.server is not None
+            is_newer = None not in (self._version, seen.version) and self._version != seen.version
             is_set = last is not None and abs(last[1] - story[1]) > STEP_SECONDS
             expected = {"look_gap"} if is_late else set()
             expected |= {"server_restarted"} if is_other else set()
             expected |= {"clock_stepped"} if is_set else set()
+            expected |= {"server_changed"} if is_newer else set()
+        self._version = seen.version or self._version
+        if "look_gap" in told:  # there is nothing to compare with
+            self._seen_moved_at, self._left_early_at = self.now, -math.inf
+        self._judge_waiting(decision)
         for kind in expected - told:
             self.tell(f"{kind} is not told")
         if told & {"server_restarted", "server_changed"}:
@@ -158,7 +194,8 @@ class Manners(Judge):
             self._known_pids = _resident_pids(seen)
 
     def hears(self, event: object) -> None:
-        self._moved_at = self.now
+        if isinstance(event, LoadStarted | LoadEnded | Unloaded):
+            self._moved_at = self.now
         ours = None if self._preload is None else self._preload[1]
         if isinstance(event, LoadEnded) and not event.error:
             key = event.order.model.key
@@ -196,14 +233,12 @@ class Manners(Judge):
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
-            # Stillness that is shorter is a model that answers, for all that anybody can tell; and
-            # the queue is known to stand still only while ours waits in it.
-            sent_at = self.now if self._preload is None else self._preload[0]
-            still = self.now - max(self._moved_at, sent_at)
-            if isinstance(self._open, SendPreload) and still > self.life.said.loop.stuck_after:
-                self._gave_up_at = self.now
+            self._hangs_up()
             return
         what = f"{type(command).__name__} of {getattr(command, 'name', 'the residents')}"
+        ago = self.now - self._left_early_at
+        if ago < self.loop.settle and not isinstance(command, ReadResidents):
+            self.tell(f"{what}, {ago:.0f} s after somebody left early")
         if self._is_over:
             self.tell(f"{what} after the end")
         if self._open is not None:
@@ -211,6 +246,8 @@ class Manners(Judge):
         self._open = command
         if isinstance(command, SendPing | SendPreload):
             self._leased[normalise_name(command.name)] = command.keep_alive
+            if command.keep_alive > self.loop.lease_base_limit + RANKS_SECONDS:
+                self.tell(f"{what} for {command.keep_alive:.0f} s")
         if isinstance(command, SendPing):
             self._judge_ping(command)
         elif isinstance(command, SendPreload | SendUnload):
@@ -220,7 +257,19 @@ class Manners(Judge):
             self._unloaded = None if runner is None else (self.now, runner.pid)
             self._leased.pop(normalise_name(command.name), None)
             self._left.discard(command.key)
+            self._sent_away.add(command.key)
             self._seen_gone.discard(command.key)
+
+    def _hangs_up(self) -> None:
+        """Stillness that is shorter is a model that answers, for all that anybody can tell; and the
+        queue is known to stand still only while ours waits in it."""
+        if not isinstance(self._open, SendPreload):
+            return
+        sent_at = self.now if self._preload is None else self._preload[0]
+        still = self.now - max(self._moved_at, sent_at)
+        self._judge_giving_up(self._open, self.now - sent_at)
+        if still > self.life.said.loop.stuck_after:
+            self._gave_up_at = self.now
 
     # -- the rules --------------------------------------------------------------------------------
 
@@ -291,12 +340,45 @@ class Manners(Judge):
         if self._came_at > self._broke_off_at and came_ago < loop.calm:
             self.tell(f"{what}, {came_ago:.0f} s after a client's load")
         # Without sight of processes a load that is never begun looks like one that is slow.
-        is_stuck = self._gave_up_at > max(self._moved_at, self._broke_off_at)
+        is_stuck = self._gave_up_at > max(self._moved_at, self._began_at)
         is_stuck = is_stuck and self.life.story.sees_processes
         if is_stuck and self.now - self._gave_up_at < loop.back_off:
             self.tell(f"{what}, while nothing is loaded any more")
         self._is_overtaken = False
         self._preload = (self.now, command.key, normalise_name(command.name))
+
+    def _judge_waiting(self, decision: Decision) -> None:
+        """Our load does not wait on for a model that is there, nor in a queue that stands still."""
+        opened, loading = self._open, self.life.host.scheduler.loading
+        if not isinstance(opened, SendPreload) or self._preload is None:
+            self._there_since = None
+            return
+        if opened.key not in self._listed:
+            self._there_since = None
+        elif self._there_since is None:
+            self._there_since = self.now
+        is_over = (
+            self._there_since is not None and self.now - self._there_since > 2 * self.loop.tick
+        )
+        if is_over and decision.calls_off is None:
+            self.tell(f"the preload of {opened.name} waits on, and it is there")
+        moved_at = max(self._seen_moved_at, self._broke_off_at)
+        still = self._looks[1] - max(moved_at, self._preload[0])
+        is_still = still > self.loop.stuck_after + STILL_SECONDS and loading is None
+        if is_still and self.life.story.sees_processes and decision.calls_off is None:
+            self.tell(f"the preload of {opened.name} waits on, and nothing moved for {still:.0f} s")
+
+    def _judge_giving_up(self, command: SendPreload, waited: float) -> None:
+        """A queue stands still if nothing has moved for so long, our own load neither."""
+        warmset, loading = self.life.warmset, self.life.host.scheduler.loading
+        decision = None if warmset is None else warmset.loop.decision
+        why = None if decision is None else decision.calls_off
+        if why is None or why.kind != "stuck":
+            return
+        if loading is not None and loading.model.key == command.key:
+            self.tell(f"the preload of {command.name} was given up while it was loaded")
+        if waited < self.loop.stuck_after:
+            self.tell(f"the preload of {command.name} was given up after {waited:.0f} s")
 
     def _judge_overtaken(self) -> None:
         """Our load waits no longer than a look once somebody else's went before it."""
@@ -312,6 +394,9 @@ class Manners(Judge):
         loading = None if scheduler.loading is None else scheduler.loading.model.key
         if key == loading or key in scheduler.loaded:
             return False
+        names = {model.key for model in self.life.host.library.models()}
+        if loading in names and self.life.story.sees_processes:
+            return True
         return any(
             since < at < (self._looks[0] if self._is_called(other, name) else math.inf)
             for other, at in self._client_loads.items()

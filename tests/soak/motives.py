@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
-from warmset.core.control.orders import Command, Done, Event, SendPreload, SendUnload, Started
+from warmset.core.control.orders import (
+    Command,
+    Done,
+    Event,
+    SendPing,
+    SendPreload,
+    SendUnload,
+    Started,
+)
 from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
@@ -59,6 +67,7 @@ class Motives(Judge):
         self._waited: dict[str, float] = {}  # and for how long a pin had been away then
         self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
         self._open: Command | None = None
+        self._pinging: Command | None = None
         self._booted_ahead = 0.0
         self._looked_at = -math.inf
         self._is_first = True  # nothing to compare with: there was no look before, or long ago
@@ -68,7 +77,7 @@ class Motives(Judge):
     def boots(self, *, is_fresh: bool) -> None:
         if is_fresh:
             self._looked_at = -math.inf
-        self._room = self._open = None
+        self._room = self._open = self._pinging = None
         self._loads.clear()
         self._sent_away.clear()
         self._busy_at.clear()
@@ -98,6 +107,9 @@ class Motives(Judge):
         self._asked_at = self._begun_at
         last, self._looked_at = self._looked_at, self.now
         self._is_first = self.now - last > (GAP_TICKS + 1) * self.loop.tick
+        if self._is_first and not self.life.story.sees_processes:
+            # They may have come at any moment since.
+            self._came_at |= dict.fromkeys(self.life.host.scheduler.loaded, self.now)
         room = self._room
         if room is not None and self._disturbed_since(room[0]):
             self._room = None
@@ -130,8 +142,10 @@ class Motives(Judge):
             self._moved_at = self.now
         if isinstance(event, LoadEnded) and not event.error:
             key = event.order.model.key
-            # Where processes are hidden, who was there before looks as if it had been used.
-            if self.life.story.sees_processes or key not in self._listed:
+            # Where processes are hidden, who was there before looks as if it had been used; but a
+            # ping that takes a while has loaded it.
+            is_ping = isinstance(self._pinging, SendPing) and self._pinging.key == key
+            if self.life.story.sees_processes or key not in self._listed or is_ping:
                 self._came_at[key] = self.now
         elif isinstance(event, Unloaded):
             self._left_at = self.now
@@ -143,6 +157,8 @@ class Motives(Judge):
                 self._loads.pop(self._open.key, None)  # a surprise, which has a law of its own
 
     def ends(self, event: Event) -> None:
+        if not isinstance(event, Started):
+            self._pinging = None
         opened = self._open
         if opened is None or isinstance(event, Started) or event.number != opened.number:  # type: ignore[union-attr]
             return
@@ -151,6 +167,7 @@ class Motives(Judge):
             self._moved_at = self.now
 
     def carries_out(self, command: Command) -> None:
+        self._pinging = command
         if isinstance(command, SendPreload | SendUnload):
             self._open = command
         if isinstance(command, SendPreload):

@@ -1,17 +1,16 @@
 """Guards of the step and the executor, each with what stands in its place once it is taken out."""
 
 from __future__ import annotations
-import __future__
 
-import importlib
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from types import CodeType, FunctionType
-from unittest import mock
+from collections.abc import Callable
+from dataclasses import replace
 
+from loop_hosts import SMALL
+
+from soak.guards_of_loads import LOADS
+from soak.guards_of_looks import LOOKS
+from soak.guards_of_pauses import PAUSES
+from soak.guards_of_pings import PINGS
 from soak.staged import (
     ABOUT_TO_LEAVE,
     BACK_AT_ONCE,
@@ -31,94 +30,11 @@ from soak.staged import (
     SPILLED,
     USED_IN_A_GAP,
     met_in,
+    told,
 )
-from soak.story import Story, tell
+from soak.taking_out import Mutant, inside
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
-
-CONTROL = "warmset.core.control"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One guard taken out.
-
-    Attributes:
-        places: `module:name` of every place that uses the guard, from the room of the loop.
-        instead: what stands there then.
-        focus: the mishaps that the guard is against; empty: stories of all kinds.
-        host: what else these stories have in common, as fields of `Story`.
-        in_ci: whether one of the first three stories shows it.
-        seeds: within so many stories a law must break.
-        was: for a guard inside a function (the only place): its source, and `instead` is what is
-            written there then.
-    """
-
-    name: str
-    places: tuple[str, ...]
-    instead: object
-    focus: tuple[str, ...] = ()
-    in_ci: bool = False
-    seeds: int = 100
-    was: str = ""
-    host: Mapping[str, object] = field(default_factory=dict)
-
-    def story(self, seed: int) -> Story:
-        """Returns the story of a seed as the guard needs it, on one card unless it says so."""
-        return replace(tell(seed, self.focus, cards=1), **dict(self.host))  # type: ignore[arg-type]
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Takes the guard out for a while."""
-        with ExitStack() as stack:
-            for place in self.places:
-                owner, name = _find(place)
-                if not self.was:
-                    stack.enter_context(mock.patch.object(owner, name, self.instead))
-                    continue
-                function = inspect.unwrap(getattr(owner, name))
-                code = _rewritten(function, self.was, str(self.instead))
-                stack.callback(setattr, function, "__code__", function.__code__)
-                function.__code__ = code
-            yield
-
-
-def _find(place: str) -> tuple[object, str]:
-    module, _, name = place.partition(":")
-    owner: object = importlib.import_module(
-        module if module.startswith("..") else f".{module}", CONTROL
-    )
-    *owners, name = name.split(".")
-    for inner in owners:
-        owner = getattr(owner, inner)
-    return owner, name
-
-
-def _rewritten(function: FunctionType, was: str, instead: str) -> CodeType:
-    """Returns the code of a function with one expression of its source replaced."""
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(was) == 1, f"{function.__name__} has {source.count(was)} times: {was}"
-    scope: dict[str, object] = {}
-    flag = __future__.annotations.compiler_flag
-    code = compile(source.replace(was, instead), f"<without {was}>", "exec", flag)
-    exec(code, dict(function.__globals__), scope)
-    made = scope[function.__name__]
-    assert isinstance(made, FunctionType)
-    return made.__code__
-
-
-def inside(
-    name: str,
-    place: str,
-    was: str,
-    focus: tuple[str, ...] = (),
-    *,
-    instead: str = "False",
-    in_ci: bool = False,
-    **host: object,
-) -> Mutant:
-    """Returns a mutant of one expression inside a function."""
-    return Mutant(name, (place,), instead, focus, in_ci, was=was, host=host)
 
 
 def _lax(function: Callable[..., object], at: int, **settings: object) -> Callable[..., object]:
@@ -191,7 +107,11 @@ WIRES = ("lost_reply", "refused", "no_effect", "doubled", "slow_ps")
 MUTANTS: tuple[Mutant, ...] = (
     # -- what is seen
     Mutant(
-        "step: no answer is taken for empty", ("step:_unknown",), _as_if_empty, ("deaf", "restart")
+        "step: no answer is taken for empty",
+        ("step:_unknown",),
+        _as_if_empty,
+        ("deaf", "restart"),
+        in_ci=True,
     ),
     Mutant(
         "step: changed GPUs",
@@ -207,19 +127,33 @@ MUTANTS: tuple[Mutant, ...] = (
         ("driver", "outsider", "edit"),
     ),
     Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
-    Mutant("restarts: clock steps", ("restarts:_notice_clock",), _unchanged, CLOCK),
-    Mutant("restarts: another server", ("restarts:_notice_server",), _unchanged, ("restart",)),
+    Mutant(
+        "restarts: clock steps",
+        ("restarts:_notice_clock",),
+        _unchanged,
+        CLOCK,
+        in_ci=True,
+    ),
+    Mutant(
+        "restarts: another server",
+        ("restarts:_notice_server",),
+        _unchanged,
+        ("restart",),
+        in_ci=True,
+    ),
     Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
     inside(
         "departures: who goes at last went for our unload",
         "departures:confirm_departures",
         "leaving.is_ignored",
+        in_ci=True,
         **met_in(112),
     ),
     inside(
         "departures: who is listed again has not left",
         "departures:confirm_departures",
         "leaving.key in listed and leaving.gone_at is not None",
+        in_ci=True,
         **BACK_AT_ONCE,
     ),
     inside(
@@ -227,6 +161,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "restarts:_notice_time",
         "state = _count_residency_anew(state, now)",
         instead="pass",
+        in_ci=True,
         **LOADED_IN_A_GAP,
     ),
     inside(
@@ -234,6 +169,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "found_free:find_free",
         "low = _no_more_than_while_it_came(low, row, observation, state)",
         instead="pass",
+        in_ci=True,
         **HELD_WHILE_LOADING,
     ),
     inside(
@@ -248,6 +184,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "found_free:find_free",
         "_no_more_than_it_took(low, row, observation)",
         instead="low",
+        in_ci=True,
         **SPILLED,
     ),
     Mutant(
@@ -261,12 +198,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ("levers:_together",),
         lambda leaves, *_: leaves,
         host=met_in(500159, cards=2),
+        in_ci=True,
     ),
     Mutant(
         "pins: they are to change places",
         ("pins:_with_pins_in_place",),
         lambda made, *_: made,
         host=met_in(600048, cards=2),
+        in_ci=True,
     ),
     inside(
         "making_room: a guess of the place will do",
@@ -308,6 +247,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("executor:note_tried",),
         lambda state, *_: state,
         host=met_in(832049),
+        in_ci=True,
     ),
     inside(
         "looking: who was loaded and never seen resident took nothing",
@@ -320,6 +260,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "departures:_list_all",
         "row.key or find_key(row, state)",
         instead="row.key",
+        in_ci=True,
         **met_in(903962),
     ),
     inside(
@@ -327,6 +268,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "comings:notice_comers",
         "is_dead or known.pid",
         instead="known.pid",
+        in_ci=True,
         **met_in(834117),
     ),
     Mutant(
@@ -334,6 +276,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("others:held_by_nameless", "lasting:held_by_nameless"),
         lambda _: {},
         host=NAME_DELETED,
+        in_ci=True,
     ),
     inside(
         "stuck: whoever is there goes for a rescue",
@@ -347,6 +290,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stuck:find_rescue",
         "why_not_idle(candidate.key, state, loop, now)",
         ("jam", "wedge", "fight"),
+        in_ci=True,
         **RESCUES,
     ),
     inside(
@@ -385,8 +329,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ("making_room:why_not_unload",),
         _may,
         ("tide",),
+        in_ci=True,
     ),
-    Mutant("restraint: reloads without bound", ("turns:why_not_preload",), _may, ("fight", "tide")),
+    Mutant(
+        "restraint: reloads without bound",
+        ("turns:why_not_preload",),
+        _may,
+        ("fight", "tide"),
+    ),
     # -- pings
     Mutant(
         "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
@@ -403,9 +353,14 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda *_: None,
         ("nag", "edit"),
         host={"sees_processes": False, "lease_base": 300.0},
+        in_ci=True,
     ),
     Mutant(
-        "outcomes: a ping that loaded something", ("executor:after_ping",), _no_race, ("snatch",)
+        "outcomes: a ping that loaded something",
+        ("executor:after_ping",),
+        _no_race,
+        ("snatch",),
+        in_ci=True,
     ),
     Mutant(
         "renewing: dead runners are pinged",
@@ -414,13 +369,23 @@ MUTANTS: tuple[Mutant, ...] = (
         ("kill_runner",),
         in_ci=True,
     ),
-    Mutant("renewing: a client's for ever", ("renewing:FOREVER",), -1.0, ("edit",)),
+    Mutant(
+        "renewing: a client's for ever",
+        ("renewing:FOREVER",),
+        -1.0,
+        ("edit",),
+        in_ci=True,
+    ),
     Mutant(
         "renewing: clients that insist", ("renewing:is_fought_over",), lambda *_: False, ("nag",)
     ),
     # -- the executor
     Mutant(
-        "executor: two commands at a time", ("step:why_silent", "loop:begin"), _at_once, ("edit",)
+        "executor: two commands at a time",
+        ("step:why_silent", "loop:begin"),
+        _at_once,
+        ("edit",),
+        in_ci=True,
     ),
     Mutant("executor: any end is the end", ("loop:hear",), _any_end, WIRES, in_ci=True),
     Mutant("executor: goes on after its end", ("loop:begin",), _after_the_end, ("stop",)),
@@ -444,6 +409,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("meanwhile", "fight", "old_state"),
         instead="state",
         lease_base=300.0,
+        in_ci=True,
     ),
     inside("loop: an observer acts", "loop:Loop.look", "self.is_read_only"),
     # -- levers
@@ -460,12 +426,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "scene.observation.memory.pressure",
         ("thrash", "outsider"),
         instead='""',
+        in_ci=True,
     ),
     inside(
         "levers: pins beside who is about to leave",
         "levers:choose_lever",
         "_why_not_yet(scene)",
         instead='""',
+        in_ci=True,
         **ABOUT_TO_LEAVE,
     ),
     inside(
@@ -481,6 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("room:_at_most",),
         lambda candidate: candidate,
         host=met_in(200667),
+        in_ci=True,
     ),
     inside(
         "lasting: nobody waits for other programs to go",
@@ -494,6 +463,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lasting:choose_for_good",
         "before is scene.observation",
         instead="before is scene.observation or not scene.wish.is_pressed",
+        in_ci=True,
         **met_in(402788),
     ),
     inside(
@@ -522,6 +492,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "restarts:_begin_anew",
         "not observation.residents",
         instead="True",
+        in_ci=True,
         **met_in(212859),
     ),
     Mutant(
@@ -529,24 +500,33 @@ MUTANTS: tuple[Mutant, ...] = (
         ("overruled:_notice_nameless",),
         lambda _observation, _looked, state, _now: (state, []),
         host=NAMELESS,
+        in_ci=True,
     ),
     inside(
         "outcomes: who was loaded by a ping was there before",
         "outcomes:after_ping",
         "state = state.note(order.key, resident_since=now)",
         instead="pass",
-        **met_in(300519),
+        in_ci=True,
+        **told(
+            (100.0, "use", SMALL, 0.1, 60.0, None),
+            (120.0, "snatch", 1),
+            (125.0, "foreign", 14.0, 300.0),
+            sees_processes=False,
+        ),
     ),
     Mutant(
         "stuck: nameless loads do not overtake",
         ("stuck:LOADS",),
         frozenset({"model_came"}),
         host=met_in(311535),
+        in_ci=True,
     ),
     inside(
         "stuck: old weights of the same name do not overtake",
         "stuck:_why_not_wait",
         "running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS",
+        in_ci=True,
         **met_in(402257),
     ),
     Mutant(
@@ -572,6 +552,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("making_room:_if_of_use_now",),
         lambda _, room, __: room,
         host=ONE_HAS_TO_STAY,
+        in_ci=True,
     ),
     Mutant(
         "making_room: some go and wait for a third one",
@@ -592,11 +573,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "strangers_beside(state, wish.host)",
         ("repull",),
         instead='((), "")',
+        in_ci=True,
     ),
     Mutant(
         "comings: who comes without a name found what an earlier one did",
         ("comings:note_nameless",),
-        lambda _row, _came, _observation, state, **_: state,
+        lambda _row, _came, _observation, state, in_ci=True, **_: state,
         host=met_in(404729),
     ),
     inside(
@@ -630,6 +612,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "departures:confirm_departures",
         "_note_taken if leaving.is_ignored else _note_gone",
         instead="lambda state, *_: state",
+        in_ci=True,
         **LATE_LEAVER,
     ),
     inside(
@@ -669,11 +652,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "restraint:why_not_unload",
         "since is not None and now - since < loop.min_residency",
         ("tide",),
+        in_ci=True,
     ),
     inside(
         "idle: at a first look",
         "idle:why_not_idle",
         "state.looked is not None and state.looked.is_first",
+        in_ci=True,
         **USED_IN_A_GAP,
     ),
     inside(
@@ -687,6 +672,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("step:why_silent",),
         _lax(step_module.why_silent, 1, settle=0.0),
         ("outsider", "refused"),
+        in_ci=True,
     ),
     inside(
         "outcomes: a failure is no reason for a pause",
@@ -712,6 +698,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "outcomes:_after_abort",
         'replace(state, load_seen_at=now, load_why=f"{order.name} was not there in time")',
         instead="state",
+        in_ci=True,
         **QUEUED,
     ),
     inside(
@@ -719,6 +706,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "outcomes:note_race",
         "len(races) > 1",
         ("snatch", "edit"),
+        in_ci=True,
     ),
     inside(
         "drift: levers without effect are used on",
@@ -739,6 +727,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "step:_unknown",
         "why_give_up(state, config.loop, now)",
         instead="None",
+        in_ci=True,
         **met_in(405161),
     ),
     inside(
@@ -784,6 +773,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "looked and {row_id(row) for row in rows} - {row_id(row) for row in before}",
         ("meanwhile", "fight", "old_state"),
         lease_base=300.0,
+        in_ci=True,
     ),
     inside(
         "pinging: it was used since",
@@ -803,12 +793,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "scene.loop.pings_per_tick",
         ("edit", "clock"),
         instead="99",
+        in_ci=True,
     ),
     inside(
         "renewing: races are not waited out",
         "renewing:find_renewals",
         "state.pings_quiet_until is not None and now < state.pings_quiet_until",
         ("snatch", "edit"),
+        in_ci=True,
     ),
     inside(
         "renewing: a client's value of any model",
@@ -848,6 +840,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("step:watch_pins",),
         lambda _observation, _config, state, _why, _now: (state, ()),
         host=met_in(801571),
+        in_ci=True,
     ),
     inside(
         "comings: whose name comes back has come anew",
@@ -855,5 +848,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "row_id(row) in nameless and known.free_low",
         **met_in(808340),
     ),
+    *PINGS,
+    *LOADS,
+    *PAUSES,
+    *LOOKS,
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

@@ -27,6 +27,7 @@ from warmset.core.control.orders import (
     Started,
     TimedOut,
 )
+from warmset.core.control.pinging import PING_LIMIT_SECONDS
 from warmset.core.control.restraint import CYCLES
 from warmset.core.control.state import State
 from warmset.core.control.stuck import RESCUES
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from soak.life import Life
 
 RACE_KINDS = {"ping_raced", "ping_reloaded"}
+SPOILS = {"broken_lever", "no_effect", "lost_reply", "doubled"}
+"""Mishaps after which a command may have had no effect."""
 LATE_SECONDS = 30.0
 """A load is hung up on so long after its limit: the slowest look of a story takes 15 s."""
 
@@ -46,6 +49,8 @@ class Restraints(Judge):
 
     def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
         super().__init__(life, tell)
+        told = {happening.kind for happening in life.story.happenings}
+        self._has_faults = bool(told & SPOILS)
         self.boots(is_fresh=True)
 
     # -- what it is told --------------------------------------------------------------------------
@@ -56,6 +61,8 @@ class Restraints(Judge):
             self._unloading = ""  # who is to go by our word
         self._open: tuple[Command, float] | None = None
         self._failed: dict[str, tuple[float, int]] = {}  # when, and how often in a row
+        self._final: dict[str, float] = {}  # when that was refused which no later try changes
+        self._tried_at = -math.inf  # the look whose pings try a lever that is broken
         self._refused_at = self._server_went_at = -math.inf
         self._gave_up_at = -math.inf  # when a preload was called off at its limit
         self._is_spent = False  # a command failed since the last look
@@ -101,6 +108,11 @@ class Restraints(Judge):
             is_over = open_for > self.loop.load_limit + LATE_SECONDS
             if is_over and decision.calls_off is None:
                 self.tell(f"the preload of {opened[0].name} is open for {open_for:.0f} s")
+        elif opened is not None and isinstance(opened[0], SendPing) and not decision.trouble:
+            open_for = self.now - opened[1]
+            if open_for > PING_LIMIT_SECONDS + LATE_SECONDS and decision.calls_off is None:
+                self.tell(f"the ping of {opened[0].name} is open for {open_for:.0f} s")
+        self._judge_alarms(decision)
 
     def found(self, findings: Iterable[Finding]) -> None:
         races = []
@@ -163,6 +175,8 @@ class Restraints(Judge):
             at, times = self._failed.get(key, (-math.inf, 0))
             is_long_ago = self.now - at > self._pause(times) + self.loop.fight_window
             self._failed[key] = (self.now, 1 if is_long_ago else times + 1)
+            if isinstance(event, Failed) and event.is_final:
+                self._final[key] = self.now
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
@@ -208,6 +222,8 @@ class Restraints(Judge):
     def _judge_pause(self, command: SendPing | SendPreload, what: str) -> None:
         """What failed is left alone for a while, twice as long each time."""
         at, times = self._failed.get(command.key, (-math.inf, 1))
+        if self.now - self._final.get(command.key, -math.inf) < self.loop.back_off_limit:
+            self.tell(f"{what}, which the server has refused for good")
         if self.now - at < self._pause(times):
             self.tell(f"{what}, {self.now - at:.0f} s after the {times}th failure")
 
@@ -259,7 +275,8 @@ class Restraints(Judge):
     def _judge_lever(self, command: SendPreload | SendUnload | SendPing, what: str) -> None:
         """After four uses in a row that the server took and that had no effect a lever rests."""
         if isinstance(command, SendPing):
-            return  # its effect shows when the deadline comes: `manners` counts them
+            self._judge_broken_pings(what)  # their effect shows when the deadline comes
+            return
         lever = "preload" if isinstance(command, SendPreload) else "unload"
         if lever not in self.life.faults.broken:
             self._vain.pop(lever, None)
@@ -268,3 +285,22 @@ class Restraints(Judge):
         if len(uses) >= FAILURES and self.now - uses[-1][0] < self.loop.back_off:
             self.tell(f"{what}: the {len(uses) + 1}th time that nothing comes of it")
         uses.append((self.now, normalise_name(command.name)))
+
+    def _judge_broken_pings(self, what: str) -> None:
+        """Once the operator is told that pings do nothing, the models of one look try it now and
+        then."""
+        decision = None if self.life.warmset is None else self.life.warmset.loop.decision
+        if decision is None or "lever_broken ping" not in decision.standing:
+            return
+        since = decision.at - self._tried_at
+        if 0 < since < self.loop.back_off:
+            self.tell(f"{what}, {since:.0f} s after pings were tried in vain")
+        self._tried_at = decision.at
+
+    def _judge_alarms(self, decision: Decision) -> None:
+        """No lever is called broken on a server that does what it is told, nor on a new version."""
+        broken = [code for code in decision.standing if code.startswith("lever_broken")]
+        if broken and not self._has_faults:
+            self.tell(f"{broken[0]} stands, and all that was sent was done")
+        if broken and any(finding.kind == "server_changed" for finding in decision.findings):
+            self.tell(f"{broken[0]} stands, and that was another version")

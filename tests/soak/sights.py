@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from loop_hosts import GIANT
+
 from soak.judge import Judge
-from warmset.core.control.actions import Decision, Unload
+from warmset.core.control.actions import Decision, Preload, Renew, Unload
 from warmset.core.control.levers import SOON_GONE_SECONDS
 from warmset.core.control.orders import (
     Cancel,
@@ -22,6 +24,7 @@ from warmset.core.control.orders import (
     Started,
     TimedOut,
 )
+from warmset.core.control.pinging import PING_MARGIN_SECONDS
 from warmset.core.control.state import State
 from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.model import Observation, Quality
@@ -35,6 +38,9 @@ OTHER_SECONDS = 120.0
 """A keep-alive further from our lease than this is no doubt between two looks."""
 
 
+ORDERS: dict[type, type] = {SendPing: Renew, SendPreload: Preload, SendUnload: Unload}
+
+
 class Sights(Judge):
     """Judges commands by what was on the table when they were decided."""
 
@@ -42,6 +48,7 @@ class Sights(Judge):
         super().__init__(life, tell)
         self._seen: Observation | None = None
         self._open: Command | None = None
+        self._begun_on: Decision | None = None  # when a list was asked for, to ping by it
         self._busy: frozenset[str] = frozenset()  # at the look
         self._given: dict[str, float] = {}  # key -> lease that warmset knows to stand
         self._stood: set[str] = set()  # those that stood at the last look
@@ -89,6 +96,11 @@ class Sights(Judge):
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
+        rows = () if self._seen is None else self._seen.residents or ()
+        left = {row.key: (row.expires_at or 0.0) - self._seen.at for row in rows} if rows else {}
+        for renewal in decision.renewals:
+            if left.get(renewal.key, 0.0) < PING_MARGIN_SECONDS:
+                self.tell(f"a ping of {renewal.name} is planned at its deadline")
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self._forget_leases()
             self._gone_at = -math.inf
@@ -132,13 +144,16 @@ class Sights(Judge):
         self._open = command
         warmset, seen = self.life.warmset, self._seen
         decision = None if warmset is None else warmset.loop.decision
+        if isinstance(command, ReadResidents):
+            self._begun_on = decision
         if isinstance(command, ReadResidents) or decision is None or seen is None:
             return
         what = f"{type(command).__name__} of {command.name}"
+        self._judge_order(command, decision, what)
         if isinstance(command, SendPing):
             self._judge_ping(command, decision, what)
             return
-        if decision.conflict is not None:
+        if decision.conflict is not None or self._is_too_much():
             self.tell(f"{what}, although the pins never fit together")
         if isinstance(command, SendPreload):
             self._judge_preload(seen, decision, what)
@@ -174,6 +189,24 @@ class Sights(Judge):
             is_others = not self.life.is_managed(row.name)
             if is_others and row.expires_at is not None and row.expires_at < soon:
                 self.tell(f"{what}, beside {row.name}, which is about to leave")
+
+    def _judge_order(
+        self, command: SendPing | SendPreload | SendUnload, decision: Decision, what: str
+    ) -> None:
+        """What an earlier look asked for and is not begun is forgotten; a ping begins by a list."""
+        asked = decision.sends
+        if isinstance(command, SendPing) and self._begun_on is not None:
+            asked = self._begun_on.sends
+        kind = ORDERS[type(command)]
+        if not any(isinstance(order, kind) and order.key == command.key for order in asked):
+            self.tell(f"{what}, which the last look did not ask for")
+
+    def _is_too_much(self) -> bool:
+        """Whether models are pinned that one card never holds together."""
+        named = self.life.story.pins
+        wanted = [self.life.host.library.find(name) for name in (*named, GIANT)]
+        are_pins = all(self.is_pin(name) for name in (*named, GIANT))
+        return self.life.story.cards == 1 and are_pins and all(wanted)
 
     def _is_stuck(self, decision: Decision) -> bool:
         state = None if self.life.warmset is None else self.life.warmset.loop.state

@@ -15,7 +15,34 @@ def met_in(seed: int, cards: int = 1) -> dict[str, object]:
     story = tell(seed, cards=cards)
     happenings = tuple(h for h in story.happenings if h.kind not in SAID)
     story = replace(story, has_history=False, wishes=Wishes(), happenings=happenings)
+    story = replace(story, lease_base=1800.0)  # nobody had less when they were met
     return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
+
+
+CALM: Mapping[str, object] = {
+    "pins": (CODER, CHAT),
+    "wanted": (),
+    "kept": (SMALL,),
+    "sees_processes": True,
+    "is_read_only": False,
+    "may_unload_unmanaged": False,
+    "may_rescue": False,
+    "lease_base": 1800.0,
+    "load_limit": 1800.0,
+    "pings_per_tick": 4,
+    "cards": 1,
+    "has_history": False,
+    "wishes": Wishes(),
+}
+"""Two pins, and a small model that stays when somebody loads it."""
+
+
+def told(*happenings: tuple, **host: object) -> dict[str, object]:
+    """Returns a story as fields of `Story`: a calm host, and what happens (when, what, details)."""
+    if "happenings" in host:  # one that was met
+        return host
+    listed = [Happening(at, kind, tuple(details)) for at, kind, *details in happenings]
+    return {**CALM, **host, "happenings": tuple(sorted(listed, key=lambda h: h.at))}
 
 
 DEAD_QUEUE: Mapping[str, object] = {

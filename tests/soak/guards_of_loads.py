@@ -1,0 +1,168 @@
+"""Guards of loads, ours and others', each with a story that was made to show what it is for.
+
+Looks are at 1.2 s and every five seconds after it, and a pin that somebody unloads comes back a
+minute of calm later: at 131.2 s where it is lost at 70 s.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
+
+from soak.taking_out import Mutant, shown
+
+LOST: Final = (70.0, "outsider", "unload", CODER)
+FOUND_THERE: Final = (
+    (60.0, "slow_look", 8.0, 300.0),
+    (65.0, "outsider", "unload", CHAT),
+    (66.0, "outsider", "unload", CODER),
+    (142.0, "use", CHAT, 0.1, 7200.0, None),
+)
+"""Both pins are lost, and a client has one of them loaded while a look is under way."""
+
+LOADS: Final[tuple[Mutant, ...]] = (
+    # -- loads of others
+    shown(
+        "comings: who comes tells of no further loads",
+        "comings:_came",
+        "state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)",
+        (150.0, "outsider", "unload", CODER),
+        (207.5, "use", EMBED, 0.1, 7200.0, None),
+        instead="pass",
+    ),
+    shown(
+        "overruled: who is loaded anew tells of no further loads",
+        "overruled:notice_reloads",
+        'state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")',
+        (60.0, "use", SMALL, 1.0, 7200.0, None),
+        (150.0, "outsider", "unload", CODER),
+        (206.5, "use", SMALL, 0.1, 7200.0, 16384),
+        instead="pass",
+    ),
+    shown(
+        "comings: who leaves early made room for nobody",
+        "comings:notice_leavers",
+        'state = replace(state, load_seen_at=now, load_why=f"{name} left before its time")',
+        LOST,
+        instead="pass",
+    ),
+    shown(
+        "pending: a process that loads is ours",
+        "pending:find_foreign_load",
+        'runner.phase == "loading" and (own is None or runner.key not in (own, None))',
+        LOST,
+        (128.0, "slow_loads", 10.0, 60.0),
+        (130.0, "use", SMALL, 1.0, 7200.0, None),
+    ),
+    shown(
+        "stuck: a load under way does not overtake",
+        "stuck:_why_not_wait",
+        "[names[key] for key in loading if key in names]",
+        (58.0, "slow_look", 8.0, 300.0),
+        (59.0, "slow_loads", 30.0, 300.0),
+        (65.0, "outsider", "unload", CODER),
+        (142.0, "use", SMALL, 1.0, 7200.0, None),
+        instead="[]",
+    ),
+    # -- our own load
+    shown(
+        "pending: beside an order that is open",
+        "pending:why_silent",
+        "running is not None",
+    ),
+    shown(
+        "outcomes: an answer at once is a load",
+        "outcomes:after_preload",
+        "seconds < AT_ONCE_SECONDS",
+        *FOUND_THERE,
+    ),
+    shown(
+        "comings: who was there already is ours",
+        "comings:notice_comers",
+        "not known.was_there",
+        *FOUND_THERE,
+        instead="True",
+    ),
+    shown(
+        "levers: beside memory that is not back",
+        "levers:_why_not_yet",
+        "is_recent and (wish.postponed is not None or _is_draining(scene))",
+        (60.0, "late_release", 15.0, 300.0),
+        (62.02, "outsider", "unload", CHAT),
+        (62.12, "outsider", "unload", CODER),
+        (70.02, "use", MEDIUM, 1.0, 75.0, 16384),
+    ),
+    shown(
+        "stuck: our own load overtakes itself",
+        "stuck:_why_not_wait",
+        "running.order.key in loading",
+    ),
+    shown(
+        "stuck: who is there is waited for, to be loaded anew",
+        "stuck:_why_not_wait",
+        "_why_not_reload(running, state, loop, now)",
+        (60.0, "slow_look", 8.0, 300.0),
+        (65.0, "outsider", "unload", CODER),
+        (142.0, "use", CODER, 100.0, 7200.0, 16384),
+        instead="None",
+    ),
+    shown(
+        "stuck: a load that nobody sees stands still",
+        "stuck:_why_not_wait",
+        "observation.runners is not None",
+        (58.0, "slow_loads", 60.0, 400.0),
+        LOST,
+        instead="True",
+        sees_processes=False,
+    ),
+    shown(
+        "stuck: a queue stands still at once",
+        "stuck:_why_not_wait",
+        "still > loop.stuck_after",
+        (60.0, "jam", "queue", 700.0),
+        LOST,
+        instead="True",
+    ),
+    shown(
+        "stuck: no queue ever stands still",
+        "stuck:_why_not_wait",
+        "observation.runners is not None and still > loop.stuck_after",
+        (60.0, "jam", "queue", 700.0),
+        LOST,
+    ),
+    shown(
+        "step: loads go on where nothing is loaded",
+        "step:_decide",
+        "scene.state.stuck_since is not None and scene.now < (scene.state.probe_at or 0.0)",
+        (60.0, "jam", "all", 700.0),
+        LOST,
+    ),
+    shown(
+        "stuck: a clock that is set wakes a queue",
+        "stuck:notice_moves",
+        "before is None and not is_loading and state.stuck_since is not None",
+        (60.0, "jam", "all", 700.0),
+        LOST,
+        (270.0, "clock", 4000.0),
+    ),
+    shown(
+        "executor: what an earlier look asked for is done",
+        "executor:begin",
+        "queue=decision.sends",
+        (85.0, "slow_ps", 0.4, 300.0),
+        (90.0, "outsider", "unload", EMBED),
+        (208.0, "use", CODER, 0.1, 300.0, None),
+        (208.0, "use", CHAT, 0.1, 300.0, None),
+        instead="queue=decision.sends or orders.queue",
+        wanted=(EMBED,),
+    ),
+    # -- the operator's words
+    shown(
+        "pins: those that never fit are loaded one by one",
+        "pins:plan_pins",
+        "never is not None",
+        (100.0, "edit", "pin_too_much"),
+        (110.0, "outsider", "unload", CHAT),
+    ),
+)

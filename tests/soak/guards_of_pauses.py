@@ -1,0 +1,119 @@
+"""Guards that hold back for a while, each with a story that was made to show what it is for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM
+
+from soak.taking_out import Mutant, shown
+
+ALL_LOST: Final = tuple(
+    (60.0 + n, "outsider", "unload", name) for n, name in enumerate((CODER, CHAT, EMBED))
+)
+
+PAUSES: Final[tuple[Mutant, ...]] = (
+    # -- of a model
+    shown(
+        "outcomes: pauses never grow",
+        "outcomes:pause",
+        "max(loop.cool_down, 2 * known.pause)",
+        (58.0, "load_fails", 5),
+        (60.0, "outsider", "unload", CODER),
+        instead="loop.cool_down",
+    ),
+    shown(
+        "restraint: pauses are forgotten at once",
+        "restraint:_forget",
+        "0.0 if is_stable else known.pause",
+        (58.0, "load_fails", 5),
+        (60.0, "outsider", "unload", CODER),
+        instead="0.0",
+    ),
+    shown(
+        "outcomes: what is refused for good is tried soon",
+        "outcomes:after_failure",
+        "event.is_final",
+        (150.0, "slow_look", 8.0, 300.0),
+        (155.0, "outsider", "unload", CHAT),
+        (230.0, "delete", CHAT),
+    ),
+    shown(
+        "restraint: who was lost comes again at once",
+        "restraint:why_not_preload",
+        "_lost(candidate, known)",
+        (100.0, "outsider", "unload", EMBED),
+        instead="None",
+        wanted=(EMBED,),
+    ),
+    shown(
+        "restraint: whom we sent away comes again at once",
+        "restraint:why_not_preload",
+        "_sent_away(known)",
+        (100.0, "foreign", 14.0, 30.0),
+        instead="None",
+        pins=(CODER,),
+        wanted=(MEDIUM,),
+    ),
+    shown(
+        "outcomes: restorations are not counted",
+        "outcomes:before_preload",
+        "known.lost_at is not None:\n",
+        (60.0, "fight", CODER),
+        instead="False:\n",
+    ),
+    shown(
+        "outcomes: reloads are not counted",
+        "outcomes:before_preload",
+        "known.resident_since is not None or known.lost_at is not None or known.unloaded_at",
+        *((60.0 + n, "fight", name) for n, name in enumerate((CODER, CHAT, EMBED))),
+        pins=(CODER, CHAT, EMBED),
+    ),
+    # -- of a lever
+    shown(
+        "turns: preloads that do nothing are sent on",
+        "turns:_why_paused",
+        'why_not_use(scene.state, "preload", scene.now)',
+        (50.0, "broken_lever", "preload", 800.0),
+        *ALL_LOST,
+        instead='("", None)',
+        wanted=(EMBED,),
+    ),
+    shown(
+        "comings: a preload that did nothing is not noticed",
+        "comings:_missing_preloads",
+        "since is None or key in listed or state.looked is None or since < state.looked.at",
+        (50.0, "broken_lever", "preload", 800.0),
+        *ALL_LOST,
+        instead="True",
+        wanted=(EMBED,),
+    ),
+    shown(
+        "making_room: unloads that do nothing are sent on",
+        "making_room:why_stay",
+        'why_not_use(scene.state, "unload", scene.now)',
+        (30.0, "broken_lever", "unload", 860.0),
+        (40.0, "foreign", 14.0, 850.0),
+        instead='("", None)',
+        pins=(CODER,),
+        wanted=(MEDIUM, EMBED),
+    ),
+    shown(
+        "drift: another version has the same levers",
+        "drift:judge_levers",
+        "_forget_other_versions(look.observation, look.state)",
+        (50.0, "broken_lever", "preload", 800.0),
+        *ALL_LOST,
+        (200.0, "upgrade", 8.0),
+        instead="look.state",
+        wanted=(EMBED,),
+    ),
+    shown(
+        "drift: whoever is unloaded by a client broke the order of ranks",
+        "drift:_failure",
+        'cause == "displaced" and look.state.of(key).lost_to',
+        (60.0, "fight", CODER),
+        instead='cause == "displaced"',
+        wanted=(EMBED,),
+    ),
+)
