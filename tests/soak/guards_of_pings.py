@@ -28,6 +28,18 @@ PINGS: Final[tuple[Mutant, ...]] = (
         wanted=(EMBED,),
     ),
     shown(
+        "executor: a look before the list is not heeded",
+        "executor:_ping_or_leave",
+        "state.looked is not None and state.looked.at > running.since",
+        (60.0, "use", SMALL, 1.0, 7200.0, None),
+        (85.0, "slow_ps", 0.4, 300.0),
+        (90.0, "outsider", "unload", EMBED),
+        (208.0, "use", CODER, 0.1, 300.0, None),
+        (208.0, "use", CHAT, 0.1, 300.0, None),
+        (213.5, "outsider", "unload", SMALL),
+        wanted=(EMBED,),
+    ),
+    shown(
         "pinging: at the deadline",
         "pinging:why_not_ping",
         "left < PING_MARGIN_SECONDS",

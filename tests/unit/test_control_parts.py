@@ -126,6 +126,20 @@ def test_a_ping_is_left_out_when_the_list_speaks_against_it(rows, asked, why) ->
     assert why in left.text
 
 
+def test_a_look_before_the_list_is_there_decides_anew() -> None:
+    """It has seen that somebody left, so that the list shows nothing new."""
+    turn = begin(looked(row(), row(B)), Decision(at=NOW, actions=(RENEW,)), NOW)
+    seen = Looked(at=NOW + 0.2, wall_at=NOW + 0.2, residents=(row(),))
+    turn = begin(replace(turn.state, looked=seen), Decision(at=NOW + 0.2), NOW + 0.2)
+    turn = hear(turn.state, read(1, row(), at=NOW + 0.4), CONFIG, NOW + 0.4)
+    assert not turn.commands
+    (left,) = turn.findings
+    assert (left.kind, left.text) == (
+        "ping_left_out",
+        "another look was taken since it was decided",
+    )
+
+
 def test_no_ping_close_to_a_deadline() -> None:
     """An expiry that is under way is not called off by a ping."""
     near = row(A, NOW + 9.0)

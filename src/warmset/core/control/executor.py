@@ -133,7 +133,7 @@ def _done(state: State, running: Running, event: Done, config: Config, now: floa
         orders = replace(state.orders, ping_seconds=now - running.since)
         return _open(replace(state, orders=orders), "check", order, now)
     if running.stage == "read":
-        return _ping_or_leave(state, order, event, now)
+        return _ping_or_leave(state, running, event, now)
     state, findings = after_ping(state, order, event, config, now)
     if any(found.kind == "ping_raced" for found in findings):  # what was to follow may race too
         state = _drop_queue(state)
@@ -161,12 +161,18 @@ def _next(state: State, now: float) -> Turn:
     return _open(state, stage, order, now)
 
 
-def _ping_or_leave(state: State, order: Renew, event: Done, now: float) -> Turn:
+def _ping_or_leave(state: State, running: Running, event: Done, now: float) -> Turn:
     """Sends the ping if the list just read allows it.
 
     A sign of a load ends this round of pings, and of all that was to follow; a reason that
-    concerns the model alone does not.
+    concerns the model alone does not. A look that was taken since has seen such signs before the
+    list could: it decides anew.
     """
+    order = running.order
+    assert isinstance(order, Renew)
+    if state.looked is not None and state.looked.at > running.since:
+        left = finding("ping_left_out", order, "another look was taken since it was decided")
+        return _follow(state, now, (left,))
     asked_at = now - PS_FRESH_SECONDS if event.asked_at is None else event.asked_at
     wall_at = event.wall_at or 0.0
     rows = event.residents if event.wall_at is not None else None
