@@ -11,6 +11,7 @@ from soak.guards_of_loads import LOADS
 from soak.guards_of_looks import LOOKS
 from soak.guards_of_pauses import PAUSES
 from soak.guards_of_pings import PINGS
+from soak.guards_of_words import WORDS
 from soak.staged import (
     ABOUT_TO_LEAVE,
     BACK_AT_ONCE,
@@ -852,5 +853,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOADS,
     *PAUSES,
     *LOOKS,
+    *WORDS,
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

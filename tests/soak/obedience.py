@@ -187,10 +187,9 @@ class Obedience(Judge):
             due_at = self._due_at(key, runner.model.name)
             if runner.refs == 0 and self.now - due_at > DONE_SECONDS and key not in self._told:
                 self._told.add(key)
-                self.tell(
-                    f"{runner.model.name} was to leave {self.now - due_at:.0f} s ago; "
-                    f"{[a.reason for a in decision.waits][:3]} {decision.standing}"
-                )
+                waits = [a.reason for a in decision.actions if isinstance(a, Wait)][:3]
+                since = f"{self.now - due_at:.0f} s ago"
+                self.tell(f"{runner.model.name} was to leave {since}; {waits} {decision.standing}")
 
     def _due_at(self, key: str, name: str) -> float:
         """Returns from when on a runner is to leave; infinite: nobody says so."""
