@@ -10,6 +10,8 @@ from pathlib import Path
 
 from loop_hosts import GIANT, START, gib, pair
 
+from soak.earlier import NAMES as EARLIER
+from soak.earlier import put_in_place, state_of
 from soak.giving_back import give_back
 from soak.judge import Judge
 from soak.laws import Witness
@@ -45,6 +47,7 @@ from warmset.core.twin.faults import Faults, Frail, FrailPhysics
 from warmset.core.twin.host import TwinHost
 from warmset.core.twin.hosts import named_host, physics_of
 from warmset.core.twin.library import digest_of
+from warmset.core.twin.sidecar import Sidecar
 from warmset.errors import Refused
 from warmset.shell.lock import Holder, HostLock, take_lock
 from warmset.shell.record import Recorder
@@ -170,6 +173,18 @@ class Watched(Frail):
                 self.life.crash(self.life.restart_after)
 
 
+class Watcher(Sidecar):
+    """A second warmset on the same host: `serve --observe`."""
+
+    def __init__(self, life: Life, loop: Loop) -> None:
+        super().__init__(life.host, loop, sees_processes=life.story.sees_processes, keeps_log=False)
+        self.life = life
+
+    def _carry_out(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            self.life.witness.breaks(f"one that only looks on: {type(command).__name__}")
+
+
 @dataclass
 class Life:
     """A host with everything that happens to it.
@@ -214,6 +229,10 @@ class Life:
         self.operator = Operator(self.story)
         self.said = self.operator.said(self.wall, self.wall)
         self.warmset: Watched | None = None
+        self.watchers: list[Watcher] = []
+        self.has_other_past = bool(self.story.earlier)  # what is remembered is not of this life
+        if self.story.earlier and not self.story.is_read_only:
+            put_in_place(self.story.earlier, self.folder)
         self.journal: Journal | None = None
         self.lock: HostLock | None = None
         for happening in self.story.happenings:
@@ -287,7 +306,9 @@ class Life:
         self.warmset = Watched(self, loop, recorder)
         self.warmset.clock_ahead = self.warmset.began_ahead = self.clock_ahead
         self.witness.boots(state)
-        self.tell_judges("boots", is_fresh=state is None or not state.at)
+        is_fresh = state is None or not state.at or self.has_other_past
+        self.has_other_past = False
+        self.tell_judges("boots", is_fresh=is_fresh)
         self.warmset.start()
 
     def crash(self, seconds: float) -> None:
@@ -344,6 +365,7 @@ class Life:
         self.physics.failing, self.physics.slowness = 0, 1.0
         self.ram_pressure, self.snatches, self.meanwhile, self.jam = "", 0, (), ()
         self._unjam()
+        vars(self.host.scheduler).pop("_evict_one", None)
         self.host.cards.release_lag_seconds = self.host.spec.release_lag_seconds
         for gpu in self.host.spec.gpus:
             count = self.host.spec.foreign_bytes.get(gpu.device, 0)
@@ -594,8 +616,9 @@ class Life:
     def _clock(self, seconds: float) -> None:
         self.clock_ahead += seconds
         self.tell_judges("breaks_off")
-        if self.warmset is not None:
-            self.warmset.clock_ahead = self.clock_ahead
+        for one in (self.warmset, *self.watchers):
+            if one is not None:
+                one.clock_ahead = self.clock_ahead
 
     def _suspend(self, seconds: float) -> None:
         """The machine sleeps: no clock but the wall's goes on."""
@@ -679,13 +702,16 @@ class Life:
         self.witness.forgets()
 
     def _old_state(self) -> None:
-        """A state of a version that nobody reads."""
+        """A state of a version that nobody reads, or of an earlier one."""
         self.crash(3.0)
         path = next(self.folder.glob("journal.sqlite3"), None)
+        name = (*EARLIER, "")[self.story.seed % (len(EARLIER) + 1)]
+        body = state_of(name) if name else bytes(4)
+        self.has_other_past = True
         if path is not None:
             database = sqlite3.connect(path)
             with contextlib.suppress(sqlite3.DatabaseError), database:  # it may have rotted before
-                database.execute("UPDATE state SET body = zeroblob(4)")
+                database.execute("UPDATE state SET body = ?", (body,))
             database.close()
         self.witness.forgets()
 
@@ -711,6 +737,18 @@ class Life:
 
         self._later(seconds, mend)
 
+    def _order_broken(self, seconds: float) -> None:
+        """A new version of the server evicts the longest keep-alive first."""
+        scheduler = self.host.scheduler
+
+        def evict_one() -> None:
+            loaded = list(scheduler.loaded.values())
+            idle = [runner for runner in loaded if runner.refs == 0]
+            scheduler._evict(max(idle or loaded, key=lambda r: (r.duration, r.model.name)))
+
+        scheduler._evict_one = evict_one  # type: ignore[method-assign]
+        self._later(seconds, lambda: vars(scheduler).pop("_evict_one", None))
+
     def _nag(self, name: str, keep: float, count: int) -> None:
         """A client writes its own keep-alive again and again."""
         for number in range(count):
@@ -725,6 +763,14 @@ class Life:
         except Refused:
             return
         self.witness.breaks("a second warmset was let in")
+
+    def _watcher(self) -> None:
+        """A second one that only looks on needs no lock, and sends nothing."""
+        loop = Loop(self.operator.said(self.wall, self.wall), is_read_only=True)
+        watcher = Watcher(self, loop)
+        watcher.clock_ahead = watcher.began_ahead = self.clock_ahead
+        self.watchers.append(watcher)
+        watcher.start()
 
     def _outsider(self, what: str, name: str) -> None:
         """Another tool, or a person, acts on the same server."""

@@ -224,6 +224,13 @@ MUTANTS: tuple[Mutant, ...] = (
         **met_in(1100027, cards=2),
     ),
     inside(
+        "making_room: a pin goes that could not come back",
+        "making_room:_is_worth_it",
+        "come_together(without, (candidate, *pins), scene.state)",
+        instead="True",
+        **met_in(1111053, cards=2),
+    ),
+    inside(
         "turns: pins do not wait for each other",
         "turns:choose_load",
         "_pins_beside(candidate, loads, scene)",

@@ -60,7 +60,6 @@ class Obedience(Judge):
 
     def says(self) -> None:
         self._said_at = self.now
-        self._retired.clear()
 
     def evicts(self, name: str) -> None:
         self._count("evicted")
@@ -163,6 +162,7 @@ class Obedience(Judge):
         opened = {name for name in names if life.operator.opens(name, life.wall, SOON_SECONDS)}
         if opened != self._open:  # that counts as a word of the operator
             self._open = opened
+            self._retired.clear()  # its next window is a claim
             life.tell_judges("says")
             life.witness.explains()
         for key, runner in life.host.scheduler.loaded.items():

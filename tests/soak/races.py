@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from soak.earlier import events_of
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Finding
 from warmset.core.control.orders import Cancel, Command, SendPing
@@ -144,6 +145,16 @@ class Races(Judge):
             did = "loaded" if one.is_load else "kept"
             self.tell(f"a ping {did} {one.name} at {one.at:.1f}, and nobody found out")
         self._judge_journal()
+        self._judge_earlier()
+
+    def _judge_earlier(self) -> None:
+        """What an earlier version wrote down is there still, unless the journal was lost since."""
+        journal, name = self.life.journal, self.life.story.earlier
+        if journal is None or not name or self._lost_at > -math.inf:
+            return
+        written = {(row.at, row.kind, row.name) for row in journal.events(limit=1_000_000)}
+        if lost := [row for row in events_of(name) if row not in written]:
+            self.tell(f"{len(lost)} rows of the journal of {name} are lost")
 
     def _judge_journal(self) -> None:
         journal = self.life.journal

@@ -34,6 +34,8 @@ from warmset.core.twin.events import LoadEnded, Unloaded
 if TYPE_CHECKING:
     from soak.life import Life
 
+SAME_SECONDS = 1.5
+"""Deadlines that are no further apart are the same."""
 OTHER_SECONDS = 120.0
 """A keep-alive further from our lease than this is no doubt between two looks."""
 
@@ -53,6 +55,9 @@ class Sights(Judge):
         self._given: dict[str, float] = {}  # key -> lease that warmset knows to stand
         self._stood: set[str] = set()  # those that stood at the last look
         self._clients: set[str] = set()  # whose lease a client replaced, as a look showed
+        self._shown: dict[str, float] = {}  # key -> deadline at the last look
+        self._moved_at: dict[str, float] = {}  # key -> when a look showed that it had moved
+        self._touched: set[str] = set()  # those that we asked for since the last look
         self._gone_at = -math.inf  # when one left that the last look had shown
         self._is_draining = False  # whether its memory was still on its way back at the look
 
@@ -63,12 +68,16 @@ class Sights(Judge):
         self._seen = self._open = None
         self._forget_leases()
         self._clients.clear()
+        self._shown.clear()
+        self._moved_at.clear()
         self._gone_at = -math.inf
 
     def breaks_off(self, *, is_server: bool = False) -> None:
         self._forget_leases()
+        self._shown.clear()
         if is_server:
             self._clients.clear()
+            self._moved_at.clear()
         self._gone_at = -math.inf
 
     def _forget_leases(self) -> None:
@@ -93,6 +102,20 @@ class Sights(Judge):
         self._seen = observation
         if observation.residents is None or observation.trouble:
             self._forget_leases()  # longer looks away may be a gap
+            return
+        for row in observation.residents:
+            if row.key is None or row.expires_at is None:
+                continue
+            before = self._shown.get(row.key, row.expires_at)
+            # Seconds are whole on the wire, and a first look after a while tells nothing of others.
+            if row.key not in self._touched and abs(row.expires_at - before) > SAME_SECONDS:
+                self._moved_at[row.key] = self.now
+        self._shown = {
+            row.key: row.expires_at
+            for row in observation.residents
+            if row.key is not None and row.expires_at is not None
+        }
+        self._touched.clear()
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
@@ -131,6 +154,7 @@ class Sights(Judge):
         if isinstance(event, Done) and isinstance(opened, SendPing | SendPreload):
             self._given[opened.key] = opened.keep_alive
             self._stood.discard(opened.key)
+            self._touched.add(opened.key)
             self._clients.discard(opened.key)  # a pin's lease is given back, and stands again
         elif isinstance(event, Done) and isinstance(opened, SendUnload):  # its last keep-alive is 0
             self._given.pop(opened.key, None)
@@ -142,6 +166,8 @@ class Sights(Judge):
         if isinstance(command, Cancel):
             return
         self._open = command
+        if isinstance(command, SendPing | SendPreload | SendUnload):
+            self._touched.add(command.key)
         warmset, seen = self.life.warmset, self._seen
         decision = None if warmset is None else warmset.loop.decision
         if isinstance(command, ReadResidents):
@@ -157,10 +183,17 @@ class Sights(Judge):
             self.tell(f"{what}, although the pins never fit together")
         if isinstance(command, SendPreload):
             self._judge_preload(seen, decision, what)
-        elif not self.loop.may_rescue and self._is_stuck(decision):
-            self.tell(f"{what}, while nothing is loaded any more, and nobody allowed that")
+        elif isinstance(command, SendUnload):
+            self._judge_unload(command, decision, what)
 
     # -- the rules --------------------------------------------------------------------------------
+
+    def _judge_unload(self, command: SendUnload, decision: Decision, what: str) -> None:
+        moved = self.now - self._moved_at.get(command.key, -math.inf)
+        if moved < self.loop.idle_after:
+            self.tell(f"{what}, whose deadline moved {moved:.0f} s ago: somebody used it")
+        if not self.loop.may_rescue and self._is_stuck(decision):
+            self.tell(f"{what}, while nothing is loaded any more, and nobody allowed that")
 
     def _judge_ping(self, command: SendPing, decision: Decision, what: str) -> None:
         if not self.life.is_managed(command.name):

@@ -7,14 +7,14 @@ from dataclasses import fields, replace
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
-from soak.story import SAID, Happening, Wishes, tell
+from soak.story import BESIDE, SAID, Happening, Wishes, tell
 
 
 def met_in(seed: int, cards: int = 1) -> dict[str, object]:
     """Returns the host and what happens to it in the story in which a guard was found missing."""
     story = tell(seed, cards=cards)
-    happenings = tuple(h for h in story.happenings if h.kind not in SAID)
-    story = replace(story, has_history=False, wishes=Wishes(), happenings=happenings)
+    happenings = tuple(h for h in story.happenings if h.kind not in SAID | BESIDE)
+    story = replace(story, has_history=False, wishes=Wishes(), earlier="", happenings=happenings)
     story = replace(story, lease_base=1800.0)  # nobody had less when they were met
     return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
 
@@ -33,6 +33,7 @@ CALM: Mapping[str, object] = {
     "cards": 1,
     "has_history": False,
     "wishes": Wishes(),
+    "earlier": "",
 }
 """Two pins, and a small model that stays when somebody loads it."""
 

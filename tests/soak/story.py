@@ -8,6 +8,7 @@ from random import Random
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
+from soak.earlier import NAMES as EARLIER
 from warmset.core.model import FOREVER
 
 TROUBLE_SECONDS = 900.0
@@ -97,6 +98,12 @@ LATER: dict[str, Callable[[Random], tuple]] = {
     "away": lambda _: (),
 }
 """Mishaps with dice of their own, so that no seed's story changes but those that get one."""
+BESIDE: dict[str, Callable[[Random], tuple]] = {
+    "watcher": lambda _: (),
+    "order_broken": lambda rng: (rng.choice((200.0, 500.0)),),
+}
+"""Another warmset that only looks on; or a server that evicts in another order."""
+BESIDE_RATIO = 0.06
 LATER_RATIO = 0.1
 """Of all stories have one of them."""
 HOLDS = (120.0, 400.0, 1800.0)
@@ -123,7 +130,7 @@ HISTORY_RATIO = 0.3
 """Of all stories are told of a host whose demand was measured before."""
 ON_A_CARD = ("foreign", "tide")
 """Mishaps of one card; the last of their details tells which, where there are several."""
-MISHAPS = (*DETAILS, *LATER, *SAID)
+MISHAPS = (*DETAILS, *LATER, *SAID, *BESIDE)
 
 WINDOWS = (
     "daily 08:57-09:03",
@@ -134,6 +141,8 @@ WINDOWS = (
     "daily 20:00-22:00",
 )
 """A story begins at 08:53:20 UTC and has its quiet end from 09:23:20 on."""
+EARLIER_RATIO = 0.05
+"""Of all stories begin with the journal of an earlier version."""
 WISH_RATIO = 0.07
 """Of all stories have each of the wishes."""
 
@@ -180,6 +189,7 @@ class Story:
         has_history: whether the gaps between uses were measured before; who is wanted has one
             priority then, so that worth decides between them.
         wishes: what the file says beside that.
+        earlier: whose journal is there at the start, of those in `soak.earlier`; empty: nobody's.
     """
 
     seed: int
@@ -197,6 +207,7 @@ class Story:
     has_history: bool = False
     wishes: Wishes = Wishes()
     may_reload_pins: bool = False
+    earlier: str = ""
     happenings: tuple[Happening, ...] = field(default=())
 
     @property
@@ -218,7 +229,7 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
     wanted = tuple(name for name in wanted if name not in pins)
     happenings = [*_clients(rng), *_mishaps(rng, focus)]
     if not focus:
-        happenings += [*_later(seed), *_said(seed)]
+        happenings += [*_later(seed), *_said(seed), *_beside(seed)]
     cards, happenings = _on_cards(seed, happenings, cards)
     return Story(
         seed=seed,
@@ -236,6 +247,7 @@ def tell(seed: int, focus: Sequence[str] = (), cards: int | None = None) -> Stor
         has_history=Random(f"history {seed}").random() < HISTORY_RATIO,
         wishes=Wishes() if focus else _wishes(seed, (*pins, *wanted)),
         may_reload_pins=Random(f"pins anew {seed}").random() < 0.5,
+        earlier="" if focus else _earlier(seed),
         happenings=tuple(sorted(happenings, key=lambda h: h.at)),
     )
 
@@ -276,6 +288,16 @@ def _said(seed: int) -> list[Happening]:
     return [_mishap(rng.choice(tuple(SAID)), rng) for _ in range(rng.randint(1, 3))]
 
 
+def _earlier(seed: int) -> str:
+    rng = Random(f"earlier {seed}")
+    return rng.choice(EARLIER) if rng.random() < EARLIER_RATIO else ""
+
+
+def _beside(seed: int) -> list[Happening]:
+    rng = Random(f"beside {seed}")
+    return [_mishap(rng.choice(tuple(BESIDE)), rng)] if rng.random() < BESIDE_RATIO else []
+
+
 def _wishes(seed: int, named: Sequence[str]) -> Wishes:
     rng = Random(f"wishes {seed}")
     has = [rng.random() < WISH_RATIO for _ in range(5)]
@@ -306,7 +328,7 @@ def _on_cards(
 
 def _mishap(kind: str, rng: Random) -> Happening:
     at = round(rng.uniform(1, TROUBLE_SECONDS - 200), 2)
-    return Happening(at, kind, (DETAILS | LATER | SAID)[kind](rng))
+    return Happening(at, kind, (DETAILS | LATER | SAID | BESIDE)[kind](rng))
 
 
 def uses_before(seed: int) -> list[tuple[float, str]]:

@@ -74,7 +74,10 @@ warmset is killed at any point | crash crash_at away stop rot old_state disk_ful
     a_damaged_journal_is_set_aside
     on_a_full_disk_it_goes_on_and_says_so
     a_newer_journal_is_set_aside_whole
-a second warmset | second
+    no_row_of_an_earlier_journal_is_lost
+    a_state_that_cannot_be_used_is_refused_with_the_reason
+    the_state_of_an_earlier_version_is_used
+a second warmset | second watcher
     one_warmset_per_host
 the configuration is edited | edit budget
     sighup_reads_the_file_again
@@ -88,7 +91,7 @@ orders are given | hold hold_end order_pin evict release make_way
     who_may_be_a_victim_keeps_its_lease_at_the_end
     no_lease_is_given_back_while_a_load_may_be_pending
     a_dead_runner_is_not_loaded_for_the_sake_of_its_lease
-Ollama no longer does what it is told | broken_lever
+Ollama no longer does what it is told | broken_lever order_broken
     preloads_without_effect_end_for_a_while
     unloads_without_effect_end_for_a_while
     pings_that_move_no_deadline_end_for_a_while

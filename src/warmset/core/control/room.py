@@ -10,7 +10,7 @@ Source: ollama-behaviour 4.3.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from warmset.core.control.question import GPU_GRAINS
@@ -28,18 +28,37 @@ from warmset.core.replacing import replace
 
 def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
     """Returns why a preload might evict somebody or not fit; empty if it can do neither."""
-    world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
-    if world is None:
-        return "where the residents' bytes are is not known"
-    nameless, unknown = strangers_beside(state, wish.host)
+    host, worlds, unknown = _what_it_may_believe(wish, state)
     if unknown:
-        return f"what was free when {unknown}, whose weights are not installed, came is not known"
-    host = replace(wish.host, strangers=wish.host.strangers - len(nameless))
-    for believed in _believed_worlds(host, (*world, *nameless), state):
+        return unknown
+    for believed in worlds:
         outcome = try_load(host, believed, candidate)
         if isinstance(outcome, Denied):
             return outcome.reason
     return ""
+
+
+def come_together(wish: Wish, comers: Sequence[Candidate], state: State) -> bool:
+    """Returns whether several can be loaded one after the other, in this order or its reverse."""
+    host, worlds, unknown = _what_it_may_believe(wish, state)
+    believed = tuple(worlds)
+    return not unknown and any(
+        all(_is_let_in(host, world, order) for world in believed)
+        for order in (comers, comers[::-1])
+    )
+
+
+def _what_it_may_believe(wish: Wish, state: State) -> tuple[HostCapacity, Iterable[World], str]:
+    """Returns the host, the residents by all that Ollama may believe, and why that is unknown."""
+    world = standing_world(wish.host, [c for c in wish.candidates if c.is_resident])
+    if world is None:
+        return wish.host, (), "where the residents' bytes are is not known"
+    nameless, unknown = strangers_beside(state, wish.host)
+    if unknown:
+        text = f"what was free when {unknown}, whose weights are not installed, came is not known"
+        return wish.host, (), text
+    host = replace(wish.host, strangers=wish.host.strangers - len(nameless))
+    return host, _believed_worlds(host, (*world, *nameless), state), ""
 
 
 def _believed_worlds(host: HostCapacity, world: World, state: State) -> Iterator[World]:
