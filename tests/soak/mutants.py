@@ -570,14 +570,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     inside(
         "room: what runners remember is not asked",
-        "room:why_not_admitted",
+        "room:_what_it_may_believe",
         "_believed_worlds(host, (*world, *nameless), state)",
         ("foreign", "late_release"),
         instead="((*world, *nameless),)",
     ),
     inside(
         "room: old weights have no say",
-        "room:why_not_admitted",
+        "room:_what_it_may_believe",
         "strangers_beside(state, wish.host)",
         ("repull",),
         instead='((), "")',

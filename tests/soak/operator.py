@@ -38,6 +38,7 @@ class Operator:
         self.orders = Orders()
         self.yielding = ""
         self.ever_named: set[str] = set()
+        self._file: Settings | None = None  # as read, until it is written again
 
     def said(self, wall: float, now: float) -> Config:
         """Returns what a decision is told.
@@ -53,6 +54,11 @@ class Operator:
 
     def file(self) -> Settings:
         """Returns budgets.toml as it stands."""
+        if self._file is None:
+            self._file = self._read()
+        return self._file
+
+    def _read(self) -> Settings:
         story, wishes = self._story, self._story.wishes
         models: dict[str, dict] = {
             name: {"pin": True, "priority": 90 - n} for n, name in enumerate(self.pins)
@@ -92,14 +98,14 @@ class Operator:
             pins = (*(p for p in pins if p not in (MEDIUM, EMBED)), MEDIUM)
         elif what == "pin_too_much":
             pins = (*pins, GIANT)
-        self.pins, self.more = pins, more
+        self.pins, self.more, self._file = pins, more, None
 
     def limits(self, what: str, amount: float, index: int | None) -> None:
         """Writes another budget into the file, of one GPU or of all."""
         words = {"limit": {"vram_limit_ratio": amount}, "reserve": {}}[what]
         if what == "reserve":
             words = {"vram_reserve_bytes": int(amount * 20 * GIB)}
-        budget = GpuBudget(**words)
+        budget, self._file = GpuBudget(**words), None
         if index is None:
             self.budget = Budget(default=budget)
         else:

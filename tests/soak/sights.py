@@ -56,7 +56,8 @@ class Sights(Judge):
         self._stood: set[str] = set()  # those that stood at the last look
         self._clients: set[str] = set()  # whose lease a client replaced, as a look showed
         self._shown: dict[str, float] = {}  # key -> deadline at the last look
-        self._moved_at: dict[str, float] = {}  # key -> when a look showed that it had moved
+        self._moved_at: dict[str, float] = {}  # key -> the last look before its deadline moved
+        self._looked_at = -math.inf
         self._touched: set[str] = set()  # those that we asked for since the last look
         self._gone_at = -math.inf  # when one left that the last look had shown
         self._is_draining = False  # whether its memory was still on its way back at the look
@@ -109,13 +110,14 @@ class Sights(Judge):
             before = self._shown.get(row.key, row.expires_at)
             # Seconds are whole on the wire, and a first look after a while tells nothing of others.
             if row.key not in self._touched and abs(row.expires_at - before) > SAME_SECONDS:
-                self._moved_at[row.key] = self.now
+                self._moved_at[row.key] = self._looked_at
         self._shown = {
             row.key: row.expires_at
             for row in observation.residents
             if row.key is not None and row.expires_at is not None
         }
         self._touched.clear()
+        self._looked_at = self.now
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
@@ -191,7 +193,7 @@ class Sights(Judge):
     def _judge_unload(self, command: SendUnload, decision: Decision, what: str) -> None:
         moved = self.now - self._moved_at.get(command.key, -math.inf)
         if moved < self.loop.idle_after:
-            self.tell(f"{what}, whose deadline moved {moved:.0f} s ago: somebody used it")
+            self.tell(f"{what}, whose deadline moved within {moved:.0f} s: somebody used it")
         if not self.loop.may_rescue and self._is_stuck(decision):
             self.tell(f"{what}, while nothing is loaded any more, and nobody allowed that")
 

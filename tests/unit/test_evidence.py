@@ -78,6 +78,22 @@ def test_deadline_that_slides_with_the_clock_is_a_first_request_in_flight() -> N
     assert found == [(Sign.EXPIRY_SLIDES, Strength.STRONG, True)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(T0 + 7200, T0 + 302), (FOREVER, T0 + 302), (T0 + 300, FOREVER)],
+    ids=["sooner", "no longer for ever", "for ever"],
+)
+def test_a_deadline_that_a_request_set_anew_is_a_use(before: float, after: float) -> None:
+    """A client's own keep-alive may be shorter than what stood there, ours for example."""
+    found = signs(look(T0, before), look(T0 + 5, after))
+    assert found == [(Sign.EXPIRY_MOVED, Strength.STRONG, False)]
+
+
+def test_who_is_told_to_go_is_not_used() -> None:
+    """An unload sets the deadline to its own moment."""
+    assert signs(look(T0, T0 + 7200), look(T0 + 5, T0 + 4.5)) == []
+
+
 def test_our_own_renewal_is_no_use() -> None:
     """A ping of ours moves the deadline as well."""
     assert find_use(look(T0), look(T0 + 5, T0 + 900), renewed=frozenset({KEY})) == ()

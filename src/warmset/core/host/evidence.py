@@ -89,7 +89,7 @@ def _expiry(before: Look | None, now: Look, renewed: frozenset[ModelKey]) -> Ite
     earlier = {r.key: r for r in (before.residents or () if before else ())}
     for resident in now.residents or ():
         key, expires = resident.key, resident.expires_at
-        if key is None or expires is None or expires == FOREVER:
+        if key is None or expires is None:
             continue
         if expires < now.at - PASSED_SECONDS:
             yield Use(
@@ -100,11 +100,22 @@ def _expiry(before: Look | None, now: Look, renewed: frozenset[ModelKey]) -> Ite
                 reason=f"its deadline passed {now.at - expires:.0f} s ago and it is still listed",
             )
         last = earlier.get(key)
-        if before is None or last is None or last.expires_at in (None, FOREVER) or key in renewed:
+        if before is None or last is None or last.expires_at is None or key in renewed:
             continue
-        moved = expires - (last.expires_at or 0.0)
-        if moved <= MOVED_SECONDS:
+        if expires == last.expires_at or abs(expires - last.expires_at) <= MOVED_SECONDS:
             continue
+        if FOREVER in (expires, last.expires_at) or expires < last.expires_at:
+            if expires <= now.at:
+                continue  # it was told to go
+            yield Use(
+                key=key,
+                sign=Sign.EXPIRY_MOVED,
+                strength=Strength.STRONG,
+                is_busy=False,
+                reason="its deadline was set anew: a request with another keep-alive",
+            )
+            continue
+        moved = expires - last.expires_at
         slides = abs(moved - (now.at - before.at)) < SLIDING_SECONDS
         yield Use(
             key=key,
