@@ -33,7 +33,8 @@ LOADED: Final = frozenset({"ping_raced", "ping_reloaded"})
 KEPT: Final = LOADED | {"ping_met_request", "ping_unchecked"}
 """What is written of a ping that met a request in flight, a victim's or not: nobody can tell."""
 LOST: Final = frozenset({"ping_failed"})
-"""Whose answer is lost, where no process shows that a runner is new: nobody can tell more."""
+"""Whose answer is lost, where no process shows that a runner is new, or the server ended with its
+load: nobody can tell more."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ class Races(Judge):
         self._request = 0  # its number at the server
         self._loaded: int | None = None  # the one that became a load last
         self._victim: int | None = None  # the process that was to go once it is idle
+        self._server_ends: list[float] = []
 
     # -- what it is told --------------------------------------------------------------------------
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        if is_server:
+            self._server_ends.append(self.now)
 
     def carries_out(self, command: Command) -> None:
         if isinstance(command, Cancel):
@@ -134,7 +140,8 @@ class Races(Judge):
         """Each accident was told in time, and what was told can be read."""
         for one in self.accidents:
             kinds = LOADED if one.is_load else KEPT
-            if not self.life.story.sees_processes:
+            ended = any(0 <= at - one.at <= TOLD_WITHIN_SECONDS for at in self._server_ends)
+            if ended or not self.life.story.sees_processes:
                 kinds |= LOST
             is_told = any(
                 one.at <= at <= one.at + TOLD_WITHIN_SECONDS and kind in kinds and name == one.name
