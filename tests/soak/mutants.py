@@ -224,9 +224,9 @@ MUTANTS: tuple[Mutant, ...] = (
         **met_in(1100027, cards=2),
     ),
     inside(
-        "making_room: a pin goes that could not come back",
-        "making_room:_is_worth_it",
-        "come_together(without, (candidate, *pins), scene.state)",
+        "room: a pin goes that could not come back",
+        "room:stale_holders",
+        "come_together(without, (candidate, *pins), state)",
         instead="True",
         **met_in(1111053, cards=2),
     ),

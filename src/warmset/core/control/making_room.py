@@ -13,7 +13,6 @@ from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.restraint import why_not_unload
 from warmset.core.control.room import (
-    come_together,
     is_harmless,
     leave,
     may_go_for,
@@ -116,13 +115,8 @@ def _dismissed(leaves: Sequence[Change], scene: Scene) -> Sequence[Change]:
 
 
 def _is_worth_it(candidate: Candidate, room: Sequence[Change], scene: Scene) -> bool:
-    """Whether all who would go for a candidate may, and pins among them come back beside it."""
-    goers = [scene.wish.candidate(change.key) for change in room]
-    without = leave(scene.wish, [goer.key for goer in goers])
-    pins = [without.candidate(goer.key) for goer in goers if goer.pin]
-    return all(may_go_for(goer, candidate) for goer in goers) and (
-        not pins or come_together(without, (candidate, *pins), scene.state)
-    )
+    """Whether all who would go for a candidate may, whatever they are to it."""
+    return all(may_go_for(scene.wish.candidate(change.key), candidate) for change in room)
 
 
 def _is_its_turn(
