@@ -239,7 +239,9 @@ class Motives(Judge):
         held = self.now - self._took_at
         is_settled = self._settled_at >= self._took_at - self.loop.tick
         is_alone = max(self._moved_at, self.life.witness.disturbed_at) <= self._took_at
-        is_due = self._is_dismissed(command) and min(idle, stayed) >= SERVER_KEEP_ALIVE_SECONDS
+        is_hidden = not self.life.story.sees_processes  # then a long request looks like none
+        unused = stayed if is_hidden else min(idle, stayed)
+        is_due = self._is_dismissed(command) and unused >= SERVER_KEEP_ALIVE_SECONDS
         if held < self.loop.pressure and is_settled and is_alone and not is_due:
             self.tell(f"{name} had to go {held:.0f} s after another program took memory")
 
