@@ -70,7 +70,7 @@ class Manners(Judge):
         self._left: set[str] = set()  # since their last unload
         self._seen_gone: set[str] = set()  # those of them that a look did not show
         self._is_leaving = False
-        self._is_cut = True
+        self._is_cut, self._cut_at = True, -math.inf  # a look that began before shows what was
         self._broke_off_at = 0.0  # the last look with nothing to compare with
         self._version: str | None = None  # of the server, at the last look
         self._there_since: float | None = None  # the look that showed whom our preload waits for
@@ -93,7 +93,7 @@ class Manners(Judge):
     # -- what it is told --------------------------------------------------------------------------
 
     def breaks_off(self, *, is_server: bool = False) -> None:
-        self._is_cut, self._unloaded = True, None
+        self._is_cut, self._cut_at, self._unloaded = True, self.now, None
         self._left_early_at = -math.inf
         self._known_pids.clear()
         if is_server:
@@ -134,7 +134,8 @@ class Manners(Judge):
     def looked(self, observation: Observation) -> None:
         self._note_leavers(observation)
         self._seen, self._spoilt = observation, ""
-        if self._is_cut and observation.residents is not None:
+        is_after = self._looks[1] >= self._cut_at
+        if self._is_cut and is_after and observation.residents is not None:
             self._is_cut, self._broke_off_at = False, self.now
         self._known_pids |= _resident_pids(observation)
         is_there = observation.server is not None and not observation.trouble

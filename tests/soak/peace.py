@@ -21,6 +21,10 @@ from warmset.core.twin.runner import Runner
 
 TRIAL_SECONDS = 120.0
 """So long a model that is tried may take: no load of these hosts takes a minute."""
+DOUBT_SHARE = 0.05
+"""Of each card: so much less than its upper bound a model may take."""
+ONE_CARD_SHARE = 0.5
+"""Weights of so much of a card are to come whole on one of several."""
 GUESSED_BYTES = 2**26
 """What was remembered may differ by so much from what Ollama's runner found, in whole MiB."""
 DOUBT_BYTES = 2**30
@@ -163,8 +167,14 @@ class Peace(Judge):
         self._pass(TRIAL_SECONDS)
         model = host.library.find(name)
         runner = None if model is None else host.scheduler.loaded.get(model.key)
-        is_whole = runner is not None and runner.vram_bytes == runner.total_bytes
-        is_within = not self.life.motives._overfull_cards(0.0)
+        if model is None or runner is None:
+            return False
+        cards = host.cards.gpus
+        is_for_one = model.size_bytes < ONE_CARD_SHARE * min(card.total_bytes for card in cards)
+        if is_for_one and len(host.cards.held_by(runner.pid)) > 1:
+            return False  # it would have spilled, had Ollama counted a little otherwise
+        is_whole = runner.vram_bytes == runner.total_bytes
+        is_within = not self.life.motives._overfull_cards(-DOUBT_SHARE)
         return is_whole and is_within and before <= host.scheduler.loaded.keys()
 
     def _size(self, name: str) -> int:
