@@ -12,6 +12,7 @@ from typing import Final
 from warmset.core.control.actions import Basis, Unload, Wait
 from warmset.core.control.making_room import who_leaves, who_leaves_before, why_keep, why_stay
 from warmset.core.control.pending import calm_at
+from warmset.core.control.restraint import PINNED
 from warmset.core.control.scene import Scene
 from warmset.core.control.turns import Choice, choose_load
 from warmset.core.host.draining import PATIENCE_SECONDS
@@ -27,11 +28,16 @@ SOON_GONE_SECONDS: Final = 30.0
 
 
 def list_changes(scene: Scene) -> tuple[Change, ...]:
-    """Returns what differs from what is wanted; what warmset never unloads is waited for."""
+    """Returns what differs from what is wanted; what warmset never unloads is waited for.
+
+    A plan counts a resident with what it holds, and may have no place for it once it is gone. So no
+    pin goes by a plan, but at most for another pin that it keeps out (`room.stale_holders`).
+    """
     changes = []
     for change in scene.wish.plan.changes:
         if change.kind is ActionKind.UNLOAD:
-            reason, until = why_keep(scene.wish.candidate(change.key), scene)
+            candidate = scene.wish.candidate(change.key)
+            reason, until = (PINNED, None) if candidate.pin else why_keep(candidate, scene)
             if reason and until is None:
                 text = f"{reason}; it is in the way: {change.reason}"
                 changes.append(replace(change, kind=ActionKind.WAIT, reason=text))

@@ -15,6 +15,8 @@ from warmset.core.planner import Candidate
 from warmset.core.replacing import replace
 from warmset.core.units import format_seconds
 
+PINNED: Final = "pinned: it is not unloaded, not even to place it anew"
+
 CYCLES: Final = 2
 """Times that warmset may load *and* unload one model within the fight window: the second time the
 rules contradict each other, or the host flutters. Then it is not loaded; if a client does that, it
@@ -150,7 +152,7 @@ def why_not_unload(
     """
     known = state.of(candidate.key)
     if candidate.pin and not (loop.may_reload_pins and is_pin_missing):
-        return "pinned: it is not unloaded, not even to place it anew", None
+        return PINNED, None
     if not is_managed and not loop.may_evict_unconfigured:
         return "nobody configured it: it leaves by itself", None
     since = known.resident_since

@@ -39,12 +39,14 @@ def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
 
 
 def come_together(wish: Wish, comers: Sequence[Candidate], state: State) -> bool:
-    """Returns whether several can be loaded one after the other, in this order or its reverse."""
+    """Returns whether several can be loaded one after the other, in this order or its reverse.
+
+    Each may take as much as it ever could: so a plan counts them, once they are gone.
+    """
     host, worlds, unknown = _what_it_may_believe(wish, state)
-    believed = tuple(worlds)
+    believed, most = tuple(worlds), [_at_most(c) for c in comers]
     return not unknown and any(
-        all(_is_let_in(host, world, order) for world in believed)
-        for order in (comers, comers[::-1])
+        all(_is_let_in(host, world, order) for world in believed) for order in (most, most[::-1])
     )
 
 
