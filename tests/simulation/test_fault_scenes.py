@@ -38,7 +38,7 @@ TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "prior
 BOTH = {CODER, CHAT}
 
 
-def frail(said, *, slowness: float = 1.0) -> World:
+def frail(said, *, slowness: float = 1.0, sees_processes: bool = True) -> World:
     """A host whose loads may be slow, with a warmset whose eyes may fail."""
     spec, timeline = named_host("workstation"), Timeline(START)
     physics = FrailPhysics(inner=physics_of(spec), slowness=slowness)
@@ -46,7 +46,7 @@ def frail(said, *, slowness: float = 1.0) -> World:
     host = TwinHost(
         spec, physics, timeline, on_event=lambda event: events.append((timeline.now - START, event))
     )
-    beside = Frail(host, Loop(said))
+    beside = Frail(host, Loop(said), sees_processes=sees_processes)
     return World(host, beside, events)
 
 
@@ -283,6 +283,24 @@ def test_a_clock_that_is_set_does_not_repeat_a_ping_either(jump: float) -> None:
     assert scene.pings(since=500) == [CHAT]
     scene.run(3300)
     assert scene.resident() == {CHAT}
+
+
+@pytest.mark.parametrize("sees_processes", [True, False])
+def test_a_ping_without_effect_makes_a_model_busy_for_minutes_only(sees_processes: bool) -> None:
+    """A deadline that did not move is taken for a request. A process that is calm says otherwise,
+    and without sight of it nobody can tell."""
+    said = config(CHAT={"preload": False}, CODER={"preload": False})
+    scene = frail(said, sees_processes=sees_processes)
+    scene.sidecar.start()
+    scene.host.use(CHAT, 1.0, keep_alive=7200.0)
+    scene.sidecar.faults.without_effect = 1
+    scene.run(120)
+    assert scene.findings("ping_met_request") == [CHAT]
+    scene.sidecar.loop.configure(replace(said, yielding="a game"))
+    scene.run(300)
+    assert scene.unloads() == []
+    scene.run(600)
+    assert scene.unloads() == ([CHAT] if sees_processes else [])
 
 
 # -- other weights under the same name ------------------------------------------------------------

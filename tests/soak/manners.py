@@ -414,7 +414,8 @@ class Manners(Judge):
     def _judge_end(self, event: Unloaded) -> None:
         """In peace no lease of what is wanted runs out: it is renewed in time.
 
-        A dead runner is not pinged, since that would load it: of that the operator has heard.
+        A dead runner is not pinged, since that would load it: of that the operator has heard. So he
+        has of an own load that waits for minutes, beside which nobody is pinged.
         """
         warmset = self.life.warmset
         if self.now < CALM_FROM or warmset is None or warmset.loop.planned is None:
@@ -424,7 +425,8 @@ class Manners(Judge):
         lease = self._leased.get(normalise_name(event.name), math.inf)
         is_ours = event.key in members and abs(self._durations.get(event.key, 0.0) - lease) < 1.0
         is_dead = f"runner_gone {event.key}" in standing
-        if is_ours and "lever_broken" not in standing and not is_dead:
+        is_waiting = "load_slow" in standing or "loads_stuck" in standing  # nothing is sent then
+        if is_ours and "lever_broken" not in standing and not (is_dead or is_waiting):
             self.tell(f"the lease of {event.name} ran out")
 
     def _judge_loads(self, key: str, name: str) -> None:

@@ -6,6 +6,7 @@ All that the loop learns of the world is learnt here. Nothing is decided.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from warmset.core.control.actions import Finding
 from warmset.core.control.comings import (
@@ -24,6 +25,10 @@ from warmset.core.model import DeviceId, ModelKey, Observation
 from warmset.core.replacing import replace
 
 Result = tuple[State, tuple[Finding, ...]]
+
+UNMOVED_SECONDS: Final = 300.0
+"""So long a model counts as in use whose deadline a ping did not move, though its process is calm.
+Our choice: longer than a client that reads slowly lets its model wait."""
 
 
 def take_in(observation: Observation, config: Config, state: State, now: float) -> Result:
@@ -172,7 +177,8 @@ def _notice_use(observation: Observation, config: Config, state: State, now: flo
     for row in observation.residents or ():
         if row.key is None or state.of(row.key).unmoved is None:
             continue
-        if state.of(row.key).unmoved == row.expires_at:
+        is_unmoved = state.of(row.key).unmoved == row.expires_at
+        if is_unmoved and not _is_seen_idle(row.key, observation, state, now):
             state = state.note(row.key, used_at=now, busy_at=now)
         else:
             state = state.note(row.key, unmoved=None)
@@ -180,3 +186,16 @@ def _notice_use(observation: Observation, config: Config, state: State, now: flo
         if runner.key is not None and runner.is_working and runner.phase == "resident":
             state = state.note(runner.key, used_at=now, busy_at=now)
     return state, ()
+
+
+def _is_seen_idle(key: ModelKey, observation: Observation, state: State, now: float) -> bool:
+    """Whether a ping without effect, and no request, is why a deadline has not moved for long.
+
+    Who answers somebody is at work at most looks: its process shows that, where it can be seen.
+    """
+    pinged_at = state.of(key).touched_at
+    is_calm = any(
+        runner.key == key and runner.phase == "resident" and runner.is_working is False
+        for runner in observation.runners or ()
+    )
+    return is_calm and pinged_at is not None and now - pinged_at > UNMOVED_SECONDS

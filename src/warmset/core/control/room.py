@@ -121,8 +121,8 @@ def stale_holders(
 
     Ollama forgets that memory with the runner. The first one whose leaving is enough, else all;
     empty if even that would not let the candidate in. For a pin anybody will do whose leaving is
-    enough: what is known of a memory may be too little to call it outdated, or it misleads Ollama
-    to another GPU. Pins go only if they come back beside the candidate.
+    enough, or all together: what is known of a memory may be too little to call it outdated, or it
+    misleads Ollama to another GPU. Pins go only if they come back beside the candidate.
 
     Args:
         wish, candidate, state: who shall come, and beside whom.
@@ -136,7 +136,7 @@ def stale_holders(
     outdated = [c for c in movable if _is_outdated(c, wish, state)]
     others = [c for c in movable if c not in outdated] if candidate.pin else []
     alone = ((holder,) for holder in (*outdated, *others))
-    for holders in (*alone, tuple(outdated)):
+    for holders in (*alone, tuple(outdated), (*outdated, *others)):
         without = leave(wish, [c.key for c in holders])
         pins = [without.candidate(c.key) for c in holders if c.pin]
         if (
