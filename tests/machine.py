@@ -17,12 +17,9 @@ from pathlib import Path
 import httpx
 import psutil
 from actors import Actors
-from fakenvml import MIB, FakeNvml
+from fakenvml import FakeNvml
 
 from warmset.shell.twin_files import find_host
-
-TOTAL_BYTES = 24564 * MIB
-FOREIGN_BYTES = 600 * MIB
 
 
 def sweep(folder: Path) -> None:
@@ -45,13 +42,14 @@ class Machine:
 
     def __init__(self, folder: Path, table: Path, url: str) -> None:
         self._url = url
-        self._keys = {
-            model.name: model.key for model in find_host(str(folder / "host.toml")).models
-        }
+        spec = find_host(str(folder / "host.toml"))
+        self._keys = {model.name: model.key for model in spec.models}
+        (card,) = spec.gpus
+        self._foreign = spec.foreign_bytes[card.device]
         self._runners: dict[str, int] = {}
         self._is_up = True
         self._nvml = FakeNvml(folder)
-        self._nvml.gpu(0, total=TOTAL_BYTES, used=FOREIGN_BYTES)
+        self._nvml.gpu(0, total=card.total_bytes, used=self._foreign)
         (folder / "actors").mkdir()
         self._actors = Actors(folder / "actors", int(url.rpartition(":")[2]), proc=table)
 
@@ -73,7 +71,7 @@ class Machine:
         self._is_up = is_up
         for name in set(held) - set(self._runners):
             self._runners[name] = self._actors.load(self._keys[name].removeprefix("sha256:"))
-        self._nvml.set(0, used=FOREIGN_BYTES + sum(held.values()))
+        self._nvml.set(0, used=self._foreign + sum(held.values()))
         self._nvml.procs(0, [(self._runners[name], count) for name, count in held.items()])
 
 

@@ -1,14 +1,18 @@
-"""Half an hour of users in a minute: Ollama, warmset and what kills them, as real processes.
+"""Half an hour of users in a minute: Ollama, a GPU, warmset and what kills them, as real processes.
 
 Everything is thirty times shorter: requests, keep-alives, leases, the pauses of the loop, the
-loads. What happened is asked of the journal and of the server's own lists, read by a bystander.
+loads. The server keeps three of four models; each runner is a process that the
+driver knows. What happened is asked of the journal and of the server's own lists, read by a
+bystander.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,11 +20,23 @@ from pathlib import Path
 import httpx
 import pytest
 from serving_rig import PROMPT_SECONDS, Process, Rig
+from three_rig import Three
 
-SECONDS = 60.0
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None,
+    reason="needs Linux and a C compiler",
+)
+
+SECONDS = 75.0
 MODELS = ("llama3.2:3b", "nomic-embed-text:latest", "qwen2.5-coder:7b", "llama3.1:8b")
 PINNED = "nomic-embed-text:latest"
-HOST = 'ram = "16GiB"\n' + "".join(f'[model."{name}"]\nfile = "20MB"\n' for name in MODELS)
+HOST = """
+ram = "16GiB"
+[gpu.0]
+name = "NVIDIA GeForce RTX 4060"
+memory = "8GiB"
+foreign = "600MiB"
+""" + "".join(f'[model."{name}"]\nfile = "20MB"\n' for name in MODELS)
 BUDGETS = f"""
 [policy]
 tick = "0.3s"
@@ -76,7 +92,7 @@ class Bystander:
             self.seen.append((time.time(), frozenset(row["name"] for row in rows)))
 
     def _use(self) -> None:
-        while not self._is_ending.wait(self._rng.expovariate(2.0)):
+        while not self._is_ending.wait(self._rng.expovariate(0.8)):
             body = {"model": self._rng.choice(MODELS), "prompt": "hello", "stream": False}
             if self._rng.random() < 0.3:
                 body["keep_alive"] = self._rng.choice(("10s", "3s", 0))
@@ -98,15 +114,19 @@ class Bystander:
 
 @pytest.fixture
 def rig(tmp_path: Path):
-    """A host with small models, and users in a hurry."""
-    made = Rig(tmp_path)
-    (tmp_path / "host.toml").write_text(HOST)
-    made.budgets.write_text(BUDGETS)
+    """A host with a small card, and users in a hurry."""
+    made = Three(tmp_path, HOST, BUDGETS, max_loaded=3)
     try:
-        made.start_twin()
+        made.start("server", "machine")
         yield made
     finally:
         made.end()
+
+
+def is_beginning(share: float) -> bool:
+    """Whether Ollama was started so little before that a pin may be on its way."""
+    starts = (0.0, *(at for at, what in MISHAPS if what == "server begins"))
+    return any(at <= share < at + 0.1 for at in starts)
 
 
 def memory_mib(daemon: Process) -> float:
@@ -115,7 +135,7 @@ def memory_mib(daemon: Process) -> float:
     return pages * 4096 / (1 << 20)
 
 
-def test_half_an_hour_in_a_minute(rig: Rig) -> None:
+def test_half_an_hour_in_a_minute(rig: Three) -> None:
     """With users all the time, warmset is killed twice and stopped once, Ollama is killed once.
 
     In the end: the pin is there; warmset never unloaded it; it had one load open at a time; its
@@ -140,6 +160,7 @@ def test_half_an_hour_in_a_minute(rig: Rig) -> None:
     time.sleep(max(0.0, began + SECONDS - time.time()))
     users.end()
     rig.wait_until(lambda: PINNED in rig.residents(), 60)
+    rig.wait_until(lambda: PINNED in on_the_card(rig), 60)
     assert memory_mib(daemon) < 250
     assert daemon.stop() < PROMPT_SECONDS
     for log in logs:
@@ -147,8 +168,16 @@ def test_half_an_hour_in_a_minute(rig: Rig) -> None:
     check_journal(rig)
     assert users.answers
     assert set(users.answers) == {200}
-    there = sum(PINNED in names for _, names in users.seen) / len(users.seen)
-    assert there > 0.5, f"the pin was resident in {there:.0%} of {len(users.seen)} lists"
+    seen = [names for at, names in users.seen if not is_beginning((at - began) / SECONDS)]
+    there = sum(PINNED in names for names in seen) / len(seen)
+    line = "".join("#" if PINNED in names else "." for names in seen)
+    assert there > 0.5, f"the pin was resident in {there:.0%} of the lists: {line}"
+
+
+ENDS = ("started", "preloaded", "preload_failed", "load_aborted")
+PINGS = ("renewed", "ping_left_out", "ping_met_request")
+"""One command is open at a time: the load that was ordered with a ping is not, when that ends, and
+is left out where the ping showed somebody else's load."""
 
 
 def check_journal(rig: Rig) -> None:
@@ -158,14 +187,27 @@ def check_journal(rig: Rig) -> None:
     assert not [e for e in told if e["kind"] == "decision_failed"]
     is_open = False
     for event in told:
-        if event["kind"] in ("started", "preloaded", "preload_failed", "load_aborted"):
+        if event["kind"] in ENDS + PINGS:
             is_open = False
         elif event["kind"] == "preload_ordered":
             assert not is_open, f"two loads open at once: {event}"
             is_open = True
+    held = json.loads(rig.run("history", "-o", "json", "--limit", "10000").stdout)["loads"]
+    seen = [load for load in held if load["outcome"] == "loaded" and load["actual_bytes"]]
+    assert seen, "no load was measured on the card"
+    assert all(load["actual_bytes"] <= load["upper_bytes"] for load in seen)
     loads = [e["at"] for e in told if e["kind"] == "preload_ordered"]
     assert loads
     for at in loads:  # six reloads and the first loads of a process and a server
         assert sum(at <= other < at + 20.0 for other in loads) <= 14
     again = rig.run("replay", "--detailed-exitcode", "-o", "json")
     assert again.returncode == 0, again.stdout + again.stderr
+
+
+def on_the_card(rig: Rig) -> list[str]:
+    """Whose bytes lie on the card, as the driver and the server's list show it."""
+    (card,) = json.loads(rig.run("status", "-o", "json").stdout)["devices"]
+    assert card["state"] == "ok"
+    assert card["used_bytes"]["source"] == "nvml"
+    assert card["excess_bytes"] == 0
+    return [share["name"] for share in card["shares"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,10 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakenvml import FakeNvml
 from living_rig import CHAT, CODER, PINS
-from machine import sweep
-from serving_rig import ROOT, Process, Rig
+from three_rig import PATIENCE_SECONDS, Three
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None,
@@ -34,78 +31,6 @@ file = "200MB"
 file = "300MB"
 """
 WANTED = {CODER, CHAT}
-FAKENVML = ROOT / "tests/fakenvml"
-PATIENCE_SECONDS = 120.0
-"""Nothing here is a matter of speed; a machine with other work may take long."""
-
-
-class Three(Rig):
-    """Three processes of one host.
-
-    Args:
-        folder: holds everything.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        (folder / "host.toml").write_text(HOST)
-        self.budgets.write_text(PINS)
-        self._nvml = FakeNvml(folder)
-        assert self._proc is not None
-        self._table = self._proc
-        self.processes: dict[str, Process] = {}
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The pretended driver too."""
-        return self._nvml.env(super().environ | {"OLLAMA_MAX_LOADED_MODELS": "6"})
-
-    def show(self, pid: int) -> None:
-        """The server's own process is not seen: the machine has one that looks like Ollama's."""
-
-    def start(self, *names: str) -> None:
-        """Starts some of the three; whoever needs another one comes after it."""
-        for name in names:
-            self.processes[name] = getattr(self, f"_start_{name}")()
-
-    def kill(self, *names: str) -> None:
-        """Ends some of them as kill -9 does, before any of it is waited for."""
-        for name in names:
-            self.processes[name].popen.kill()
-        for name in names:
-            self.processes[name].popen.wait()
-
-    def end(self) -> None:
-        """Ends whatever is left."""
-        if "machine" in self.processes:
-            self.kill("machine")
-        sweep(self.folder)  # they hold the machine's pipes
-        super().end()
-
-    def _start_server(self) -> Process:
-        return self.start_twin()
-
-    def _start_machine(self) -> Process:
-        popen = subprocess.Popen(
-            [sys.executable, ROOT / "tests/machine.py", self.folder, self._table, self.url],
-            env=self.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}:{FAKENVML}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        made = Process(popen)
-        self._started.append(made)
-        assert popen.stdout is not None
-        assert popen.stdout.readline() == "ready\n", made.raw
-        return made
-
-    def _start_warmset(self) -> Process:
-        config = ("--config", str(self.budgets), "--host", self.url)
-        daemon = self._start("serve", *config)
-        daemon.wait_for("started", PATIENCE_SECONDS)
-        return daemon
-
 
 ALL = ("server", "machine", "warmset")
 
@@ -113,7 +38,7 @@ ALL = ("server", "machine", "warmset")
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Three]:
     """A host of a test's own, with everything running."""
-    made = Three(tmp_path)
+    made = Three(tmp_path, HOST, PINS)
     try:
         made.start(*ALL)
         yield made
