@@ -113,8 +113,10 @@ def _with_pins_in_place(made: Plan, candidates: tuple[Candidate, ...], host: Hos
     if made.conflict is not None or not any(c.key in loads for c in pins):
         return made
     start = standing_world(host, pins)
-    if start is None or not is_within(host, start) or any(is_misplaced(c) for c in pins):
+    if start is None or any(is_misplaced(c) for c in pins):
         return made
+    if not is_within(host, start):
+        host = _with_room_for(host, pins)
     around = tuple(replace(c, is_fixed=True) if c in pins else c for c in candidates)
     again = plan(around, host, loads=ROUND_LOADS)
     return made if again.conflict is not None else again
