@@ -28,6 +28,7 @@ from warmset.core.control.orders import (
     TimedOut,
 )
 from warmset.core.control.plain import PlainError, from_plain, to_plain
+from warmset.core.control.restarts import forget_runners
 from warmset.core.control.restraint import forget_old
 from warmset.core.control.state import (
     Leaving,
@@ -454,3 +455,11 @@ def test_who_fails_again_and_again_is_not_forgiven_for_being_there_for_long() ->
     assert forget_old(state, loop, late).of(key).pause == 0.0
     still = state.note(key, resident_since=None)
     assert forget_old(still, loop, late).of(key).pause == 240.0
+
+
+def test_races_of_pings_are_counted_beyond_a_server() -> None:
+    """Whom clients ask for in the moment of a ping does not change with Ollama's start."""
+    known = State(races=(100.0,), pings_quiet_until=900.0)
+    after = forget_runners(known, 120.0)
+    assert after.races == (100.0,)
+    assert after.pings_quiet_until == 900.0

@@ -172,7 +172,6 @@ def forget_runners(state: State, now: float) -> State:
         load_why="",
         freed_at=now,
         loading={},
-        races=(),
         stuck_since=None,
         moved_at=None,
         gpus=None,
