@@ -240,10 +240,12 @@ class Witness:
             return
         self._writes.append((self.now, kind, command.name))
         lever = kind.removeprefix("Send").lower()
-        pauses = {f"paused {command.key}", f"lever_broken {lever}"}
-        is_pause_over = not pauses.isdisjoint(self._standing)  # and the alarm had told of it
         wish = loop.wish
-        is_unload = isinstance(command, SendUnload)
+        is_unload = isinstance(command, SendUnload)  # maybe for one whose pause is over
+        pauses = ("paused ",) if is_unload else (f"paused {command.key}",)
+        is_pause_over = any(  # and the alarm had told of it
+            code.startswith((*pauses, f"lever_broken {lever}")) for code in self._standing
+        )
         if is_unload and wish is not None and wish.candidate(command.key).dismissed:
             self.explains()  # kept no longer, or too dear by now; others have room then
         if self.now - self._client_at > SETTLING_SECONDS and not is_pause_over:

@@ -118,7 +118,7 @@ class Obedience(Judge):
         policy = self._policy(name)
         if not life.operator.opens(name, life.wall, within=self._lead_seconds(command.key)):
             self.tell(f"{what} outside its windows")
-        if life.is_pinned(name):
+        if life.is_pinned(name) or policy.pin:  # its window is about to open
             return
         if not policy.preload or policy.keep_alive == 0:
             self.tell(f"{what}, which is never to be fetched")
