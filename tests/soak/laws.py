@@ -246,9 +246,11 @@ class Witness:
         is_pause_over = any(  # and the alarm had told of it
             code.startswith((*pauses, f"lever_broken {lever}")) for code in self._standing
         )
+        if is_pause_over:
+            self.explains()  # and what follows from it
         if is_unload and wish is not None and wish.candidate(command.key).dismissed:
             self.explains()  # kept no longer, or too dear by now; others have room then
-        if self.now - self._client_at > SETTLING_SECONDS and not is_pause_over:
+        if self.now - self._client_at > SETTLING_SECONDS:
             self._unexplained.append(self._writes[-1])
         self._judge_silence(command)
         if isinstance(command, SendUnload):

@@ -44,6 +44,8 @@ class Peace(Judge):
             return
         if decision.is_converged or self._is_held_back(decision):
             return
+        if decision.is_provisional:
+            return  # on its way: whether it may move still, the law of stillness asks
         missing = self._missing(decision)
         if missing:
             warmset.kill()
