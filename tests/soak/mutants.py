@@ -217,13 +217,6 @@ MUTANTS: tuple[Mutant, ...] = (
         sees_processes=False,
     ),
     inside(
-        "making_room: a pin is loaded anew for nobody",
-        "making_room:why_keep",
-        "scene.wish.is_pin_missing",
-        instead="True",
-        **met_in(1100027, cards=2),
-    ),
-    inside(
         "room: a pin goes that could not come back",
         "room:stale_holders",
         "come_together(without, (candidate, *pins), state)",

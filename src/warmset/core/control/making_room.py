@@ -36,14 +36,7 @@ def why_keep(candidate: Candidate, scene: Scene) -> tuple[str, float | None]:
     if where and not candidate.dismissed:
         return f"on which GPU {where[0]} lies is only guessed", None
     is_managed = candidate.key in scene.wish.managed or bool(candidate.dismissed)
-    return why_not_unload(
-        candidate,
-        scene.state,
-        scene.loop,
-        scene.now,
-        is_managed=is_managed,
-        is_pin_missing=scene.wish.is_pin_missing,
-    )
+    return why_not_unload(candidate, scene.state, scene.loop, scene.now, is_managed=is_managed)
 
 
 def why_stay(key: ModelKey, scene: Scene) -> tuple[str, float | None]:

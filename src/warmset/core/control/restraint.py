@@ -141,17 +141,13 @@ def why_not_unload(
     now: float,
     *,
     is_managed: bool,
-    is_pin_missing: bool,
 ) -> tuple[str, float | None]:
     """Returns why an idle resident must not be unloaded yet; empty if it may.
 
-    Args:
-        candidate, state, loop, now: who, and what is known.
-        is_managed: whether it is configured.
-        is_pin_missing: whether it may be loaded anew for a pin, if the operator allows that.
+    A pin may for another pin at most, if the operator allows that (`room.stale_holders`).
     """
     known = state.of(candidate.key)
-    if candidate.pin and not (loop.may_reload_pins and is_pin_missing):
+    if candidate.pin and not loop.may_reload_pins:
         return PINNED, None
     if not is_managed and not loop.may_evict_unconfigured:
         return "nobody configured it: it leaves by itself", None

@@ -79,11 +79,6 @@ class Wish:
         return next(c for c in self.candidates if c.key == key)
 
     @property
-    def is_pin_missing(self) -> bool:
-        """Whether a pin has a place in the plan and is not there."""
-        return any(member.pin and not member.is_resident for member in self.plan.members)
-
-    @property
     def is_blind(self) -> bool:
         """Whether a GPU's memory is not known: then nothing can be promised there."""
         return any(gpu.usable_bytes is None for gpu in self.host.gpus)
