@@ -492,9 +492,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "restarts: who is there on a new server came long ago",
         "restarts:_begin_anew",
         "not observation.residents",
+        ("upgrade", "crash", "outsider"),
         instead="True",
-        in_ci=True,
-        **met_in(212859),
     ),
     Mutant(
         "overruled: loads of weights without a name are not seen",

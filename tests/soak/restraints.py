@@ -273,18 +273,13 @@ class Restraints(Judge):
             self._cycles[command.key] = [at for at in cycles if at < since]
 
     def _judge_lever(self, command: SendPreload | SendUnload | SendPing, what: str) -> None:
-        """After four uses in a row that the server took and that had no effect a lever rests.
-
-        By a look that takes long a model may have left again before anybody saw it.
-        """
+        """After four uses in a row that the server took and that had no effect a lever rests."""
         if isinstance(command, SendPing):
             self._judge_broken_pings(what)  # their effect shows when the deadline comes
             return
         lever = "preload" if isinstance(command, SendPreload) else "unload"
         if lever not in self.life.faults.broken:
             self._vain.pop(lever, None)
-            return
-        if self.life.faults.look_seconds > self.loop.tick:
             return
         uses = self._vain.setdefault(lever, [])
         if len(uses) >= FAILURES and self.now - uses[-1][0] < self.loop.back_off:
