@@ -29,7 +29,7 @@ GUESSED_BYTES = 2**26
 """What was remembered may differ by so much from what Ollama's runner found, in whole MiB."""
 DOUBT_BYTES = 2**30
 """Of each card: a model that is still to come is charged with an upper bound."""
-HELD_BACK = ("pins_conflict", "lever_broken")
+HELD_BACK = ("pins_conflict", "lever_broken", "gpus_changed")
 """Alarms of which nothing is loaded, or not all: what stands is known, and its end too."""
 
 

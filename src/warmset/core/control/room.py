@@ -138,7 +138,7 @@ def stale_holders(
     alone = ((holder,) for holder in (*outdated, *others))
     for holders in (*alone, tuple(outdated), (*outdated, *others)):
         without = leave(wish, [c.key for c in holders])
-        pins = [without.candidate(c.key) for c in holders if c.pin]
+        pins = [wish.fresh[c.key] for c in holders if c.pin]
         if (
             holders
             and not why_not_admitted(without, candidate, state)

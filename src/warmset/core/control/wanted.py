@@ -11,7 +11,7 @@ Two rules are added to the planner's:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from warmset.core.control.config import Config
@@ -52,6 +52,8 @@ class Wish:
         worth: key -> seconds of waiting that residency saves per day, as far as known.
         ranked: keys of the managed models that have a rank, the first to go first.
         world: what is resident where, as the planner charges it; `None`: not known.
+        fresh: residents as they would be loaded anew: by estimates, where `candidates` have what
+            they were measured to hold, which is less for one that spilled.
         guessed: residents of which it is not known on which of several GPUs they lie.
         is_pressed: whether the residents hold more than may be used, so that somebody has to go.
         conflict: pins that this host could never hold together.
@@ -67,6 +69,7 @@ class Wish:
     ranked: tuple[ModelKey, ...]
     plan: Plan
     world: World | None
+    fresh: Mapping[ModelKey, Candidate] = field(default_factory=dict)
     guessed: frozenset[ModelKey] = frozenset()
     is_pressed: bool = False
     conflict: Conflict | None = None
@@ -158,6 +161,7 @@ def _answer(question: Question) -> Wish:
         ranked=_ranked(words, question, made),
         plan=made,
         world=world,
+        fresh={c.key: c.afresh() for c in words if c.is_resident},
         guessed=question.guessed,
         is_pressed=world is not None and not is_within(host, world),
         conflict=conflict,
