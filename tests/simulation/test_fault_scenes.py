@@ -303,6 +303,19 @@ def test_a_ping_without_effect_makes_a_model_busy_for_minutes_only(sees_processe
     assert scene.unloads() == ([CHAT] if sees_processes else [])
 
 
+def test_a_ping_whose_answer_is_lost_is_no_client() -> None:
+    """Its deadline moves all the same; taken for a client's keep-alive it would raise the base at
+    each loss, and with it the next ping."""
+    scene = frail(config(CHAT={"pin": True}, CODER={"preload": False}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.sidecar.faults.lost_replies = 5
+    scene.run(7200)
+    assert scene.findings("ping_failed")
+    assert scene.sidecar.loop.state.base <= scene.sidecar.loop.config.loop.lease_base
+    assert scene.findings("lease_overwritten") == []
+
+
 # -- other weights under the same name ------------------------------------------------------------
 
 

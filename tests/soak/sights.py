@@ -170,6 +170,7 @@ class Sights(Judge):
         self._open = command
         if isinstance(command, SendPing | SendPreload | SendUnload):
             self._touched.add(command.key)
+            self._stood.discard(command.key)  # until an answer says what it has now
         warmset, seen = self.life.warmset, self._seen
         decision = None if warmset is None else warmset.loop.decision
         if isinstance(command, ReadResidents):

@@ -131,6 +131,9 @@ def notice_durations(observation: Observation, config: Config, state: State, now
             continue
         if looked is None and bounds.high < FOREVER:
             continue  # what is left of a deadline says little: it may be an own lease of before
+        touched = -math.inf if known.touched_at is None else known.touched_at
+        if known.lease is None and looked is not None and touched >= looked.at:
+            continue  # nor does that of an own ping whose answer is not there, or was lost
         state = _overwritten(state, row, bounds, config.loop, now)
         if known.lease is not None:
             text = (
