@@ -241,7 +241,10 @@ class Motives(Judge):
         is_alone = max(self._moved_at, self.life.witness.disturbed_at) <= self._took_at
         is_hidden = not self.life.story.sees_processes  # then a long request looks like none
         unused = stayed if is_hidden else min(idle, stayed)
-        is_due = self._is_dismissed(command) and unused >= SERVER_KEEP_ALIVE_SECONDS
+        kept = self.life.said.settings.policy_for((name,)).keep_alive
+        is_due = self._is_dismissed(command) and unused >= min(
+            SERVER_KEEP_ALIVE_SECONDS, math.inf if kept is None else kept
+        )
         if held < self.loop.pressure and is_settled and is_alone and not is_due:
             self.tell(f"{name} had to go {held:.0f} s after another program took memory")
 

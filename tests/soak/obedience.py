@@ -222,6 +222,8 @@ class Obedience(Judge):
         told |= {k for code in decision.standing for k in code.split()[1:]}
         if None in told or decision.postponed is not None or decision.sends:
             return
+        if self.life.witness.disturbed_at > self._begun_at:
+            return  # a name may mean other weights than at the look
         entries = warmset._entries()
         for name in {*self.life.said.settings.models, *self.life.said.holds}:
             entry = find_entry(entries, name)
