@@ -225,7 +225,8 @@ class Motives(Judge):
         if self._is_first:
             self.tell(f"{name} was unloaded at a first look: nobody knew that it was idle")
         stayed = self.now - self._came_at.get(key, -math.inf)
-        if stayed < self.loop.min_residency:
+        is_seen = self._came_at.get(key, -math.inf) <= self._asked_at  # or the look shows another
+        if stayed < self.loop.min_residency and is_seen:
             self.tell(f"{name} was unloaded {stayed:.0f} s after it came")
         idle = self.now - self._busy_at.get(key, -math.inf)
         if idle < self.loop.idle_after and self.life.story.sees_processes:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from soak.judge import Judge
-from warmset.core.control.actions import Decision
+from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.state import Remembered
 from warmset.core.model import FOREVER, DeviceId, ModelKey
 from warmset.core.ollama.belief import RunnerView
@@ -29,6 +29,7 @@ GUESSED_BYTES = 2**26
 """What was remembered may differ by so much from what Ollama's runner found, in whole MiB."""
 DOUBT_BYTES = 2**30
 """Of each card: a model that is still to come is charged with an upper bound."""
+LED_OFF = "Ollama would put it on"
 HELD_BACK = ("pins_conflict", "lever_broken", "gpus_changed")
 """Alarms of which nothing is loaded, or not all: what stands is known, and its end too."""
 
@@ -74,6 +75,11 @@ class Peace(Judge):
             and (c.pin or c.key in members)
             and f"paused {c.key}" not in decision.standing
         ]
+        if self.life.story.cards > 1:  # by a belief that it may have, Ollama takes another card
+            led_off = {
+                w.key for w in decision.actions if isinstance(w, Wait) and LED_OFF in w.reason
+            }
+            absent = [c for c in absent if c.key not in led_off]
         absent.sort(key=lambda c: c.rank, reverse=True)
         return [c for c in absent if c.pin] or absent[:1]
 
