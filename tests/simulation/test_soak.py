@@ -9,7 +9,7 @@ from soak.life import Life
 from soak.mutants import MUTANTS
 from soak.story import MISHAPS, tell
 
-SEEDS_IN_CI = 200
+SEEDS_IN_CI = 160
 SEEDS_OF_MUTANTS_IN_CI = 3
 FIRST = 0
 
