@@ -198,9 +198,9 @@ class Rig:
         for process in self._started:
             process.close()
 
-    def _start(self, *arguments: str) -> Process:
+    def _start(self, *arguments: str, program: tuple[str, ...] = ("-m", "warmset")) -> Process:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "warmset", *arguments],
+            [sys.executable, *program, *arguments],
             env=self.environ,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

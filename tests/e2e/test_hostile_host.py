@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,18 +81,7 @@ class Between(Rig):
     def hurried(self, *options: str) -> Process:
         """Starts `serve` with short time limits."""
         common = ("--config", str(self.budgets), "--host", self.url, "--tick", "0.3")
-        popen = subprocess.Popen(
-            [sys.executable, "-c", IN_A_HURRY, "serve", *common, *options],
-            env=self.environ,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        process = Process(popen)
-        self._started.append(process)
-        return process
+        return self._start("serve", *common, *options, program=("-c", IN_A_HURRY))
 
 
 @pytest.fixture
