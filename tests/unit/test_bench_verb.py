@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from actors import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,17 @@ def run(
 def residents(server: TwinServer) -> set[str]:
     with server.locked() as host:
         return {row.model.name for row in host.residents()}
+
+
+def wait_for_peace(server: TwinServer) -> None:
+    """Until what was asked for has come and its request is over, however slow the machine is."""
+
+    def is_idle() -> bool:
+        with server.locked() as host:
+            rows = host.residents()
+            return bool(rows) and all(row.runner.expires_at is not None for row in rows)
+
+    wait_until(is_idle)
 
 
 def test_cold_and_warm_runs_are_measured_and_told_apart(run: Run, server: TwinServer) -> None:
@@ -118,7 +130,7 @@ def test_a_model_that_was_resident_stays_so(run: Run, server: TwinServer) -> Non
     """With about the time that it had left."""
     with server.locked() as host:
         host.use(CHAT, 1.0, keep_alive=7200.0)
-    time.sleep(0.5)
+    wait_for_peace(server)
     assert run(CHAT, "--cold", "1", "--warm", "1")[0] == 0
     assert residents(server) == {CHAT}
     with server.locked() as host:
@@ -130,7 +142,7 @@ def test_a_busy_host_is_not_disturbed_unless_told(run: Run, server: TwinServer) 
     """A request in flight, or a resident that would have to go, is reason enough to refuse."""
     with server.locked() as host:
         host.use(EMBED, 1e6, keep_alive=600.0)
-    time.sleep(0.3)
+    wait_until(lambda: residents(server) == {EMBED})
     code, out, err = run(CHAT, "--cold", "1", "--warm", "1")
     assert (code, out) == (6, "")
     assert "the host is in use" in err
@@ -144,7 +156,7 @@ def test_a_model_that_would_push_others_out_is_refused(run: Run, server: TwinSer
     """Before anything is touched; and so is one that no room can be made for."""
     with server.locked() as host:
         host.use("qwen2.5:14b", 0.5, keep_alive=90_000.0)
-    time.sleep(0.5)
+    wait_for_peace(server)
     code, _, err = run(LARGE)
     assert code == 6
     assert LARGE in err
