@@ -267,3 +267,17 @@ def test_nobody_goes_who_comes_back_first_and_has_to_wait_for_a_third_one() -> N
     assert scene.resident() == {MEDIUM, CHAT}
     scene.run(1200)
     assert scene.resident() == {CODER, MEDIUM}
+
+
+def test_pins_do_not_wait_for_who_is_in_use_so_that_a_lower_rank_comes_first() -> None:
+    """The plan loads the largest first and its pins once two clients' models have left, which are
+    in use: pins that have room at once take it, and nobody is loaded who goes for them then."""
+    scene = world(config(SMALL={"preload": False}, EMBED={"preload": False}))
+    scene.at(5, lambda host: host.use(SMALL, 600.0, keep_alive=7200.0))
+    scene.at(10, lambda host: host.use(EMBED, 600.0, keep_alive=7200.0))
+    scene.run(30)
+    low = {"SMALL": {"priority": 20, "preload": False}, "EMBED": {"priority": 19}}
+    scene.sidecar.loop.configure(config(**PINS, MEDIUM={"priority": 60}, **low))
+    scene.run(400)
+    assert scene.resident() == {CODER, CHAT, SMALL, EMBED}
+    assert scene.unloads() == []

@@ -19,7 +19,7 @@ from warmset.core.control.strangers import strangers_beside
 from warmset.core.control.wanted import Wish
 from warmset.core.model import DeviceId, ModelKey
 from warmset.core.ollama.belief import RunnerView, looked_up
-from warmset.core.planner import Candidate, Denied, HostCapacity, try_load
+from warmset.core.planner import ActionKind, Candidate, Denied, HostCapacity, try_load
 from warmset.core.planner.admission import find_order
 from warmset.core.planner.standing import standing_world
 from warmset.core.planner.worlds import Loaded, World, views_of
@@ -188,7 +188,8 @@ def is_harmless(
     """Returns whether the others can still be loaded once this one is, after all have left.
 
     It comes beside all who are still there, and goes on counting with what it found free. It may
-    take as much as it ever could.
+    take as much as it ever could. Nor does it make anybody wait for residents in use to leave who
+    could come beside them without it.
 
     Args:
         wish, candidate, others: who shall come, and who is to come after it.
@@ -202,24 +203,34 @@ def is_harmless(
     if isinstance(outcome, Denied):
         return False
     changed = {change.key for change in wish.plan.changes} | {c.key for c in returning}
-    leaving = changed - {candidate.key}
-    staying = [c for c in wish.candidates if c.is_resident and c.key not in leaving]
+    residents = [c for c in wish.candidates if c.is_resident]
+    staying = [c for c in residents if c.key not in changed - {candidate.key}]
     firsts = [after[-1:] for after in outcome]
 
-    def can_follow(first: World, comers: Sequence[Candidate]) -> bool:
-        start = standing_world(wish.host, staying)  # they do not remember who leaves as there
+    def can_follow(
+        first: World, comers: Sequence[Candidate], beside: Sequence[Candidate] = staying
+    ) -> bool:
+        start = standing_world(wish.host, beside)  # they do not remember who leaves as there
         assert start is not None, "where all residents are is known"
         found = find_order(wish.host, start + first, comers)
         return found is not None and _is_let_in(wish.host, start + first, found[0])
 
+    def can_still_follow(comers: Sequence[Candidate], beside: Sequence[Candidate]) -> bool:
+        alone = can_follow((), comers, beside)
+        return not alone or all(can_follow(first, comers, beside) for first in firsts)
+
     if not all(can_follow(first, others) for first in firsts):
+        return False
+    in_use = {change.key for change in wish.plan.changes if change.kind is ActionKind.WAIT}
+    if in_use and not can_still_follow(
+        others, [c for c in residents if c in staying or c.key in in_use]
+    ):
         return False
     if not returning:
         return True
     least = min(c.priority for c in returning)  # who is below goes for them
-    staying = [c for c in staying if c.pin or c.key not in wish.managed or c.priority >= least]
-    back = (*others, *returning)
-    return not can_follow((), back) or all(can_follow(first, back) for first in firsts)
+    safe = [c for c in staying if c.pin or c.key not in wish.managed or c.priority >= least]
+    return can_still_follow((*others, *returning), safe)
 
 
 def _is_let_in(host: HostCapacity, world: World, comers: Sequence[Candidate]) -> bool:
