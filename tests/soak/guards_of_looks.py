@@ -45,7 +45,7 @@ LOOKS: Final[tuple[Mutant, ...]] = (
     shown(
         "room: those who return find their place taken",
         "room:is_harmless",
-        "not can_follow((), back) or all(can_follow(first, back) for first in firsts)",
+        "can_still_follow((*others, *returning), safe)",
         instead="True",
         **met_in(804265),
     ),

@@ -414,8 +414,9 @@ class Manners(Judge):
     def _judge_end(self, event: Unloaded) -> None:
         """In peace no lease of what is wanted runs out: it is renewed in time.
 
-        A dead runner is not pinged, since that would load it: of that the operator has heard. So he
-        has of an own load that waits for minutes, beside which nobody is pinged.
+        Who is no longer configured stays for as long as its last lease. A dead runner is not
+        pinged, since that would load it: of that the operator has heard. So he has of an own load
+        that waits for minutes, beside which nobody is pinged.
         """
         warmset = self.life.warmset
         if self.now < CALM_FROM or warmset is None or warmset.loop.planned is None:
@@ -426,6 +427,7 @@ class Manners(Judge):
         is_ours = event.key in members and abs(self._durations.get(event.key, 0.0) - lease) < 1.0
         is_dead = f"runner_gone {event.key}" in standing
         is_waiting = "load_slow" in standing or "loads_stuck" in standing  # nothing is sent then
+        is_ours = is_ours and self.life.is_managed(event.name)
         if is_ours and "lever_broken" not in standing and not (is_dead or is_waiting):
             self.tell(f"the lease of {event.name} ran out")
 

@@ -13,6 +13,7 @@ from warmset.core.control.drift import why_not_use
 from warmset.core.control.idle import why_not_idle
 from warmset.core.control.restraint import why_not_unload
 from warmset.core.control.room import (
+    come_in_turn,
     is_harmless,
     leave,
     may_go_for,
@@ -92,13 +93,18 @@ def who_leaves_before(
 
     Room is made first, for what the plan loads later too: a runner remembers what was free when it
     came. But one that comes before its turn, since an earlier one has to wait, may be the end of
-    the plan: another one is made then, and nobody goes for what will not come.
+    the plan, by itself or with those who rank higher than who waits and come then: another one is
+    made, and nobody goes for what will not come.
     """
     if not leaves or loads[0].key == first:
         return leaves
     without = leave(scene.wish, [change.key for change in leaves])
-    rest = [scene.wish.candidate(change.key) for change in loads if change.key != first]
-    holds = is_harmless(without, scene.wish.candidate(first), rest)
+    at = [change.key for change in loads].index(first)
+    comers = [scene.wish.candidate(change.key) for change in loads]
+    comer, paused = comers[at], comers[:at]
+    holds = is_harmless(without, comer, [*paused, *comers[at + 1 :]])
+    higher = [c for c in comers[at + 1 :] if all(c.rank > one.rank for one in paused)]
+    holds = holds and come_in_turn(without, [comer, *higher, *paused], scene.state)
     return leaves if holds else _dismissed(leaves, scene)
 
 

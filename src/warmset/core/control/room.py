@@ -38,16 +38,19 @@ def why_not_admitted(wish: Wish, candidate: Candidate, state: State) -> str:
     return ""
 
 
-def come_together(wish: Wish, comers: Sequence[Candidate], state: State) -> bool:
-    """Returns whether several can be loaded one after the other, in this order or its reverse.
+def come_in_turn(wish: Wish, comers: Sequence[Candidate], state: State) -> bool:
+    """Returns whether several can be loaded one after the other, in this order.
 
     Each may take as much as it ever could: so a plan counts them, once they are gone.
     """
     host, worlds, unknown = _what_it_may_believe(wish, state)
-    believed, most = tuple(worlds), [_at_most(c) for c in comers]
-    return not unknown and any(
-        all(_is_let_in(host, world, order) for world in believed) for order in (most, most[::-1])
-    )
+    most = [_at_most(comer) for comer in comers]
+    return not unknown and all(_is_let_in(host, world, most) for world in worlds)
+
+
+def come_together(wish: Wish, comers: Sequence[Candidate], state: State) -> bool:
+    """Returns whether several can be loaded in turn, in this order or its reverse."""
+    return any(come_in_turn(wish, order, state) for order in (comers, comers[::-1]))
 
 
 def _what_it_may_believe(wish: Wish, state: State) -> tuple[HostCapacity, Iterable[World], str]:
