@@ -92,6 +92,7 @@ class Restraints(Judge):
     def looked(self, observation: Observation) -> None:
         self._is_spent, self._pings = False, 0
         if observation.residents is not None and not observation.trouble:
+            self._forget_unseen_loads()
             self._looked_at = self.now
             self._known = {row.key for row in observation.residents if row.key is not None}
 
@@ -285,6 +286,15 @@ class Restraints(Judge):
         if len(uses) >= FAILURES and self.now - uses[-1][0] < self.loop.back_off:
             self.tell(f"{what}: the {len(uses) + 1}th time that nothing comes of it")
         uses.append((self.now, normalise_name(command.name)))
+
+    def _forget_unseen_loads(self) -> None:
+        """Who is not there long after its load was answered may have come, and been pushed out."""
+        since, patience = self._looked_at, 2 * self.loop.tick
+        self._vain["preload"] = [
+            (at, name)
+            for at, name in self._vain.get("preload", ())
+            if at < since or self.now - at <= patience
+        ]
 
     def _judge_broken_pings(self, what: str) -> None:
         """Once the operator is told that pings do nothing, the models of one look try it now and
