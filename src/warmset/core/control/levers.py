@@ -167,7 +167,9 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
             continue
-        used_at = state.of(change.key).used_at
+        known = state.of(change.key)
+        used_at, came_at = known.used_at, known.preloaded_at
+        is_in_vain = came_at is not None and now - came_at < scene.loop.fight_window
         idle = "never seen in use" if used_at is None else f"idle {format_seconds(now - used_at)}"
         basis: Basis = {
             "priority": candidate.priority,
@@ -179,7 +181,7 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
             key=change.key,
             name=change.name,
             reason=reason,
-            comes_back=change.key in members,
+            comes_back=change.key in members and not is_in_vain,
             basis=basis,
         )
         return Choice(order=order, waits=tuple(waits))
