@@ -66,8 +66,9 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
                 state = note_race(state, config.loop, now)
             kind, text, severity = "ping_reloaded", "our ping loaded it anew", Severity.WARNING
         else:
-            state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
             kind, text, severity = "model_reloaded", "a client loaded it anew", Severity.NOTE
+        # Also for a race that was noticed at once: the load itself came later.
+        state = replace(state, load_seen_at=now, load_why=f"{row.name} was loaded anew")
         found.append(Finding(kind=kind, key=row.key, name=row.name, text=text, severity=severity))
     return state, tuple(found)
 
