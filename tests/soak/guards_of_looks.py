@@ -6,7 +6,7 @@ from typing import Final
 
 from loop_hosts import CODER, EMBED, MEDIUM
 
-from soak.staged import met_in
+from soak.staged import RETURNS, met_in
 from soak.taking_out import Mutant, shown
 
 LOOKS: Final[tuple[Mutant, ...]] = (
@@ -40,14 +40,14 @@ LOOKS: Final[tuple[Mutant, ...]] = (
         "turns:choose_load",
         "who_returns(candidate, goers, scene) if others else ()",
         instead="()",
-        **met_in(804265),
+        **RETURNS,
     ),
     shown(
         "room: those who return find their place taken",
         "room:is_harmless",
-        "can_still_follow((*others, *returning), safe)",
+        "can_still_follow((*others, *returning), staying)",
         instead="True",
-        **met_in(804265),
+        **RETURNS,
     ),
     shown(
         "pins: the higher rank is loaded anew for the lower",

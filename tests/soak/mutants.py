@@ -11,6 +11,7 @@ from soak.guards_of_loads import LOADS
 from soak.guards_of_looks import LOOKS
 from soak.guards_of_pauses import PAUSES
 from soak.guards_of_pings import PINGS
+from soak.guards_of_turns import TURNS
 from soak.guards_of_words import WORDS
 from soak.staged import (
     ABOUT_TO_LEAVE,
@@ -235,13 +236,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("making_room:stale_holders",),
         lambda *_: (),
         host=FOUND_LITTLE,
-    ),
-    inside(
-        "room: who goes for one that returns is not thought of",
-        "room:is_harmless",
-        "c.pin or c.key not in wish.managed or c.priority >= least",
-        instead="True",
-        **met_in(804265),
     ),
     Mutant(
         "drift: a broken lever that is tried does not rest",
@@ -852,6 +846,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOADS,
     *PAUSES,
     *LOOKS,
+    *TURNS,
     *WORDS,
 )
 """Not here is what only words an alarm or a reason, and what `core/planner` decides."""

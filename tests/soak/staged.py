@@ -10,12 +10,17 @@ from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 from soak.story import BESIDE, SAID, Happening, Wishes, tell
 
 
-def met_in(seed: int, cards: int = 1) -> dict[str, object]:
-    """Returns the host and what happens to it in the story in which a guard was found missing."""
+def met_in(seed: int, cards: int = 1, *, is_whole: bool = False) -> dict[str, object]:
+    """Returns the host and what happens to it in the story in which a guard was found missing.
+
+    Without what the operator says in it, unless that is part of the matter.
+    """
     story = tell(seed, cards=cards)
-    happenings = tuple(h for h in story.happenings if h.kind not in SAID | BESIDE)
-    story = replace(story, has_history=False, wishes=Wishes(), earlier="", happenings=happenings)
-    story = replace(story, lease_base=1800.0)  # nobody had less when they were met
+    if not is_whole:
+        happenings = tuple(h for h in story.happenings if h.kind not in SAID | BESIDE)
+        bare = {"has_history": False, "wishes": Wishes(), "earlier": ""}
+        bare |= {"lease_base": 1800.0}  # nobody had less when they were met
+        story = replace(story, happenings=happenings, **bare)  # type: ignore[arg-type]
     return {item.name: getattr(story, item.name) for item in fields(story) if item.name != "seed"}
 
 
@@ -270,3 +275,17 @@ NAME_DELETED: Mapping[str, object] = {
     ),
 }
 """A client's model lies beside ours, and its name is deleted a while before it leaves."""
+
+RETURNS: Mapping[str, object] = told(
+    (60.0, "outsider", "unload", CODER),
+    (60.1, "outsider", "unload", MEDIUM),
+    (60.2, "outsider", "unload", EMBED),
+    (66.0, "foreign", 5.0, 2000.0),
+    (72.0, "use", SMALL, 1.0, 7200.0, None),
+    (80.0, "foreign", 1.5, 50.0),
+    (90.0, "use", MEDIUM, 200.0, 7200.0, None),
+    pins=(CODER,),
+    wanted=(MEDIUM, EMBED),
+)
+"""A large model was loaded beside another program, and keeps a pin out by what it found; it goes,
+and is fetched again. A small one would fit before that, and then keep the large one out."""

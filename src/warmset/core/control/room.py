@@ -222,18 +222,13 @@ def is_harmless(
         alone = can_follow((), comers, beside)
         return not alone or all(can_follow(first, comers, beside) for first in firsts)
 
-    if not all(can_follow(first, others) for first in firsts):
-        return False
     in_use = {change.key for change in wish.plan.changes if change.kind is ActionKind.WAIT}
-    if in_use and not can_still_follow(
-        others, [c for c in residents if c in staying or c.key in in_use]
-    ):
-        return False
-    if not returning:
-        return True
-    least = min(c.priority for c in returning)  # who is below goes for them
-    safe = [c for c in staying if c.pin or c.key not in wish.managed or c.priority >= least]
-    return can_still_follow((*others, *returning), safe)
+    beside = [c for c in residents if c in staying or c.key in in_use]
+    return (
+        all(can_follow(first, others) for first in firsts)
+        and (not in_use or can_still_follow(others, beside))
+        and (not returning or can_still_follow((*others, *returning), staying))
+    )
 
 
 def _is_let_in(host: HostCapacity, world: World, comers: Sequence[Candidate]) -> bool:
