@@ -107,16 +107,19 @@ class Peace(Judge):
     def _doubts(self) -> None:
         """Lets the host believe that as little is free as warmset has to expect of it.
 
-        It may ask any of its runners, under the names that it looks up or the right ones.
+        It may ask any of its runners, under the names that it looks up or the right ones; one that
+        found too little and holds nothing may have been started with any GPU.
         """
         host = self.life.host
+        nothing = {gpu.device: 0 for gpu in host.cards.gpus}
         discovery = host.scheduler._discovery
         refresh = discovery.refresh
 
         def doubt(runners: Sequence[RunnerView]) -> tuple[Gpu, ...]:
             free = {gpu.device: gpu.free_bytes for gpu in refresh(runners)}
             for runner in host.scheduler.loaded.values():
-                for card, held in host.cards.held_by(runner.pid).items():
+                by_card = host.cards.held_by(runner.pid)
+                for card, held in (by_card if any(by_card.values()) else nothing).items():
                     found = self._found_on(runner.model.key, card)
                     free[card] = min(free[card], found - held)
             return tuple(g.with_free(max(0, free[g.device] - DOUBT_BYTES)) for g in host.cards.gpus)
