@@ -148,7 +148,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "departures: who goes at last went for our unload",
         "departures:confirm_departures",
         "leaving.is_ignored",
-        in_ci=True,
         **met_in(112),
     ),
     inside(
@@ -200,7 +199,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("levers:_together",),
         lambda leaves, *_: leaves,
         host=met_in(500159, cards=2),
-        in_ci=True,
     ),
     Mutant(
         "pins: they are to change places",
@@ -242,7 +240,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("executor:note_tried",),
         lambda state, *_: state,
         host=met_in(832049),
-        in_ci=True,
     ),
     inside(
         "looking: who was loaded and never seen resident took nothing",
@@ -263,7 +260,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "comings:notice_comers",
         "is_dead or known.pid",
         instead="known.pid",
-        in_ci=True,
         **met_in(834117),
     ),
     Mutant(
