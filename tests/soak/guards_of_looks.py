@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CODER, EMBED, MEDIUM
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM
 
 from soak.staged import RETURNS, met_in
 from soak.taking_out import Mutant, shown
+
+DEAD_ON_A_NEW_CLOCK: Final = (
+    (60.0, "foreign", 14.0, 200.0),
+    (61.0, "outsider", "unload", CHAT),
+    (61.1, "outsider", "unload", MEDIUM),
+    (300.0, "kill_runner", CHAT),
+    (320.0, "clock", 4000.0),
+)
+"""A pin comes back beside another program, and keeps a large model out by what it found. Its
+process dies, which Ollama does not notice, and the clock is set.
+"""
 
 LOOKS: Final[tuple[Mutant, ...]] = (
     shown(
@@ -16,6 +27,15 @@ LOOKS: Final[tuple[Mutant, ...]] = (
         "version and last_version and version != last_version",
         (100.0, "upgrade", 8.0),
         sees_processes=False,
+    ),
+    shown(
+        "comings: a dead runner is a new one",
+        "comings:notice_comers",
+        "is_dead or known.pid",
+        *DEAD_ON_A_NEW_CLOCK,
+        instead="known.pid",
+        pins=(CHAT,),
+        wanted=(MEDIUM,),
     ),
     shown(
         "question: a plan holds whatever memory is left",

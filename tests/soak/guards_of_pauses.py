@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER, EMBED, MEDIUM
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.taking_out import Mutant, shown
 
 ALL_LOST: Final = tuple(
     (60.0 + n, "outsider", "unload", name) for n, name in enumerate((CODER, CHAT, EMBED))
 )
+GONE_IN_VAIN: Final = (
+    (60.0, "foreign", 8.0, 130.0),
+    (61.0, "outsider", "unload", CODER),
+    (61.1, "outsider", "unload", MEDIUM),
+    (72.0, "use", MEDIUM, 200.0, 7200.0, None),
+    (285.0, "no_effect", 1),
+    (345.0, "use", GIANT, 1.0, 5.0, None),
+)
+"""A model was loaded beside another program and keeps a pin out: it is sent away to be fetched
+again. The server says yes and does nothing, and half a minute later a client's giant pushes it out.
+"""
+TRIED_AGAIN: Final = (
+    (50.0, "broken_lever", "ping", 840.0),
+    *((100.0 + 60.0 * n, "use", SMALL, 1.0, 45.0, None) for n in range(4)),
+    (700.0, "use", SMALL, 1.0, 45.0, None),
+    (722.5, "use", EMBED, 1.0, 45.0, None),
+)
+"""Four pings did nothing. Long after that one is tried, which shows only at its deadline; another
+model would have its turn before.
+"""
 
 PAUSES: Final[tuple[Mutant, ...]] = (
     # -- of a model
@@ -56,6 +76,14 @@ PAUSES: Final[tuple[Mutant, ...]] = (
         wanted=(MEDIUM,),
     ),
     shown(
+        "departures: who goes at last went for our unload",
+        "departures:confirm_departures",
+        "leaving.is_ignored",
+        *GONE_IN_VAIN,
+        pins=(CODER,),
+        wanted=(MEDIUM,),
+    ),
+    shown(
         "outcomes: restorations are not counted",
         "outcomes:before_preload",
         "known.lost_at is not None:\n",
@@ -97,6 +125,14 @@ PAUSES: Final[tuple[Mutant, ...]] = (
         instead='("", None)',
         pins=(CODER,),
         wanted=(MEDIUM, EMBED),
+    ),
+    shown(
+        "drift: a broken lever that is tried does not rest",
+        "executor:_open",
+        "note_tried(state, lever, now)",
+        *TRIED_AGAIN,
+        instead="state",
+        kept=(SMALL, EMBED),
     ),
     shown(
         "drift: another version has the same levers",

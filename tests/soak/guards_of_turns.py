@@ -1,11 +1,19 @@
-"""Guards of who comes and goes before whom, each with the story in which it was found missing."""
+"""Guards of who comes and goes before whom, each with a story that shows it."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from loop_hosts import CHAT, CODER, EMBED
+
 from soak.staged import met_in
 from soak.taking_out import Mutant, shown
+
+TO_CHANGE_PLACES: Final = ((640.0, "use", CHAT, 200.0, 7200.0, 16384),)
+"""A client's model overfills the second card and serves somebody for minutes. It would fit on the
+first one, if a small model changed places with it. That came so long ago that it would be fetched
+again at once, to where it was, and be sent away again.
+"""
 
 TURNS: Final[tuple[Mutant, ...]] = (
     shown(
@@ -28,6 +36,17 @@ TURNS: Final[tuple[Mutant, ...]] = (
         "not is_in_vain",
         instead="True",
         **met_in(1310183, cards=2),
+    ),
+    shown(
+        "levers: who is loaded elsewhere goes alone",
+        "levers:choose_lever",
+        "_together(leaves, changes, scene)",
+        *TO_CHANGE_PLACES,
+        instead="leaves",
+        cards=2,
+        pins=(CODER,),
+        wanted=(EMBED,),
+        may_unload_unmanaged=True,
     ),
     shown(
         "overruled: what a ping loaded is no load that was seen",

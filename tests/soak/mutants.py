@@ -145,12 +145,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
     inside(
-        "departures: who goes at last went for our unload",
-        "departures:confirm_departures",
-        "leaving.is_ignored",
-        **met_in(112),
-    ),
-    inside(
         "departures: who is listed again has not left",
         "departures:confirm_departures",
         "leaving.key in listed and leaving.gone_at is not None",
@@ -195,12 +189,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("late_release", "foreign"),
     ),
     Mutant(
-        "levers: who is loaded elsewhere goes alone",
-        ("levers:_together",),
-        lambda leaves, *_: leaves,
-        host=met_in(500159, cards=2),
-    ),
-    Mutant(
         "pins: they are to change places",
         ("pins:_with_pins_in_place",),
         lambda made, *_: made,
@@ -235,12 +223,6 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda *_: (),
         host=FOUND_LITTLE,
     ),
-    Mutant(
-        "drift: a broken lever that is tried does not rest",
-        ("executor:note_tried",),
-        lambda state, *_: state,
-        host=met_in(832049),
-    ),
     inside(
         "looking: who was loaded and never seen resident took nothing",
         "looking:_beside_loading",
@@ -254,13 +236,6 @@ MUTANTS: tuple[Mutant, ...] = (
         instead="row.key",
         in_ci=True,
         **met_in(903962),
-    ),
-    inside(
-        "comings: a dead runner is a new one",
-        "comings:notice_comers",
-        "is_dead or known.pid",
-        instead="known.pid",
-        **met_in(834117),
     ),
     Mutant(
         "others: a runner without a name may grow",
