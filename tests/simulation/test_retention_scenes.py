@@ -97,6 +97,16 @@ def test_what_was_held_and_nobody_configured_goes_as_from_stock_ollama() -> None
     assert scene.unloads() == [CODER]
 
 
+def test_what_was_held_goes_though_its_lease_was_forgotten() -> None:
+    """The clock is set just before the hold ends, so that no keep-alive is known any more."""
+    config = replace(said({"EMBED": {}}), holds={CODER: START + HOUR})
+    scene = world(config)
+    scene.at(HOUR - 1.0, lambda _: setattr(scene.sidecar, "clock_ahead", 4000.0))
+    scene.run(HOUR + 600)
+    assert scene.findings("clock_stepped")
+    assert scene.unloads() == [CODER]
+
+
 def test_an_unused_model_is_let_go_after_its_keep_alive() -> None:
     """An hour after its last use, not after its load; then it waits for the next request."""
     scene = world(said({"CODER": {"keep_alive": HOUR}, "EMBED": {}}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
@@ -17,9 +16,6 @@ from warmset.core.host.draining import RETURNED_SHARE
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
-
-CLIENTS_NAMED: Final = 3
-"""More names than that tell nothing of who it was. Our choice."""
 
 Result = tuple[State, tuple[Finding, ...]]
 
@@ -96,6 +92,7 @@ def _forget_runner(state: State, key: ModelKey, name: str) -> State:
         pid=None,
         resident_since=None,
         lease=None,
+        leased_at=None,
         foreign=None,
         is_overruled=False,
     )
@@ -125,28 +122,6 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
             text = f"it had to make room for {rival}"
             found.append(Finding(kind="pushed_out", key=key, name=known.name, text=text))
     return state, tuple(found)
-
-
-def notice_clients(observation: Observation, config: Config, state: State, now: float) -> Result:
-    """Keeps who was connected right after a model was lost or its lease replaced.
-
-    Ollama says of no request whose it was. A client that generates, or keeps its connections, is
-    still there at the next look.
-    """
-    del config, now
-    looked = state.looked
-    if not observation.clients or looked is None:
-        return state, ()
-    names = _listed(observation.clients)
-    for key, known in state.models.items():
-        if looked.at in (known.lost_at, *known.overwrites[-1:]):
-            state = state.note(key, client=names)
-    return state, ()
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - CLIENTS_NAMED
-    return ", ".join(names[:CLIENTS_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _held(state: State, key: ModelKey, *, for_ours: bool) -> Mapping[DeviceId, int]:
@@ -222,6 +197,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
             lost_at=None if not is_ours else known.lost_at,
             comes_back=False,
             preloaded_at=known.preloaded_at if is_ours else None,
+            leased_at=None if known.lease is None else known.leased_at,
         )
         if is_ours:
             found.append(_verified(row, observation))

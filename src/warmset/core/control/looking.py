@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from warmset.core.control.actions import Finding
+from warmset.core.control.clients import notice_clients
 from warmset.core.control.comings import (
-    notice_clients,
     notice_comers,
     notice_leavers,
     notice_rivals,

@@ -240,7 +240,7 @@ def after_failure(
     failed = finding(
         f"{running.stage}_failed", order, text, Severity.WARNING, seconds=seconds, error=error
     )
-    state = state.note(order.key, order.name, lease=None, leased_at=None)
+    state = state.note(order.key, order.name, lease=None)
     found: tuple[Finding, ...] = (failed,)
     if running.stage == "preload":
         state, mishaps = _pause_victims(state, order, running.since, config.loop, now)
@@ -312,7 +312,5 @@ def pause(state: State, key: ModelKey, loop: LoopSettings, now: float, reason: s
 
 def forget_leases(state: State) -> State:
     """Returns the state in which no keep-alive is known any more: all are asserted anew."""
-    models = {
-        key: replace(known, lease=None, leased_at=None) for key, known in state.models.items()
-    }
+    models = {key: replace(known, lease=None) for key, known in state.models.items()}
     return replace(state, models=models)

@@ -56,6 +56,7 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
             row.name,
             resident_since=now,
             lease=known.lease if is_ours else None,
+            leased_at=known.leased_at if is_ours else None,
             foreign=None,
             is_overruled=False,
             free_low=low,

@@ -63,7 +63,7 @@ def _count_residency_anew(state: State, now: float) -> State:
     """Whose process is hidden may have left and come again while nobody looked: no longer ago."""
     for key, known in state.models.items():
         if known.resident_since is not None and known.pid is None:
-            state = state.note(key, resident_since=now)
+            state = state.note(key, resident_since=now, leased_at=None)
     return state
 
 
@@ -153,6 +153,7 @@ def forget_runners(state: State, now: float) -> State:
     models = {
         key: replace(
             known,
+            leased_at=None,
             pid=None,
             resident_since=None,
             foreign=None,

@@ -33,7 +33,8 @@ class Remembered:
     Attributes:
         slot: its rank's place among the leases.
         lease: the keep-alive that warmset gave and believes to stand; `None`: none, or overwritten.
-        leased_at: when.
+        leased_at: when warmset gave it the keep-alive that it has, as far as known, whether that
+            is known to stand or not; `None`: it has somebody else's.
         foreign: what a client's own keep-alive seems to be.
         is_overruled: a client replaced our lease; only a pin takes it back.
         pid: of its runner, since it was seen resident.
