@@ -31,6 +31,16 @@ TRIED_AGAIN: Final = (
 """Four pings did nothing. Long after that one is tried, which shows only at its deadline; another
 model would have its turn before.
 """
+ALL: Final = (CODER, CHAT, EMBED, SMALL)
+PUSHED_OUT: Final = tuple(
+    happening
+    for round_at in range(60, 720, 130)
+    for happening in (
+        (float(round_at), "use", SMALL, 0.1, None, None),
+        (round_at + 41.4, "use", MEDIUM, 1.0, 20.0, None),
+    )
+)
+"""A client's large model comes for a while, and a small one has to go for it each time."""
 
 PAUSES: Final[tuple[Mutant, ...]] = (
     # -- of a model
@@ -97,6 +107,19 @@ PAUSES: Final[tuple[Mutant, ...]] = (
         *((60.0 + n, "fight", name) for n, name in enumerate((CODER, CHAT, EMBED))),
         pins=(CODER, CHAT, EMBED),
     ),
+    shown(
+        "outcomes: whom our own preload pushed out comes again at once",
+        "outcomes:after_preload",
+        "_pause_victims(state, order, now - seconds, loop, now)",
+        (98.0, "outsider", "unload", EMBED),
+        (98.5, "foreign", 11.0, 3.6),
+        (100.0, "old_state"),
+        (100.5, "use", EMBED, 0.1, 7200.0, None),
+        (150.0, "outsider", "unload", CHAT),
+        (205.0, "slow_loads", 5.0, 60.0),
+        instead="(state, ())",
+        pins=(CODER, CHAT, EMBED),
+    ),
     # -- of a lever
     shown(
         "turns: preloads that do nothing are sent on",
@@ -151,5 +174,39 @@ PAUSES: Final[tuple[Mutant, ...]] = (
         (60.0, "fight", CODER),
         instead='cause == "displaced"',
         wanted=(EMBED,),
+    ),
+    shown(
+        "drift: who was in use stayed since unloads do nothing",
+        "drift:_failure",
+        "_was_idle(key, look)",
+        (20.0, "use", SMALL, 1.0, 7200.0, None),
+        *((60.0 + n, "use", name, 840.0, None, None) for n, name in enumerate(ALL)),
+        (100.0, "make_way", 790.0),
+        instead="True",
+        wanted=(EMBED,),
+        sees_processes=False,
+    ),
+    shown(
+        "drift: whoever stayed had the shorter lease",
+        "drift:_spared",
+        "other.lease >= known.lease",
+        (30.0, "foreign", 6.0, 860.0),
+        *PUSHED_OUT,
+        pins=(CODER,),
+        wanted=(EMBED,),
+    ),
+    shown(
+        "drift: who was in use was spared for its lease",
+        "drift:_spared",
+        "not why_not_idle(row.key, before, loop, look.now)",
+        (10.0, "use", EMBED, 1.0, 7200.0, None),
+        (30.0, "foreign", 6.0, 860.0),
+        (35.0, "outsider", "unload", SMALL),
+        (55.0, "use", EMBED, 800.0, 7200.0, None),
+        *PUSHED_OUT,
+        instead="True",
+        pins=(CODER,),
+        wanted=(SMALL,),
+        kept=(EMBED,),
     ),
 )

@@ -24,6 +24,7 @@ from soak.races import Races
 from soak.restraints import Restraints
 from soak.sights import Sights
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, USUAL, Happening, Story, uses_before
+from soak.victims import Victims
 from warmset.adapters.journal import Journal
 from warmset.core.control.actions import Decision, Renew
 from warmset.core.control.config import Config
@@ -218,6 +219,7 @@ class Life:
             Restraints(self, self.witness.breaks),
             Sights(self, self.witness.breaks),
             Obedience(self, self.witness.breaks),
+            Victims(self, self.witness.breaks),
             self.motives,
             self.races,
         )

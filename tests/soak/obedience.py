@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from soak.claims import Given, pays_seconds
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Preload, Unload, Wait
-from warmset.core.control.orders import Command, SendPreload, SendUnload
-from warmset.core.control.retention import OUTSIDE, SERVER_KEEP_ALIVE_SECONDS, UNUSED
+from warmset.core.control.orders import Command, Event, SendPreload, SendUnload
+from warmset.core.control.retention import DEARER, OUTSIDE, SERVER_KEEP_ALIVE_SECONDS, UNUSED
 from warmset.core.control.state import State
 from warmset.core.model import Observation, find_entry, normalise_name
 from warmset.core.settings import ModelPolicy
-from warmset.core.twin.events import LoadStarted
+from warmset.core.twin.events import Granted, LoadStarted
 
 if TYPE_CHECKING:
     from soak.life import Life
@@ -27,6 +28,8 @@ DONE_SECONDS = 180.0
 stays a minute, gives way in two, and the looks in between take some seconds."""
 SOON_SECONDS = 60.0
 """A load that nobody has timed yet is expected to take less."""
+SURE_SHARE = 0.9
+"""Of the time that memory pays: uses and amounts are known as of some look."""
 HELD_BACK = ("lever_broken", "loads_stuck", "load_slow", "gpus_changed", "pins_conflict")
 """While one of these stands nothing is promised."""
 
@@ -38,25 +41,36 @@ class Obedience(Judge):
         super().__init__(life, tell)
         self._begun_at = -math.inf  # the look that is decided on
         self._used_at: dict[str, float] = {}  # key -> when a look found it in use, or it came
+        self._asked_at: dict[str, float] = {}  # key -> when somebody else was served by it last
         self._retired: set[str] = set()  # let go as unused; nobody has asked for them since
         self._said_at = -math.inf
         self._heard_at = -math.inf
         self._closed_at: dict[str, float] = {}  # since when who is not wanted, by key
         self._told: set[str] = set()
         self._listed: set[str | None] = set()  # at the last look
+        self._listed_at: dict[str | None, float] = {}
+        self._broke_off_at = -math.inf
+        self._booted_ahead = 0.0
         self._open: set[str] = set()  # whose windows were open at the last look
+        self._given = Given(life)
+        self._seen_busy: set[str] = set()  # those of whom a look has shown that they were in use
 
     # -- what it is told --------------------------------------------------------------------------
 
     def boots(self, *, is_fresh: bool) -> None:
         del is_fresh  # what was not written down, or by another clock, is forgotten
+        if self.life.clock_ahead != self._booted_ahead:  # all was long ago, or is to come
+            self._used_at.clear()
+        self._booted_ahead = self.life.clock_ahead
         self._retired.clear()
+        self._given.forget()
         self._heard_at = self.now
 
     def breaks_off(self, *, is_server: bool = False) -> None:
         del is_server
         self._retired.clear()
-        self._heard_at = self.now
+        self._given.forget()
+        self._heard_at = self._broke_off_at = self.now
 
     def says(self) -> None:
         self._said_at = self.now
@@ -75,17 +89,22 @@ class Obedience(Judge):
         self._heard_at = self.now
         if isinstance(event, LoadStarted):
             self._used_at[event.order.model.key] = self.now
+            self._seen_busy.discard(event.order.model.key)
             self._retired.discard(event.order.model.key)
+        elif isinstance(event, Granted):
+            self._note_request(event)
 
     def look_begins(self) -> None:
         self._begun_at = self.now
         for key, runner in self.life.host.scheduler.loaded.items():
             if runner.refs > 0:
                 self._used_at[key] = self.now
+                self._seen_busy.add(key)
         self._note_who_is_unwanted()
 
     def looked(self, observation: Observation) -> None:
         self._listed = {row.key for row in observation.residents or ()}
+        self._listed_at |= dict.fromkeys(self._listed, self.now)
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
@@ -93,14 +112,29 @@ class Obedience(Judge):
         if decision.trouble or decision.is_provisional:
             self._heard_at = self.now  # nothing is promised while nothing is known
             return
+        if any(finding.kind == "look_gap" for finding in decision.findings):
+            self._given.forget()
         self._judge_wanted(decision)
+        self._judge_windows(decision)
         self._judge_leavers(decision)
 
+    def ends(self, event: Event) -> None:
+        self._given.ends(event)
+
     def carries_out(self, command: Command) -> None:
+        self._given.carries_out(command)
         if isinstance(command, SendPreload):
             self._judge_preload(command)
         elif isinstance(command, SendUnload):
             self._judge_unload(command)
+
+    def _note_request(self, event: Granted) -> None:
+        opened = None if self.life.warmset is None else self.life.warmset._open
+        if opened is not None and opened[1] == event.request_id:
+            return
+        for key, runner in self.life.host.scheduler.loaded.items():
+            if runner.pid == event.pid:
+                self._asked_at[key] = self.now
 
     # -- the rules --------------------------------------------------------------------------------
 
@@ -146,7 +180,9 @@ class Obedience(Judge):
             is_early = reason.startswith(UNUSED) and idle < kept
             if is_early and self.life.story.sees_processes:
                 self.tell(f"{command.name} was let go {idle:.0f} s after its use: {reason}")
-        elif reason == OUTSIDE:
+            if reason.startswith(DEARER):
+                self._judge_price(command, idle)
+        elif reason.startswith(OUTSIDE):
             self._count("closed")
             kept = SERVER_KEEP_ALIVE_SECONDS
             kept = kept if policy.keep_alive is None else min(kept, policy.keep_alive)
@@ -154,6 +190,17 @@ class Obedience(Judge):
                 self.tell(f"{command.name} was unloaded {idle:.0f} s after its use: {reason}")
             if self.life.operator.opens(command.name, self.life.wall):
                 self.tell(f"{command.name} was unloaded within its windows")
+
+    def _judge_price(self, command: SendUnload, idle: float) -> None:
+        """Where processes are hidden, a long request looks like none."""
+        runner = self.life.host.scheduler.loaded.get(command.key)
+        is_known = self.life.story.sees_processes or command.key not in self._seen_busy
+        if runner is None or not is_known:
+            return
+        pays = pays_seconds(self.life, runner)
+        if idle < SURE_SHARE * pays < math.inf:
+            what = f"{command.name} was let go {idle:.0f} s after its use"
+            self.tell(f"{what}, and its memory is worth a load after {pays:.0f} s")
 
     def _note_who_is_unwanted(self) -> None:
         """Keeps since when each runner has nobody who wants it, as the looks find it."""
@@ -196,18 +243,19 @@ class Obedience(Judge):
         life, policy = self.life, self._policy(name)
         known = {model.digest for model in life.host.library.models()}
         runner = life.host.scheduler.loaded[key]
-        if not life.is_managed(name) or life.said.is_held((name,), life.loop_now):
-            return math.inf
-        if runner.model.digest not in known:
+        if life.said.is_held((name,), life.loop_now) or runner.model.digest not in known:
             return math.inf
         used_at, due = self._used_at.get(key, self.now), math.inf
+        used_at = max(used_at, self._asked_at.get(key, used_at))
+        if not life.is_managed(name):  # held no longer: our lease is all that keeps it
+            return used_at + SERVER_KEEP_ALIVE_SECONDS if self._given.stands(key) else math.inf
         kept = math.inf if policy.keep_alive is None else policy.keep_alive
         if key in self._closed_at and not life.said.yielding:
             due = max(self._closed_at[key], used_at + min(SERVER_KEEP_ALIVE_SECONDS, kept))
         elif key in self._closed_at:
             due = max(self._closed_at[key], used_at)
-        if kept < math.inf and not policy.pin:
-            due = min(due, used_at + kept)
+        if not policy.pin:
+            due = min(due, used_at + kept, used_at + pays_seconds(life, runner))
         return due
 
     def _judge_wanted(self, decision: Decision) -> None:
@@ -231,6 +279,17 @@ class Obedience(Judge):
                 continue
             if entry.key not in told | self._listed and name not in told:
                 self.tell(f"{name} is wanted and not resident, and there is no word about why")
+
+    def _judge_windows(self, decision: Decision) -> None:
+        """Who was let go before its window has opened is wanted again within it."""
+        for model in decision.left_out:
+            ago = self.life.operator.open_for(model.name, self.life.wall)
+            opened_at = self.now - ago
+            was_there = self._listed_at.get(model.key, -math.inf)
+            lead = self._lead_seconds(model.key)
+            is_known = ago > 0 and self._broke_off_at < was_there < opened_at - lead
+            if model.reason.startswith("let go") and is_known:
+                self.tell(f"{model.name} is not fetched: {model.reason}; its window is open")
 
     def _judge_alarms(self, decision: Decision) -> None:
         """No alarm says that a pin is missing which is none at the moment."""

@@ -149,6 +149,14 @@ class Operator:
         """Whether an eviction keeps a model out."""
         return self.orders.rests.get(normalise_name(name), wall) > wall
 
+    def open_for(self, name: str, wall: float) -> float:
+        """Returns for how long a model's window has been open; 0 if none is."""
+        policy = self.file().models.get(normalise_name(name))
+        if policy is None or not policy.windows:
+            return 0.0
+        starts = [s.start for s in open_spans(policy, wall) if s.start <= wall < s.end]
+        return wall - starts[0] if starts else 0.0
+
     def opens(self, name: str, wall: float, within: float = 0.0) -> bool:
         """Whether a model's windows are open, or will be so soon; true for one without windows."""
         policy = self.file().models.get(normalise_name(name))

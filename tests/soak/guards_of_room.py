@@ -1,0 +1,195 @@
+"""Guards of room: for whom it is made, who goes for it, and what Ollama may believe of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loop_hosts import SMALL
+
+from soak.staged import (
+    ABOUT_TO_LEAVE,
+    END_OF_A_PLAN,
+    NAMELESS,
+    NEXT_DAY,
+    ONE_HAS_TO_STAY,
+    met_in,
+    told,
+)
+from soak.taking_out import Mutant, inside
+
+ROOM: Final[tuple[Mutant, ...]] = (
+    inside(
+        "levers: memory that was not read just now",
+        "levers:choose_lever",
+        "_why_unread(scene)",
+        ("driver", "outsider"),
+        instead='""',
+    ),
+    inside(
+        "levers: RAM is short",
+        "levers:choose_lever",
+        "scene.observation.memory.pressure",
+        ("thrash", "outsider"),
+        instead='""',
+        in_ci=True,
+    ),
+    inside(
+        "levers: pins beside who is about to leave",
+        "levers:choose_lever",
+        "_why_not_yet(scene)",
+        instead='""',
+        in_ci=True,
+        **ABOUT_TO_LEAVE,
+    ),
+    inside(
+        "turns: a higher rank is kept out",
+        "turns:choose_load",
+        "not is_harmless(wish, candidate, others, returning)",
+        ("away",),
+        in_ci=True,
+        **NEXT_DAY,
+    ),
+    Mutant(
+        "room: a lower rank takes what is likely",
+        ("room:_at_most",),
+        lambda candidate: candidate,
+        host=met_in(200667),
+        in_ci=True,
+    ),
+    inside(
+        "lasting: nobody waits for other programs to go",
+        "lasting:choose_for_good",
+        "before is scene.observation",
+        ("tide",),
+        instead="True",
+    ),
+    inside(
+        "lasting: newcomers count where they only change who is chosen",
+        "lasting:choose_for_good",
+        "before is scene.observation",
+        instead="before is scene.observation or not scene.wish.is_pressed",
+        in_ci=True,
+        **met_in(402788),
+    ),
+    inside(
+        "levers: other programs never count",
+        "levers:choose_lever",
+        "scene.wish.is_pressed",
+        ("foreign",),
+        sees_processes=True,
+    ),
+    inside(
+        "levers: who is not chosen goes at once",
+        "levers:choose_lever",
+        "scene.wish.is_pressed",
+        ("edit", "foreign"),
+        instead="True",
+    ),
+    inside(
+        "making_room: whether it helps is not asked",
+        "making_room:who_makes_room",
+        "not why_not_admitted(without, candidate, state)",
+        ("repull", "foreign", "contexts"),
+        instead="True",
+    ),
+    inside(
+        "restarts: who is there on a new server came long ago",
+        "restarts:_begin_anew",
+        "not observation.residents",
+        ("upgrade", "crash", "outsider"),
+        instead="True",
+    ),
+    Mutant(
+        "overruled: loads of weights without a name are not seen",
+        ("overruled:_notice_nameless",),
+        lambda _observation, _looked, state, _now: (state, []),
+        host=NAMELESS,
+        in_ci=True,
+    ),
+    inside(
+        "outcomes: who was loaded by a ping was there before",
+        "outcomes:after_ping",
+        "state = state.note(order.key, resident_since=now)",
+        instead="pass",
+        in_ci=True,
+        **told(
+            (100.0, "use", SMALL, 0.1, 60.0, None),
+            (120.0, "snatch", 1),
+            (125.0, "foreign", 14.0, 300.0),
+            sees_processes=False,
+        ),
+    ),
+    Mutant(
+        "stuck: nameless loads do not overtake",
+        ("stuck:LOADS",),
+        frozenset({"model_came"}),
+        host=met_in(311535),
+        in_ci=True,
+    ),
+    inside(
+        "stuck: old weights of the same name do not overtake",
+        "stuck:_why_not_wait",
+        "running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS",
+        in_ci=True,
+        **met_in(402257),
+    ),
+    Mutant(
+        "turns: a lower rank comes before one that is paused",
+        ("turns:_comes_soon",),
+        lambda *_: False,
+        host=met_in(95205),
+    ),
+    Mutant(
+        "making_room: some go for a plan that ends",
+        ("levers:who_leaves_before",),
+        lambda _first, _loads, leaves, _scene: leaves,
+        host=END_OF_A_PLAN,
+    ),
+    Mutant(
+        "making_room: the higher rank goes for the lower",
+        ("making_room:_is_worth_it",),
+        lambda *_: True,
+        host=met_in(300540),
+    ),
+    Mutant(
+        "making_room: some go though others have to stay",
+        ("making_room:_if_of_use_now",),
+        lambda _, room, __: room,
+        host=ONE_HAS_TO_STAY,
+        in_ci=True,
+    ),
+    Mutant(
+        "making_room: some go and wait for a third one",
+        ("making_room:_waits_for_a_goer",),
+        lambda *_: False,
+        host=met_in(900416),
+    ),
+    inside(
+        "room: what runners remember is not asked",
+        "room:_what_it_may_believe",
+        "_believed_worlds(host, (*world, *nameless), state)",
+        ("foreign", "late_release"),
+        instead="((*world, *nameless),)",
+    ),
+    inside(
+        "room: old weights have no say",
+        "room:_what_it_may_believe",
+        "strangers_beside(state, wish.host)",
+        ("repull",),
+        instead='((), "")',
+        in_ci=True,
+    ),
+    Mutant(
+        "comings: who comes without a name found what an earlier one did",
+        ("comings:note_nameless",),
+        lambda _row, _came, _observation, state, in_ci=True, **_: state,
+        host=met_in(404729),
+    ),
+    inside(
+        "overruled: a name that comes back is a request",
+        "overruled:notice_durations",
+        "before.get(row.key) or nameless.get(row_id(row))",
+        instead="before.get(row.key)",
+        **met_in(620376),
+    ),
+)

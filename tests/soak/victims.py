@@ -1,0 +1,91 @@
+"""Who had to go for a preload of ours: it is told, and they are not fetched again at once.
+
+They would go for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision, Finding
+from warmset.core.control.orders import Aborted, Command, Event, SendPreload, Started
+from warmset.core.control.state import State
+from warmset.core.model import Observation
+from warmset.core.twin.events import Unloaded
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+DEADLINE_SECONDS = 3.0
+"""One that was pushed out so shortly before its deadline may have left for that."""
+
+
+class Victims(Judge):
+    """Judges what becomes of those who left while a preload of ours was open."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self._open: SendPreload | None = None
+        self._rows: dict[str | None, float] = {}  # key -> deadline at the last look
+        self._left: set[str] = set()  # since the look before our preload, whoever it was for
+        self._evicted: set[str] = set()  # while our preload was open
+        self._victims: set[str] = set()  # those of them that a look has shown to be gone
+        self._paused_at: dict[str, float] = {}
+
+    def boots(self, *, is_fresh: bool) -> None:
+        del is_fresh
+        self.breaks_off()
+
+    def breaks_off(self, *, is_server: bool = False) -> None:
+        del is_server
+        self._open = None
+        for seen in (self._rows, self._evicted, self._victims, self._paused_at):
+            seen.clear()
+
+    def hears(self, event: object) -> None:
+        if isinstance(event, Unloaded):
+            self._left.add(event.key)
+            opened = self._open
+            if event.is_evicted and opened is not None and opened.key != event.key:
+                self._evicted.add(event.key)
+
+    def looked(self, observation: Observation) -> None:
+        if observation.residents is None or observation.trouble:
+            return
+        rows = {row.key: row.expires_at or 0.0 for row in observation.residents}
+        gone = {key for key in self._evicted if key in self._rows and key not in rows}
+        early = observation.at + DEADLINE_SECONDS
+        self._victims |= {key for key in gone if self._rows[key] > early}
+        self._rows = rows
+        if self._open is None:
+            self._left.clear()
+
+    def decided(self, before: State, decision: Decision) -> None:
+        del before
+        if any(finding.kind == "look_gap" for finding in decision.findings):
+            self.breaks_off()
+
+    def carries_out(self, command: Command) -> None:
+        if not isinstance(command, SendPreload):
+            return
+        ago = self.now - self._paused_at.get(command.key, -self.loop.cool_down)
+        if ago < self.loop.cool_down:
+            self.tell(f"preload of {command.name}, {ago:.0f} s after it had to go for another one")
+        self._open = command
+        self._evicted.clear()
+        self._victims.clear()
+
+    def ends(self, event: Event) -> None:
+        opened = self._open
+        if opened is None or isinstance(event, Started) or event.number != opened.number:
+            return
+        self._open = None
+        if not isinstance(event, Aborted):
+            self._paused_at |= dict.fromkeys(self._victims, self.now)
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if finding.kind == "preload_evicted" and finding.key not in self._left:
+                self.tell(f"{finding.name} is told to have had to go for our preload, and had not")
