@@ -91,6 +91,9 @@ class Motives(Judge):
         self._moved_at = self.now
         self._busy_at.clear()
 
+    def says(self) -> None:
+        self._moved_at = self.now  # a window that opens, too
+
     def look_begins(self) -> None:
         self._begun_at = self.now
         self._overfull, self._was_tight = self._overfull_cards(), bool(self._overfull_cards(0.0))
