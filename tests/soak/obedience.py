@@ -58,12 +58,13 @@ class Obedience(Judge):
     # -- what it is told --------------------------------------------------------------------------
 
     def boots(self, *, is_fresh: bool) -> None:
-        del is_fresh  # what was not written down, or by another clock, is forgotten
         if self.life.clock_ahead != self._booted_ahead:  # all was long ago, or is to come
             self._used_at.clear()
         self._booted_ahead = self.life.clock_ahead
-        self._retired.clear()
+        self._retired.clear()  # what was not written down, or by another clock, is forgotten
         self._given.forget()
+        if is_fresh:
+            self._used_at |= dict.fromkeys(self.life.host.scheduler.loaded, self.now)
         self._heard_at = self.now
 
     def breaks_off(self, *, is_server: bool = False) -> None:
