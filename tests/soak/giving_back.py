@@ -13,7 +13,8 @@ from warmset.core.twin.sidecar_view import list_entries, list_residents
 from warmset.shell.release import release
 
 if TYPE_CHECKING:
-    from soak.life import Life, Watched
+    from soak.life import Life
+    from soak.watched import Watched
 
 LEAST_CONTEXT = 2048
 """Below it an embedding model gets no context with a ping."""

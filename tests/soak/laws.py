@@ -25,7 +25,8 @@ from warmset.core.settings import normalise_name
 from warmset.core.twin.events import Event, Granted, LoadEnded, LoadStarted, Unloaded
 
 if TYPE_CHECKING:
-    from soak.life import Life, Watched
+    from soak.life import Life
+    from soak.watched import Watched
 
 SETTLING_SECONDS = 180.0
 """What a client does explains what warmset does so long afterwards: a minute of calm, one that a

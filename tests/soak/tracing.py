@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soak.life import Life, Watched
+from soak.life import Life
+from soak.watched import Watched
 from warmset.core.control.actions import Decision
 from warmset.core.twin.events import Event
 
