@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
+from soak.staged import told
 from soak.taking_out import Mutant, shown
 
 LOST: Final = (70.0, "outsider", "unload", CODER)
@@ -20,6 +21,27 @@ FOUND_THERE: Final = (
     (142.0, "use", CHAT, 0.1, 7200.0, None),
 )
 """Both pins are lost, and a client has one of them loaded while a look is under way."""
+TO_BE_DELETED: Final = (
+    (61.0, "use", SMALL, 130.0, 900.0, None),
+    (100.0, "outsider", "unload", CODER),
+    (110.0, "use", SMALL, 60.0, 900.0, 16384),
+    (111.0, "use", SMALL, 1.0, 900.0, 2048),
+    (112.0, "delete", SMALL),
+)
+"""While a client's model is in use, two more ask for it with other contexts, and its name is
+deleted. A pin that comes back waits behind the second of them once the first has been loaded.
+"""
+TO_BE_PULLED: Final = (
+    (60.0, "use", SMALL, 130.0, 900.0, None),
+    (100.0, "use", CHAT, 60.0, 900.0, 131072),
+    (101.0, "use", CHAT, 1.0, 900.0, 2048),
+    (102.0, "repull", CHAT),
+    (140.0, "hold", CHAT, 600.0),
+)
+"""Two clients wait for a model beside which there is no room for one in use, when other weights are
+pulled under its name. It is held, and ours waits behind the second of them once the first has the
+old weights loaded.
+"""
 
 LOADS: Final[tuple[Mutant, ...]] = (
     # -- loads of others
@@ -64,6 +86,21 @@ LOADS: Final[tuple[Mutant, ...]] = (
         (65.0, "outsider", "unload", CODER),
         (142.0, "use", SMALL, 1.0, 7200.0, None),
         instead="[]",
+    ),
+    Mutant(
+        "stuck: nameless loads do not overtake",
+        ("stuck:LOADS",),
+        frozenset({"model_came"}),
+        in_ci=True,
+        host=told(*TO_BE_DELETED, sees_processes=False),
+    ),
+    shown(
+        "stuck: old weights of the same name do not overtake",
+        "stuck:_why_not_wait",
+        "running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS",
+        *TO_BE_PULLED,
+        pins=(),
+        sees_processes=False,
     ),
     # -- our own load
     shown(
@@ -156,6 +193,16 @@ LOADS: Final[tuple[Mutant, ...]] = (
         (208.0, "use", CHAT, 0.1, 300.0, None),
         instead="queue=decision.sends or orders.queue",
         wanted=(EMBED,),
+    ),
+    shown(
+        "step: a load is waited for while nothing is known",
+        "step:_unknown",
+        "why_give_up(state, config.loop, now)",
+        (20.0, "use", SMALL, 400.0, None, None),
+        (40.0, "use", GIANT, 1.0, None, None),  # waits for that, and ours behind it
+        (130.0, "deaf", 200.0),
+        instead="None",
+        load_limit=60.0,
     ),
     # -- the operator's words
     shown(

@@ -135,14 +135,6 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         instead="True",
     ),
     inside(
-        "step: a load is waited for while nothing is known",
-        "step:_unknown",
-        "why_give_up(state, config.loop, now)",
-        instead="None",
-        in_ci=True,
-        **met_in(405161),
-    ),
-    inside(
         "stuck: rescues that nobody allowed",
         "stuck:find_rescue",
         "not loop.may_rescue",

@@ -64,14 +64,6 @@ ROOM: Final[tuple[Mutant, ...]] = (
         instead="True",
     ),
     inside(
-        "lasting: newcomers count where they only change who is chosen",
-        "lasting:choose_for_good",
-        "before is scene.observation",
-        instead="before is scene.observation or not scene.wish.is_pressed",
-        in_ci=True,
-        **met_in(402788),
-    ),
-    inside(
         "levers: other programs never count",
         "levers:choose_lever",
         "scene.wish.is_pressed",
@@ -118,20 +110,6 @@ ROOM: Final[tuple[Mutant, ...]] = (
             (125.0, "foreign", 14.0, 300.0),
             sees_processes=False,
         ),
-    ),
-    Mutant(
-        "stuck: nameless loads do not overtake",
-        ("stuck:LOADS",),
-        frozenset({"model_came"}),
-        host=met_in(311535),
-        in_ci=True,
-    ),
-    inside(
-        "stuck: old weights of the same name do not overtake",
-        "stuck:_why_not_wait",
-        "running.listed_since is not None and now - running.listed_since > ANSWER_SECONDS",
-        in_ci=True,
-        **met_in(402257),
     ),
     Mutant(
         "turns: a lower rank comes before one that is paused",

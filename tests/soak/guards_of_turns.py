@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER, EMBED
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
 
 from soak.staged import met_in
 from soak.taking_out import Mutant, shown
@@ -13,6 +13,33 @@ TO_CHANGE_PLACES: Final = ((640.0, "use", CHAT, 200.0, 7200.0, 16384),)
 """A client's model overfills the second card and serves somebody for minutes. It would fit on the
 first one, if a small model changed places with it. That came so long ago that it would be fetched
 again at once, to where it was, and be sent away again.
+"""
+DELETED_ON_ITS_WAY_OUT: Final = (
+    (60.0, "use", MEDIUM, 200.0, None, None),
+    (100.0, "foreign", 14.0, 30.0),
+    (118.0, "outsider", "unload", CODER),
+    (150.0, "delete", MEDIUM),
+)
+"""A model that serves somebody unseen has to go for another program. Its name is deleted before it
+does, and a pin is to come back.
+"""
+LOADED_BY_A_CLIENT_THEN: Final = (
+    (90.0, "outsider", "unload", CODER),
+    (100.0, "use", SMALL, 1.0, 45.0, None),
+    (119.0, "snatch", 1),
+    (119.0, "no_effect", 1),
+    (123.0, "use", SMALL, 1.0, 7200.0, None),
+)
+"""Somebody unloads a model just before our ping, which does nothing; a client has it loaded anew
+before the next look, which takes that for the ping's doing. A pin is to come back when that burst
+is over.
+"""
+CHOSEN_NO_MORE: Final = (
+    (60.0, "use", CHAT, 1.0, 7200.0, 16384),
+    (250.0, "foreign", 3.0, 130.0),
+)
+"""A client's model took the place of a wanted one and holds no more than it may; another program
+takes so much for a while that a plan has no place for it.
 """
 
 TURNS: Final[tuple[Mutant, ...]] = (
@@ -52,7 +79,27 @@ TURNS: Final[tuple[Mutant, ...]] = (
         "overruled: what a ping loaded is no load that was seen",
         "overruled:notice_reloads",
         "load_seen_at=now",
+        *LOADED_BY_A_CLIENT_THEN,
         instead="load_seen_at=now if not is_ours else state.load_seen_at",
-        **met_in(2001570),
+    ),
+    shown(
+        "departures: who lost its name is gone",
+        "departures:_list_all",
+        "row.key or find_key(row, state)",
+        *DELETED_ON_ITS_WAY_OUT,
+        instead="row.key",
+        pins=(CODER,),
+        wanted=(MEDIUM,),
+        sees_processes=False,
+    ),
+    shown(
+        "lasting: newcomers count where they only change who is chosen",
+        "lasting:choose_for_good",
+        "before is scene.observation",
+        *CHOSEN_NO_MORE,
+        instead="before is scene.observation or not scene.wish.is_pressed",
+        pins=(CODER,),
+        wanted=(MEDIUM,),
+        may_unload_unmanaged=True,
     ),
 )

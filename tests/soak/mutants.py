@@ -219,14 +219,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "state.loading.keys() - present",
         **met_in(836115),
     ),
-    inside(
-        "departures: who lost its name is gone",
-        "departures:_list_all",
-        "row.key or find_key(row, state)",
-        instead="row.key",
-        in_ci=True,
-        **met_in(903962),
-    ),
     Mutant(
         "others: a runner without a name may grow",
         ("others:held_by_nameless", "lasting:held_by_nameless"),
