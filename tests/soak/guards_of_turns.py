@@ -102,4 +102,11 @@ TURNS: Final[tuple[Mutant, ...]] = (
         wanted=(MEDIUM,),
         may_unload_unmanaged=True,
     ),
+    shown(
+        "comings: what was never there was pushed out by the next",
+        "comings:_missing_preloads",
+        'lost_to="a preload without effect"',
+        instead='lost_to=""',
+        **met_in(2200024),
+    ),
 )
