@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER, EMBED, MEDIUM
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
 
-from soak.staged import RETURNS, met_in
+from soak.staged import RETURNS, told
 from soak.taking_out import Mutant, shown
 
 DEAD_ON_A_NEW_CLOCK: Final = (
@@ -18,6 +18,21 @@ DEAD_ON_A_NEW_CLOCK: Final = (
 )
 """A pin comes back beside another program, and keeps a large model out by what it found. Its
 process dies, which Ollama does not notice, and the clock is set.
+"""
+A_PIN_GREW: Final = (
+    (60.0, "use", SMALL, 1.0, 7200.0, 16384),
+    (100.0, "use", CHAT, 1.0, 7200.0, 16384),
+)
+"""A client's model comes beside the lower pin on one of two cards. A client has that pin loaded
+anew with a larger context, so that both hold too much; the pins would fit in each other's place.
+"""
+IN_RAM: Final = (
+    (60.0, "outsider", "unload", CODER),
+    (66.0, "foreign", 24.0, 40.0),
+    (70.0, "use", EMBED, 1.0, 7200.0, None),
+)
+"""A client's model is loaded into RAM while another program holds the whole card; a pin is to come
+back once that is over.
 """
 
 LOOKS: Final[tuple[Mutant, ...]] = (
@@ -73,13 +88,23 @@ LOOKS: Final[tuple[Mutant, ...]] = (
         "pins: the higher rank is loaded anew for the lower",
         "pins:plan_pins",
         "_unpinned(spare_the_higher(made, around, host), fixed), None, None",
+        *A_PIN_GREW,
         instead="_unpinned(made, fixed), None, None",
-        **met_in(600048, cards=2),
+        cards=2,
+    ),
+    Mutant(
+        "pins: they are to change places",
+        ("pins:_with_pins_in_place",),
+        lambda made, *_: made,
+        in_ci=True,
+        host=told(*A_PIN_GREW, cards=2),
     ),
     shown(
         "room: who lies in RAM remembers nothing",
         "room:_remember",
         "not gpus and host.gpus and all(gpu.id in free for gpu in host.gpus)",
-        **met_in(469),
+        *IN_RAM,
+        pins=(CODER,),
+        kept=(EMBED,),
     ),
 )

@@ -178,13 +178,6 @@ MUTANTS: tuple[Mutant, ...] = (
         _unconfirmed,
         ("late_release", "foreign"),
     ),
-    Mutant(
-        "pins: they are to change places",
-        ("pins:_with_pins_in_place",),
-        lambda made, *_: made,
-        host=met_in(600048, cards=2),
-        in_ci=True,
-    ),
     inside(
         "making_room: a guess of the place will do",
         "making_room:why_keep",
