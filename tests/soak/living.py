@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loop_hosts import START, pair
 
+from soak.beliefs import Beliefs
 from soak.earlier import put_in_place
 from soak.giving_back import give_back
 from soak.judge import Judge
@@ -76,6 +77,7 @@ class Living:
             Sights(self, self.witness.breaks),
             Obedience(self, self.witness.breaks),
             Victims(self, self.witness.breaks),
+            Beliefs(self, self.witness.breaks),
             self.motives,
             self.races,
         )

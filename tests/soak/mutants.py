@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from soak.guards_of_beliefs import BELIEFS
 from soak.guards_of_loads import LOADS
 from soak.guards_of_looks import LOOKS
 from soak.guards_of_pauses import PAUSES
@@ -458,6 +459,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "row_id(row) in nameless and known.free_low",
         **met_in(808340),
     ),
+    *BELIEFS,
     *PINGS,
     *LOADS,
     *PAUSES,

@@ -1,6 +1,7 @@
-"""Who had to go for a preload of ours: it is told, and they are not fetched again at once.
+"""What becomes of a preload of ours: it is told for what it is, and so is who had to go for it.
 
-They would go for each other.
+Those are not fetched again at once: they would go for each other. And what is there already is not
+fetched.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from loop_hosts import START
+
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Finding
-from warmset.core.control.orders import Aborted, Command, Event, SendPreload, Started
+from warmset.core.control.orders import Aborted, Command, Done, Event, SendPreload, Started
 from warmset.core.control.state import State
 from warmset.core.model import Observation
 from warmset.core.twin.events import Unloaded
+from warmset.core.twin.runner import Runner
 
 if TYPE_CHECKING:
     from soak.life import Life
@@ -33,6 +37,8 @@ class Victims(Judge):
         self._evicted: set[str] = set()  # while our preload was open
         self._victims: set[str] = set()  # those of them that a look has shown to be gone
         self._paused_at: dict[str, float] = {}
+        self._sent_at = 0.0
+        self._ours: dict[str, int] = {}  # key -> process that a preload of ours has started
 
     def boots(self, *, is_fresh: bool) -> None:
         del is_fresh
@@ -41,7 +47,7 @@ class Victims(Judge):
     def breaks_off(self, *, is_server: bool = False) -> None:
         del is_server
         self._open = None
-        for seen in (self._rows, self._evicted, self._victims, self._paused_at):
+        for seen in (self._rows, self._evicted, self._victims, self._paused_at, self._ours):
             seen.clear()
 
     def hears(self, event: object) -> None:
@@ -66,6 +72,11 @@ class Victims(Judge):
         del before
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self.breaks_off()
+        for finding in decision.findings:
+            runner = self.life.host.scheduler.loaded.get(str(finding.key))
+            is_ours = runner is not None and runner.pid == self._ours.get(runner.model.key)
+            if finding.kind == "model_came" and is_ours:
+                self.tell(f"{finding.name} is told to be a client's load, and it is ours")
 
     def carries_out(self, command: Command) -> None:
         if not isinstance(command, SendPreload):
@@ -73,7 +84,9 @@ class Victims(Judge):
         ago = self.now - self._paused_at.get(command.key, -self.loop.cool_down)
         if ago < self.loop.cool_down:
             self.tell(f"preload of {command.name}, {ago:.0f} s after it had to go for another one")
-        self._open = command
+        if command.key in self._rows:
+            self.tell(f"preload of {command.name}, which the last look shows")
+        self._open, self._sent_at = command, self.now
         self._evicted.clear()
         self._victims.clear()
 
@@ -82,8 +95,14 @@ class Victims(Judge):
         if opened is None or isinstance(event, Started) or event.number != opened.number:
             return
         self._open = None
+        runner = self.life.host.scheduler.loaded.get(opened.key)
+        if isinstance(event, Done) and runner is not None and self._is_of_ours(runner):
+            self._ours[opened.key] = runner.pid
         if not isinstance(event, Aborted):
             self._paused_at |= dict.fromkeys(self._victims, self.now)
+
+    def _is_of_ours(self, runner: Runner) -> bool:
+        return runner.started_at >= self._sent_at + START
 
     def found(self, findings: Iterable[Finding]) -> None:
         for finding in findings:

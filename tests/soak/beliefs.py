@@ -1,0 +1,90 @@
+"""What warmset takes a runner to have found free when it was loaded, held against what it found.
+
+Ollama goes on counting with that as long as the runner lives. Both ends of what warmset remembers
+are asked before anything is loaded, so the truth has to lie between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loop_hosts import START
+
+from soak.judge import Judge
+from warmset.core.control.actions import Decision
+from warmset.core.control.state import Remembered, State
+from warmset.core.model import DeviceId
+from warmset.core.twin.events import LoadStarted, Unloaded
+from warmset.core.twin.runner import Runner
+
+if TYPE_CHECKING:
+    from soak.life import Life
+
+DOUBT_BYTES = 2**26
+"""Ollama counts in whole MiB."""
+
+PASSED_SECONDS = 30.0
+"""Memory of one that no look has shown is back by then: the latest of a story takes 15 s."""
+BREAKS = ("look_gap", "clock_stepped", "server_restarted", "server_changed", "state_from_future")
+
+
+class Beliefs(Judge):
+    """Judges what is remembered of each runner at the look that first shows it."""
+
+    def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
+        super().__init__(life, tell)
+        self._loading: object | None = None  # at the look
+        self._cut_at = self._passed_at = -math.inf
+        self._shown: set[int] = set()  # processes that some look may have shown
+        self._others: dict[str, int] = {}  # key -> what other programs held when it was loaded
+
+    def look_begins(self) -> None:
+        scheduler = self.life.host.scheduler
+        self._loading = scheduler.loading
+        self._shown |= {runner.pid for runner in scheduler.loaded.values()}
+
+    def hears(self, event: object) -> None:
+        if isinstance(event, LoadStarted):
+            self._others[event.order.model.key] = self._held_by_others()
+        elif isinstance(event, Unloaded) and event.pid not in self._shown:
+            self._passed_at = self.now
+
+    def _held_by_others(self) -> int:
+        cards = self.life.host.cards
+        return sum(cards.foreign(gpu.device) for gpu in cards.gpus)
+
+    def decided(self, before: State, decision: Decision) -> None:
+        warmset = self.life.warmset
+        if warmset is None or decision.trouble or not self.life.story.sees_processes:
+            return  # what hidden processes take beside their models is known to nobody
+        is_cut = before.looked is None or any(f.kind in BREAKS for f in decision.findings)
+        if is_cut:
+            self._cut_at = self.now
+        if self.now - self._passed_at < PASSED_SECONDS:
+            return  # nobody has seen what that one held
+        unseen = self.life.witness._misled | self.life.witness._unlooked
+        for runner in self.life.host.scheduler.loaded.values():
+            key = runner.model.key
+            was, known = before.models.get(key), warmset.loop.state.models.get(key)
+            is_new = known is not None and (was is None or was.free_low is not known.free_low)
+            is_known = was is not None and was.pid == runner.pid and bool(was.free_low)
+            if not is_known and runner.started_at - START <= self._cut_at:
+                continue  # there was nothing to compare with
+            if known is not None and is_new and key not in unseen:
+                self._judge(runner, known)
+
+    def _judge(self, runner: Runner, known: Remembered) -> None:
+        if not known.free_low:
+            self.tell(f"{runner.model.name} came, and what it found free is not remembered")
+        for device, found in runner.view.free_at_load.items():
+            low = known.free_low.get(DeviceId(device), 0)
+            high = known.free_high.get(DeviceId(device), found)
+            has_grown = self._held_by_others() > self._others.get(runner.model.key, 0)
+            if has_grown or self._loading is not None:  # nobody saw the card without them
+                high = max(high, found)
+            if not low - DOUBT_BYTES <= found <= high + DOUBT_BYTES:
+                span = f"{low / 2**20:.0f} to {high / 2**20:.0f} MiB"
+                what = f"{runner.model.name} found {found / 2**20:.0f} MiB free"
+                self.tell(f"{what}, and is taken to have found {span}")
