@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.staged import met_in
 from soak.taking_out import Mutant, shown
@@ -41,14 +41,25 @@ CHOSEN_NO_MORE: Final = (
 """A client's model took the place of a wanted one and holds no more than it may; another program
 takes so much for a while that a plan has no place for it.
 """
+ONE_IN_USE: Final = (
+    (67.5, "use", GIANT, 1.0, 179.0, None),
+    (269.5, "use", SMALL, 300.0, 7200.0, None),
+)
+"""All have left for a giant when a client's small model comes and serves somebody for minutes. Both
+pins and a large model have no room beside it: if that came first, it would have to go again for the
+second pin.
+"""
 
 TURNS: Final[tuple[Mutant, ...]] = (
     shown(
         "room: pins wait for who is in use, after a lower rank",
         "room:is_harmless",
         "can_still_follow(others, beside)",
+        *ONE_IN_USE,
         instead="True",
-        **met_in(2000149),
+        wanted=(MEDIUM, EMBED),
+        sees_processes=False,
+        may_reload_pins=True,
     ),
     shown(
         "making_room: one goes for who is paused, and kept out by the pins then",
