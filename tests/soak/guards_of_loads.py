@@ -42,6 +42,16 @@ TO_BE_PULLED: Final = (
 pulled under its name. It is held, and ours waits behind the second of them once the first has the
 old weights loaded.
 """
+LOADS_STAND_STILL: Final = (
+    (80.0, "use", CHAT, 1.0, 7200.0, 16384),
+    (120.0, "use", SMALL, 1.0, 7200.0, None),
+    (170.0, "use", SMALL, 60.0, 7200.0, None),
+    (220.0, "use", SMALL, 1.0, 7200.0, None),
+)
+"""A pin has left for a load of ours that waits for a small model in use, when a client's keep-alive
+reaches that: nothing is loaded any more (ollama-behaviour 3.5). Ours is given up half an hour
+later; the pin's own is young then, and the pin has long been missing.
+"""
 
 LOADS: Final[tuple[Mutant, ...]] = (
     # -- loads of others
@@ -203,6 +213,13 @@ LOADS: Final[tuple[Mutant, ...]] = (
         (130.0, "deaf", 200.0),
         instead="None",
         load_limit=60.0,
+    ),
+    Mutant(
+        "alarms: pins are not watched during a load",
+        ("step:watch_pins",),
+        lambda _observation, _config, state, _why, _now: (state, ()),
+        in_ci=True,
+        host=told(*LOADS_STAND_STILL, pins=(CODER,), wanted=(MEDIUM,), sees_processes=False),
     ),
     # -- the operator's words
     shown(

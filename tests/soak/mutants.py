@@ -446,13 +446,6 @@ MUTANTS: tuple[Mutant, ...] = (
         instead="leaves - pins",
         **KEPT_OUT,
     ),
-    Mutant(
-        "alarms: pins are not watched during a load",
-        ("step:watch_pins",),
-        lambda _observation, _config, state, _why, _now: (state, ()),
-        host=met_in(801571),
-        in_ci=True,
-    ),
     inside(
         "comings: whose name comes back has come anew",
         "comings:notice_comers",
