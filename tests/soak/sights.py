@@ -89,8 +89,7 @@ class Sights(Judge):
         loaded = self.life.host.scheduler.loaded
         self._busy = frozenset(k for k, r in loaded.items() if r.refs > 0 and r.is_alive)
         cards = self.life.host.cards
-        is_recent = self.now - self._gone_at < PATIENCE_SECONDS
-        self._is_draining = is_recent and any(cards.draining(gpu.device) for gpu in cards.gpus)
+        self._is_draining = any(cards.draining(gpu.device) for gpu in cards.gpus)
         for key, runner in loaded.items():
             apart = abs(runner.duration - self._given.get(key, math.inf))
             if apart < 1.0:
@@ -218,7 +217,7 @@ class Sights(Judge):
             self.tell(f"{what} on memory that could not be read just now")
         if decision.postponed is None:
             return
-        if self._is_draining:
+        if self._is_draining and self.now - self._gone_at < PATIENCE_SECONDS:
             self.tell(f"{what}, while the memory of one that left is not back, and pins lack room")
         soon = seen.at + SOON_GONE_SECONDS
         for row in seen.residents or ():

@@ -21,6 +21,18 @@ def find_busy(state: State, observation: Observation, now: float) -> frozenset[M
     )
 
 
+def was_told_to_go(key: ModelKey, observation: Observation) -> bool:
+    """Returns whether a resident's deadline is over: an idle one leaves at once, so it is in use.
+
+    So it is with a victim of Ollama that serves a request (ollama-behaviour 3.4).
+    """
+    at = observation.at
+    return any(
+        row.key == key and row.expires_at is not None and row.expires_at <= at
+        for row in observation.residents or ()
+    )
+
+
 def why_not_idle(key: ModelKey, state: State, loop: LoopSettings, now: float) -> str:
     """Returns what speaks against calling a resident idle; empty if nothing does."""
     known = state.of(key)

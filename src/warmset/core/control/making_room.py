@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from warmset.core.control.drift import why_not_use
-from warmset.core.control.idle import why_not_idle
+from warmset.core.control.idle import was_told_to_go, why_not_idle
 from warmset.core.control.restraint import why_not_unload
 from warmset.core.control.room import (
     come_in_turn,
@@ -45,6 +45,8 @@ def why_stay(key: ModelKey, scene: Scene) -> tuple[str, float | None]:
     reason, until = why_not_use(scene.state, "unload", scene.now)
     if not reason:
         reason, until = why_keep(scene.wish.candidate(key), scene)
+    if not reason and was_told_to_go(key, scene.observation):
+        reason, until = "it was told to go already: in use, or on its way out", None
     if not reason:
         reason, until = why_not_idle(key, scene.state, scene.loop, scene.now), None
     return reason, until
