@@ -99,8 +99,7 @@ def choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene)
             first = others[0]
             reason = f"its turn is after {first.name}"
             waits.append(Wait(key=change.key, name=change.name, reason=reason))
-            if first.is_resident or not before:
-                queued.append(candidate)
+            queued.append(candidate)
             patient += [candidate] if candidate.pin else []
             continue
         order = _preload(change, candidate, scene)
