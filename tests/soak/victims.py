@@ -31,7 +31,8 @@ class Victims(Judge):
 
     def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
         super().__init__(life, tell)
-        self._open: SendPreload | None = None
+        self._open: SendPreload | None = None  # as far as anything is remembered of before
+        self._number: int | None = None  # of a preload that is open, whatever is remembered
         self._rows: dict[str | None, float] = {}  # key -> deadline at the last look
         self._left: set[str] = set()  # since the look before our preload, whoever it was for
         self._evicted: set[str] = set()  # while our preload was open
@@ -42,6 +43,7 @@ class Victims(Judge):
 
     def boots(self, *, is_fresh: bool) -> None:
         del is_fresh
+        self._number = None
         self.breaks_off()
 
     def breaks_off(self, *, is_server: bool = False) -> None:
@@ -65,7 +67,7 @@ class Victims(Judge):
         early = observation.at + DEADLINE_SECONDS
         self._victims |= {key for key in gone if self._rows[key] > early}
         self._rows = rows
-        if self._open is None:
+        if self._number is None:
             self._left.clear()
 
     def decided(self, before: State, decision: Decision) -> None:
@@ -86,12 +88,14 @@ class Victims(Judge):
             self.tell(f"preload of {command.name}, {ago:.0f} s after it had to go for another one")
         if command.key in self._rows:
             self.tell(f"preload of {command.name}, which the last look shows")
-        self._open, self._sent_at = command, self.now
+        self._open, self._number, self._sent_at = command, command.number, self.now
         self._evicted.clear()
         self._victims.clear()
 
     def ends(self, event: Event) -> None:
         opened = self._open
+        if not isinstance(event, Started) and event.number == self._number:
+            self._number = None
         if opened is None or isinstance(event, Started) or event.number != opened.number:
             return
         self._open = None
