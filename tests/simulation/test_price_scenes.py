@@ -122,6 +122,16 @@ def test_other_programs_make_what_is_left_dearer() -> None:
     assert went(unseen) == pytest.approx(alone, rel=0.1)
 
 
+def test_what_is_given_back_at_once_makes_nothing_dearer() -> None:
+    """A program that starts takes memory for a while, when the stay would end with it."""
+    alone = went(world(said({CODER: {}})))
+    scene = world(said({CODER: {}}))
+    taken = scene.host.cards.foreign(CARD)
+    scene.at(0.8 * alone, lambda host: host.cards.set_foreign(CARD, gib(8.0)))
+    scene.at(0.8 * alone + 40, lambda host: host.cards.set_foreign(CARD, taken))
+    assert went(scene) == pytest.approx(alone, rel=0.05)
+
+
 def test_a_decision_on_a_price_can_be_made_again_from_what_was_written() -> None:
     """Gaps and prices are in look and words, so the same step follows from the journal."""
     config = said({CODER: {}, EMBED: {}})

@@ -57,8 +57,14 @@ class Prices:
             if not size or free is None or held is None:
                 return self._price
             total += size
-            others += max(0, size - free - held - self._state.freed.get(device.id, 0))
+            now = max(0, size - free - held - self._state.freed.get(device.id, 0))
+            others += min(now, self._lasting(device.id, now))
         return price_under_pressure(self._price, total, others) if total else self._price
+
+    def _lasting(self, device: DeviceId, now: int) -> int:
+        """Returns what others hold for good: what they took a moment ago presses nobody yet."""
+        known = self._state.others.get(device)
+        return now if known is None else known.lasting
 
     def _held_by_models(self, device: DeviceId) -> int | None:
         held = 0
