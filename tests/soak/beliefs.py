@@ -70,7 +70,7 @@ class Beliefs(Judge):
             was, known = before.models.get(key), warmset.loop.state.models.get(key)
             is_new = known is not None and (was is None or was.free_low is not known.free_low)
             is_known = was is not None and was.pid == runner.pid and bool(was.free_low)
-            if not is_known and runner.started_at - START <= self._cut_at:
+            if (is_cut or not is_known) and runner.started_at - START <= self._cut_at:
                 continue  # there was nothing to compare with
             if known is not None and is_new and key not in unseen:
                 self._judge(runner, known)
