@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
@@ -119,5 +120,16 @@ TURNS: Final[tuple[Mutant, ...]] = (
         'lost_to="a preload without effect"',
         instead='lost_to=""',
         **met_in(2200024),
+    ),
+    shown(
+        "making_room: who was told to go is told again",
+        "making_room:why_stay",
+        "was_told_to_go(key, scene.observation)",
+        (500.0, "use", GIANT, 150.0, inf, None),
+        (510.0, "use", EMBED, 60.0, 7200.0, None),
+        (530.0, "use", CHAT, 1.0, 7200.0, None),
+        wanted=(MEDIUM, EMBED),
+        sees_processes=False,
+        may_unload_unmanaged=True,
     ),
 )
