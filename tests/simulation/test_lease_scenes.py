@@ -80,3 +80,14 @@ def test_without_warmset_the_host_is_free_within_one_lease() -> None:
     assert scene.resident() == {CODER, CHAT, EMBED}
     scene.run(600 + longest)
     assert scene.resident() == set()
+
+
+def test_a_lease_that_was_forgotten_and_stands_is_no_clients_value() -> None:
+    """The clock is set while a pin is in use; when it is idle its deadline shows our own lease."""
+    scene = world(config(CODER={"pin": True})).at(60.0, lambda host: host.use(CODER, 200.0))
+    scene.at(100.0, lambda _: setattr(scene.sidecar, "clock_ahead", 4000.0))
+    base = scene.run(50.0).sidecar.loop.state.base
+    scene.run(300.0)
+    assert scene.findings("clock_stepped")
+    assert scene.sidecar.loop.state.base == base
+    assert scene.pings() == []

@@ -8,6 +8,7 @@ from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
 from warmset.core.control.durations import Bounds, bounds_of_move
 from warmset.core.control.found_free import find_free, note_nameless, sum_up
+from warmset.core.control.leases import lease_seconds
 from warmset.core.control.outcomes import note_race
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import find_key
@@ -128,8 +129,10 @@ def notice_durations(observation: Observation, config: Config, state: State, now
             wall_before=looked.wall_at if looked else observation.at,
             wall_at=observation.at,
         )
-        known = state.of(row.key, row.name)
-        if bounds is None or (known.lease is not None and bounds.allows(known.lease)):
+        known, ours = state.of(row.key, row.name), _own_lease(state, row.key)
+        if bounds is None or (ours is not None and bounds.allows(ours)):
+            if bounds is not None and known.lease is None:  # forgotten, and it stands
+                state = state.note(row.key, lease=ours)
             continue
         if looked is None and bounds.high < FOREVER:
             continue  # what is left of a deadline says little: it may be an own lease of before
@@ -152,6 +155,14 @@ def notice_durations(observation: Observation, config: Config, state: State, now
                 )
             )
     return state, tuple(found)
+
+
+def _own_lease(state: State, key: ModelKey) -> float | None:
+    """Returns the lease in force; of one that was forgotten what its rank would give it now."""
+    known = state.of(key)
+    if known.lease is not None or known.is_overruled or known.slot is None:
+        return known.lease
+    return lease_seconds(known.slot, state.base)
 
 
 def _overwritten(
