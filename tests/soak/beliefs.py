@@ -15,7 +15,7 @@ from loop_hosts import START
 from soak.judge import Judge
 from warmset.core.control.actions import Decision
 from warmset.core.control.state import Remembered, State
-from warmset.core.model import DeviceId
+from warmset.core.model import DeviceId, Observation
 from warmset.core.twin.events import LoadStarted, Unloaded
 from warmset.core.twin.runner import Runner
 
@@ -36,19 +36,27 @@ class Beliefs(Judge):
     def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
         super().__init__(life, tell)
         self._loading: object | None = None  # at the look
-        self._cut_at = self._passed_at = -math.inf
-        self._shown: set[int] = set()  # processes that some look may have shown
+        self._cut_at = self._passed_at = self._unlisted_at = -math.inf
+        self._present: set[int] = set()  # processes when the look began
+        self._shown: set[int] = set()  # at this look or before
+        self._listed: set[int] = set()  # at looks before
         self._others: dict[str, int] = {}  # key -> what other programs held when it was loaded
 
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
         self._loading = scheduler.loading
-        self._shown |= {runner.pid for runner in scheduler.loaded.values()}
+        self._present = {runner.pid for runner in scheduler.loaded.values()}
+
+    def looked(self, observation: Observation) -> None:
+        if observation.residents is not None and not observation.trouble:
+            self._shown, self._listed = self._shown | self._present, self._shown
+        else:
+            self._unlisted_at = self.now
 
     def hears(self, event: object) -> None:
         if isinstance(event, LoadStarted):
             self._others[event.order.model.key] = self._held_by_others()
-        elif isinstance(event, Unloaded) and event.pid not in self._shown:
+        elif isinstance(event, Unloaded) and event.pid not in self._shown | self._present:
             self._passed_at = self.now
 
     def _held_by_others(self) -> int:
@@ -69,9 +77,13 @@ class Beliefs(Judge):
             key = runner.model.key
             was, known = before.models.get(key), warmset.loop.state.models.get(key)
             is_new = known is not None and (was is None or was.free_low is not known.free_low)
-            is_known = was is not None and was.pid == runner.pid and bool(was.free_low)
-            if (is_cut or not is_known) and runner.started_at - START <= self._cut_at:
+            is_same = was is not None and was.pid == runner.pid and was.resident_since is not None
+            is_known = is_same and was is not None and bool(was.free_low)
+            started_at = runner.started_at - START
+            if (is_cut or not is_known) and started_at <= self._cut_at:
                 continue  # there was nothing to compare with
+            if not is_known and (started_at <= self._unlisted_at or runner.pid in self._listed):
+                continue  # nobody said who was resident, or whose weights it has
             if known is not None and is_new and key not in unseen:
                 self._judge(runner, known)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from warmset.core.control.orders import Command, Done, Event, SendPing, SendPreload, Started
+from warmset.core.control.orders import Cancel, Command, Done, Event, SendPing, SendPreload, Started
 from warmset.core.model import ModelKey
 from warmset.core.planner.candidates import expected_saving
 from warmset.core.twin.runner import Runner
@@ -45,7 +45,7 @@ class Given:
 
     def __init__(self, life: Life) -> None:
         self._life = life
-        self._open: SendPing | SendPreload | None = None
+        self.opened: SendPing | SendPreload | None = None
         self._seconds: dict[str, float] = {}
 
     def forget(self) -> None:
@@ -54,14 +54,15 @@ class Given:
 
     def carries_out(self, command: Command) -> None:
         """A command begins."""
-        self._open = command if isinstance(command, SendPing | SendPreload) else None
+        if not isinstance(command, Cancel):
+            self.opened = command if isinstance(command, SendPing | SendPreload) else None
 
     def ends(self, event: Event) -> None:
         """A command has ended; after a failure nobody knows what stands."""
-        opened = self._open
+        opened = self.opened
         if opened is None or isinstance(event, Started) or event.number != opened.number:
             return
-        self._open = None
+        self.opened = None
         if isinstance(event, Done):
             self._seconds[opened.key] = opened.keep_alive
         else:

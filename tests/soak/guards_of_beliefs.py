@@ -59,9 +59,9 @@ BELIEFS: Final[tuple[Mutant, ...]] = (
         "looking: what is seen while nobody says who is resident is forgotten",
         "step:_unknown",
         "note_unlisted(observation, state)",
-        (100.0, "deaf", 30.0),
-        (104.0, "foreign", 7.0, 14.0),
-        (112.0, "use", SMALL, 0.1, 7200.0, None),
+        (100.0, "deaf", 21.0),
+        (104.0, "foreign", 7.0, 14.5),
+        (117.0, "use", SMALL, 0.1, 7200.0, None),
         instead="state",
     ),
     shown(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from loop_hosts import CHAT, CODER
+
 from soak.staged import DEAD_QUEUE, LATE_LEAVER, QUEUED, USED_IN_A_GAP, met_in
-from soak.taking_out import Mutant, inside
+from soak.taking_out import Mutant, inside, shown
 
 RESTRAINT: Final[tuple[Mutant, ...]] = (
     inside(
@@ -54,11 +56,15 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         ("fight",),
         instead="True",
     ),
-    inside(
+    shown(
         "restraint: pins are let go",
         "restraint:why_not_unload",
         "candidate.pin",
-        ("driver", "foreign"),
+        (30.0, "foreign", 12.0, 60.0),
+        (31.0, "outsider", "unload", CODER),
+        (31.1, "outsider", "unload", CHAT),
+        (40.0, "use", CHAT, 0.1, 7200.0, None),
+        may_reload_pins=False,
     ),
     inside(
         "restraint: others' models are let go",

@@ -15,7 +15,7 @@ from soak.staged import (
     met_in,
     told,
 )
-from soak.taking_out import Mutant, inside
+from soak.taking_out import Mutant, inside, shown
 
 ROOM: Final[tuple[Mutant, ...]] = (
     inside(
@@ -84,11 +84,12 @@ ROOM: Final[tuple[Mutant, ...]] = (
         ("repull", "foreign", "contexts"),
         instead="True",
     ),
-    inside(
+    shown(
         "restarts: who is there on a new server came long ago",
         "restarts:_begin_anew",
         "not observation.residents",
-        ("upgrade", "crash", "outsider"),
+        (100.0, "restart", 8.0),
+        (108.5, "use", SMALL, 0.1, 7200.0, None),
         instead="True",
     ),
     Mutant(

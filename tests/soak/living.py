@@ -19,6 +19,7 @@ from soak.obedience import Obedience
 from soak.operator import Operator
 from soak.peace import Peace
 from soak.races import Races
+from soak.ranks import Ranks
 from soak.restraints import Restraints
 from soak.sights import Sights
 from soak.story import PEACE_SECONDS, TROUBLE_SECONDS, Happening, Story, uses_before
@@ -78,6 +79,7 @@ class Living:
             Obedience(self, self.witness.breaks),
             Victims(self, self.witness.breaks),
             Beliefs(self, self.witness.breaks),
+            Ranks(self, self.witness.breaks),
             self.motives,
             self.races,
         )

@@ -10,6 +10,7 @@ from soak.guards_of_loads import LOADS
 from soak.guards_of_looks import LOOKS
 from soak.guards_of_pauses import PAUSES
 from soak.guards_of_pings import PINGS
+from soak.guards_of_ranks import RANKS
 from soak.guards_of_restraint import RESTRAINT
 from soak.guards_of_retention import RETENTION
 from soak.guards_of_room import ROOM
@@ -457,6 +458,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOADS,
     *PAUSES,
     *LOOKS,
+    *RANKS,
     *RETENTION,
     *TURNS,
 )

@@ -6,6 +6,7 @@ fetched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Victims(Judge):
         self._victims: set[str] = set()  # those of them that a look has shown to be gone
         self._paused_at: dict[str, float] = {}
         self._sent_at = 0.0
+        self._anew_at = -math.inf  # when a look found somebody's models on a server that is new
         self._ours: dict[str, int] = {}  # key -> process that a preload of ours has started
 
     def boots(self, *, is_fresh: bool) -> None:
@@ -48,7 +50,7 @@ class Victims(Judge):
 
     def breaks_off(self, *, is_server: bool = False) -> None:
         del is_server
-        self._open = None
+        self._open, self._anew_at = None, -math.inf
         for seen in (self._rows, self._evicted, self._victims, self._paused_at, self._ours):
             seen.clear()
 
@@ -74,6 +76,9 @@ class Victims(Judge):
         del before
         if any(finding.kind == "look_gap" for finding in decision.findings):
             self.breaks_off()
+        told = {finding.kind for finding in decision.findings}
+        if told & {"server_restarted", "server_changed"} and self._rows:
+            self._anew_at = self.now
         for finding in decision.findings:
             runner = self.life.host.scheduler.loaded.get(str(finding.key))
             is_ours = runner is not None and runner.pid == self._ours.get(runner.model.key)
@@ -86,6 +91,11 @@ class Victims(Judge):
         ago = self.now - self._paused_at.get(command.key, -self.loop.cool_down)
         if ago < self.loop.cool_down:
             self.tell(f"preload of {command.name}, {ago:.0f} s after it had to go for another one")
+        anew = self.now - self._anew_at
+        if anew < self.loop.calm:
+            self.tell(
+                f"preload of {command.name}, {anew:.0f} s after loads on a server that is new"
+            )
         if command.key in self._rows:
             self.tell(f"preload of {command.name}, which the last look shows")
         self._open, self._number, self._sent_at = command, command.number, self.now
