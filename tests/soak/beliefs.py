@@ -67,7 +67,8 @@ class Beliefs(Judge):
         warmset = self.life.warmset
         if warmset is None or decision.trouble or not self.life.story.sees_processes:
             return  # what hidden processes take beside their models is known to nobody
-        is_cut = before.looked is None or any(f.kind in BREAKS for f in decision.findings)
+        has_break = any(finding.kind in BREAKS for finding in decision.findings)
+        is_cut = before.looked is None or has_break
         if is_cut:
             self._cut_at = self.now
         if self.now - self._passed_at < PASSED_SECONDS:
@@ -80,7 +81,7 @@ class Beliefs(Judge):
             is_same = was is not None and was.pid == runner.pid and was.resident_since is not None
             is_known = is_same and was is not None and bool(was.free_low)
             started_at = runner.started_at - START
-            if (is_cut or not is_known) and started_at <= self._cut_at:
+            if (has_break or not is_known) and started_at <= self._cut_at:
                 continue  # there was nothing to compare with
             if not is_known and (started_at <= self._unlisted_at or runner.pid in self._listed):
                 continue  # nobody said who was resident, or whose weights it has
