@@ -95,7 +95,9 @@ class Beliefs(Judge):
             low = known.free_low.get(DeviceId(device), 0)
             high = known.free_high.get(DeviceId(device), found)
             has_grown = self._held_by_others() > self._others.get(runner.model.key, 0)
-            if has_grown or self._loading is not None:  # nobody saw the card without them
+            others = self.life.host.scheduler.loaded.values()
+            is_last = all(other.started_at <= runner.started_at for other in others)
+            if has_grown or not is_last or self._loading is not None:  # seen beside them only
                 high = max(high, found)
             if not low - DOUBT_BYTES <= found <= high + DOUBT_BYTES:
                 span = f"{low / 2**20:.0f} to {high / 2**20:.0f} MiB"

@@ -37,7 +37,15 @@ SEEN_SECONDS = 60.0
 OUTSIDERS_SECONDS = 1800.0
 """What another tool asks for."""
 FORGETTING = {"old_state", "rot", "disk_full"}
-HELD_BACK = ("lever_broken", "loads_stuck", "load_slow", "paused", "fight", "runner_gone")
+HELD_BACK = (
+    "lever_broken",
+    "loads_stuck",
+    "load_slow",
+    "paused",
+    "fight",
+    "runner_gone",
+    "ping_races",
+)
 """While one of these stands not all leases are given."""
 
 
