@@ -74,6 +74,7 @@ class Beliefs(Judge):
         if self.now - self._passed_at < PASSED_SECONDS:
             return  # nobody has seen what that one held
         unseen = self.life.witness._misled | self.life.witness._unlooked
+        named = {model.key for model in self.life.host.library.models()}
         for runner in self.life.host.scheduler.loaded.values():
             key = runner.model.key
             was, known = before.models.get(key), warmset.loop.state.models.get(key)
@@ -85,7 +86,8 @@ class Beliefs(Judge):
                 continue  # there was nothing to compare with
             if not is_known and (started_at <= self._unlisted_at or runner.pid in self._listed):
                 continue  # nobody said who was resident, or whose weights it has
-            if known is not None and is_new and key not in unseen:
+            # Of weights that no name leads to any more only what they hold is kept (`strangers`).
+            if known is not None and is_new and key in named - unseen:
                 self._judge(runner, known)
 
     def _judge(self, runner: Runner, known: Remembered) -> None:
