@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
-from warmset.core.control.state import Remembered
+from warmset.core.control.state import Remembered, State
 from warmset.core.model import FOREVER, DeviceId, ModelKey
 from warmset.core.ollama.belief import RunnerView
 from warmset.core.ollama.types import Gpu
@@ -21,6 +21,8 @@ from warmset.core.twin.runner import Runner
 
 TRIAL_SECONDS = 120.0
 """So long a model that is tried may take: no load of these hosts takes a minute."""
+MOVING_SECONDS = 60.0
+"""So long after a load or an unload the next step may be waited for: the calm of the loop."""
 DOUBT_SHARE = 0.05
 """Of each card: so much less than its upper bound a model may take."""
 ONE_CARD_SHARE = 0.5
@@ -45,13 +47,20 @@ class Peace(Judge):
             return
         if decision.is_converged or self._is_held_back(decision):
             return
-        if decision.is_provisional:
+        if decision.is_provisional or self._is_moving(warmset.loop.state):
             return  # on its way: whether it may move still, the law of stillness asks
         missing = self._missing(decision)
         if missing:
             warmset.kill()
             self.life.is_over = True
             self._try_all(missing)
+
+    def _is_moving(self, state: State) -> bool:
+        """Whether somebody came or left a moment ago: what follows from that is not over."""
+        runners = self.life.host.scheduler.loaded.values()
+        ago = [self.life.timeline.now - runner.started_at for runner in runners]
+        ago += [] if state.freed_at is None else [self.life.loop_now - state.freed_at]
+        return min(ago, default=math.inf) < MOVING_SECONDS
 
     def _is_held_back(self, decision: Decision) -> bool:
         """Whether the host itself stands still, or an alarm says until when nothing is loaded."""
