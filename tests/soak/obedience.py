@@ -187,6 +187,9 @@ class Obedience(Judge):
             self._count("closed")
             kept = SERVER_KEEP_ALIVE_SECONDS
             kept = kept if policy.keep_alive is None else min(kept, policy.keep_alive)
+            runner = self.life.host.scheduler.loaded.get(command.key)
+            if runner is not None and self.loop.price_per_gib_hour:
+                kept = min(kept, SURE_SHARE * pays_seconds(self.life, runner))
             if idle < kept and self.life.story.sees_processes:
                 self.tell(f"{command.name} was unloaded {idle:.0f} s after its use: {reason}")
             if self.life.operator.opens(command.name, self.life.wall):
