@@ -41,11 +41,13 @@ class Beliefs(Judge):
         self._shown: set[int] = set()  # at this look or before
         self._listed: set[int] = set()  # at looks before
         self._others: dict[str, int] = {}  # key -> what other programs held when it was loaded
+        self._seen_others = self._was_seen = 0  # the same at this look, and at the one before
 
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
         self._loading = scheduler.loading
         self._present = {runner.pid for runner in scheduler.loaded.values()}
+        self._was_seen, self._seen_others = self._seen_others, self._held_by_others()
 
     def looked(self, observation: Observation) -> None:
         if observation.residents is not None and not observation.trouble:
@@ -96,7 +98,10 @@ class Beliefs(Judge):
         for device, found in runner.view.free_at_load.items():
             low = known.free_low.get(DeviceId(device), 0)
             high = known.free_high.get(DeviceId(device), found)
-            has_grown = self._held_by_others() > self._others.get(runner.model.key, 0)
+            beside = self._others.get(runner.model.key, 0)
+            has_grown = self._held_by_others() > beside
+            if beside > max(self._was_seen, self._seen_others):  # they gave it back unseen
+                low = min(low, found)
             others = self.life.host.scheduler.loaded.values()
             is_last = all(other.started_at <= runner.started_at for other in others)
             if has_grown or not is_last or self._loading is not None:  # seen beside them only

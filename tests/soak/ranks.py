@@ -91,7 +91,7 @@ class Ranks(Judge):
         self._ends = {k: (r.duration, (r.expires_at or 0.0) - START) for k, r in idle.items()}
 
     def hears(self, event: object) -> None:
-        if isinstance(event, Unloaded) and not event.is_evicted and self.is_pin(event.name):
+        if isinstance(event, Unloaded) and not event.is_evicted and self._is_pin(event):
             seconds, end = self._ends.get(event.key, (0.0, math.inf))
             is_sure = self.now - self._unsure_at > SETTLED_SECONDS and not self._is_idle
             if (
@@ -151,6 +151,11 @@ class Ranks(Judge):
                 names = loaded[high].model.name, loaded[low].model.name
                 self.tell(f"{names[0]} would be evicted before {names[1]}, which ranks lower")
                 self._since[low, high] = self.now
+
+    def _is_pin(self, event: Unloaded) -> bool:
+        """Whether it was the pin, and not old weights of its name."""
+        named = self.life.host.library.find(event.name)
+        return self.is_pin(event.name) and named is not None and named.key == event.key
 
     def _is_ranked(self, key: str) -> bool:
         """Whether a runner is idle, and its name stands for its weights and is somebody's."""

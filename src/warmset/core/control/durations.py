@@ -20,6 +20,10 @@ from warmset.core.units import MINUTE
 DOUBT_SECONDS: Final = 3.0
 """Between the server's clock and ours, at both ends of a span. Our choice: rows are read apart."""
 
+LATE_SECONDS: Final = 20.0
+"""What a list shows may be so old when it arrives: a request that ended before the last look is
+seen then. Our choice: no rank is so near to another one (`SLOT_SECONDS`)."""
+
 BASE_STEP_SECONDS: Final = 10 * MINUTE
 """The base is raised in steps, so that clients whose values vary do not move it each time."""
 
@@ -32,8 +36,8 @@ class Bounds:
     high: float
 
     def allows(self, seconds: float) -> bool:
-        """Returns whether the duration may be this long, within doubt."""
-        return self.low - DOUBT_SECONDS <= seconds <= self.high + DOUBT_SECONDS
+        """Returns whether the duration may be this long, within doubt, by a list that was late."""
+        return self.low - DOUBT_SECONDS <= seconds <= self.high + DOUBT_SECONDS + LATE_SECONDS
 
 
 def bounds_of_move(
