@@ -24,7 +24,8 @@ from warmset.core.control.pinging import PING_MARGIN_SECONDS
 from warmset.core.control.renewing import LAST_MOMENT_SECONDS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
-from warmset.core.model import FOREVER, Observation, normalise_name
+from warmset.core.control.turns import GOING
+from warmset.core.model import FOREVER, ModelKey, Observation, normalise_name
 from warmset.core.twin.events import Unloaded
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Ranks(Judge):
             self._since.clear()
             self._unsure_at = self.now
             return
-        self._judge_order()
+        self._judge_order({change.key for change in decision.changes if change.kind in GOING})
         self._judge_base()
 
     def _judge_base(self) -> None:
@@ -137,9 +138,11 @@ class Ranks(Judge):
             base = warmset.loop.state.base
             self.tell(f"leases begin at {base:.0f} s, and nobody asks for {self._longest:.0f} s")
 
-    def _judge_order(self) -> None:
+    def _judge_order(self, going: set[ModelKey]) -> None:
+        """Who is to leave is not renewed: its lease is that of a rank which it has no more."""
         loaded = self.life.host.scheduler.loaded
-        ours = [key for key in loaded if self._given.stands(key) and self._is_ranked(key)]
+        staying = [key for key in loaded if key not in going and self._is_ranked(key)]
+        ours = [key for key in staying if self._given.stands(key)]
         wrong = {
             (low, high)
             for low, high in itertools.permutations(ours, 2)
