@@ -41,13 +41,13 @@ class Beliefs(Judge):
         self._shown: set[int] = set()  # at this look or before
         self._listed: set[int] = set()  # at looks before
         self._others: dict[str, int] = {}  # key -> what other programs held when it was loaded
-        self._seen_others = self._was_seen = 0  # the same at this look, and at the one before
+        self._seen_others: list[tuple[float, int]] = []  # the same at each look
 
     def look_begins(self) -> None:
         scheduler = self.life.host.scheduler
         self._loading = scheduler.loading
         self._present = {runner.pid for runner in scheduler.loaded.values()}
-        self._was_seen, self._seen_others = self._seen_others, self._held_by_others()
+        self._seen_others.append((self.now, self._held_by_others()))
 
     def looked(self, observation: Observation) -> None:
         if observation.residents is not None and not observation.trouble:
@@ -92,6 +92,11 @@ class Beliefs(Judge):
             if known is not None and is_new and key in named - unseen:
                 self._judge(runner, known)
 
+    def _most_seen(self, since: float) -> int:
+        """Returns the most that others held at a look since a moment, and at the one before it."""
+        earlier = [held for at, held in self._seen_others if at < since]
+        return max(*earlier[-1:], *(held for at, held in self._seen_others if at >= since), 0, 0)
+
     def _judge(self, runner: Runner, known: Remembered) -> None:
         if not known.free_low:
             self.tell(f"{runner.model.name} came, and what it found free is not remembered")
@@ -100,7 +105,7 @@ class Beliefs(Judge):
             high = known.free_high.get(DeviceId(device), found)
             beside = self._others.get(runner.model.key, 0)
             has_grown = self._held_by_others() > beside
-            if beside > max(self._was_seen, self._seen_others):  # they gave it back unseen
+            if beside > self._most_seen(runner.started_at - START):  # they gave it back unseen
                 low = min(low, found)
             others = self.life.host.scheduler.loaded.values()
             is_last = all(other.started_at <= runner.started_at for other in others)

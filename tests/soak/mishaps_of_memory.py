@@ -15,29 +15,33 @@ class OfMemory(Living):
 
     def _foreign(self, size: float, seconds: float, number: int = 0) -> None:
         card = self.host.spec.gpus[number].device
-        was = self.host.cards.foreign(card)
-        self._take(size, card)
-        self._later(seconds, lambda: self.host.cards.set_foreign(card, was))
+        taken = self._take(size, card)
+        self._later(seconds, lambda: self._give_back(taken, card))
 
-    def _take(self, size: float, card: str) -> None:
-        """Another program takes so many GiB of a card, or what there is."""
+    def _take(self, size: float, card: str) -> int:
+        """Another program takes so many GiB of a card, or what there is; returns the bytes."""
         taken = min(gib(size), self.host.cards.free(card))
         self.motives.takes()
         self.host.cards.set_foreign(card, self.host.cards.foreign(card) + taken)
+        return taken
+
+    def _give_back(self, taken: int, card: str) -> None:
+        """What others took meanwhile stays theirs; all is back once the trouble is over."""
+        held = self.host.cards.foreign(card) - self.host.spec.foreign_bytes.get(card, 0)
+        self.host.cards.set_foreign(card, self.host.cards.foreign(card) - min(taken, held))
 
     def _tide(self, size: float, seconds: float, number: int = 0) -> None:
         """Another program takes memory and gives it back, again and again."""
         card = self.host.spec.gpus[number].device
-        was = self.host.cards.foreign(card)
 
         def rise() -> None:
             self.witness.disturbed()
             if self.now < TROUBLE_SECONDS:
-                self._take(size, card)
-                self._later(seconds, fall)
+                taken = self._take(size, card)
+                self._later(seconds, lambda: fall(taken))
 
-        def fall() -> None:
-            self.host.cards.set_foreign(card, was)
+        def fall(taken: int) -> None:
+            self._give_back(taken, card)
             self.timeline.after(seconds, rise)
 
         rise()
