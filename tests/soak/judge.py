@@ -14,6 +14,9 @@ from warmset.core.model import Observation
 if TYPE_CHECKING:
     from soak.life import Life
 
+LEAD_SECONDS = 60.0
+"""A load that nobody has timed yet is expected to take less; a window opens so much earlier."""
+
 
 class Judge:
     """Judges one life by what it is told; the defaults hear nothing.
@@ -44,6 +47,12 @@ class Judge:
     def is_pin(self, name: str) -> bool:
         """Whether the operator wants a model resident now, whatever its rank."""
         return self.life.is_pinned(name)
+
+    def is_pin_soon(self, name: str) -> bool:
+        """Whether a model is pinned, or will be by the time that it could be loaded."""
+        life, soon = self.life, LEAD_SECONDS + 3 * self.loop.tick
+        is_pin = life.said.settings.policy_for((name,)).pin
+        return self.is_pin(name) or (is_pin and life.operator.opens(name, life.wall, soon))
 
     def boots(self, *, is_fresh: bool) -> None:
         """Another process of warmset begins; `is_fresh`: nothing was left to it."""

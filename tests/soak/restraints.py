@@ -234,7 +234,7 @@ class Restraints(Judge):
     def _judge_return(self, command: SendPreload, what: str) -> None:
         """Who left gives way for a while, unless it is pinned, or the plan only loads it anew."""
         left = self.now - self._left.get(command.key, -math.inf)
-        is_free = self.is_pin(command.name) or command.key in self._returning
+        is_free = self.is_pin_soon(command.name) or command.key in self._returning
         if left < self.loop.cool_down and not is_free:
             self.tell(f"{what}, {left:.0f} s after it left")
         if self._count_cycles(command.key) >= CYCLES:

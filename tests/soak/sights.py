@@ -41,8 +41,6 @@ OTHER_SECONDS = 120.0
 
 
 ORDERS: dict[type, type] = {SendPing: Renew, SendPreload: Preload, SendUnload: Unload}
-LEAD_SECONDS = 60.0
-"""A load that nobody has timed yet is expected to take less; a window opens so much earlier."""
 
 
 class Sights(Judge):
@@ -204,19 +202,13 @@ class Sights(Judge):
             self.tell(f"{what}, which nobody configured")
         if command.key in self._busy and self.life.story.sees_processes:
             self.tell(f"{what}, which was in use at the look")
-        if command.key in self._clients and not self._is_pin_soon(command.name):
+        if command.key in self._clients and not self.is_pin_soon(command.name):
             self.tell(f"{what}, whose keep-alive a client has set")
         going = {c.key for c in decision.changes if c.kind is ActionKind.UNLOAD}
         going -= {member.key for member in decision.members}  # they stay until their turn
         going |= {order.key for order in decision.sends if isinstance(order, Unload)}
         if command.key in going:
             self.tell(f"{what}, which is to go")
-
-    def _is_pin_soon(self, name: str) -> bool:
-        """Whether a model is pinned, or will be by the time that it could be loaded."""
-        life, soon = self.life, LEAD_SECONDS + 3 * self.loop.tick
-        is_pin = life.said.settings.policy_for((name,)).pin
-        return self.is_pin(name) or (is_pin and life.operator.opens(name, life.wall, soon))
 
     def _judge_preload(self, seen: Observation, decision: Decision, what: str) -> None:
         if seen.memory.pressure:
