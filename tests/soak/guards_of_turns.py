@@ -72,7 +72,7 @@ TURNS: Final[tuple[Mutant, ...]] = (
     shown(
         "levers: who came a while ago comes back first again",
         "levers:_choose_unload",
-        "not is_in_vain",
+        "change not in in_vain",
         instead="True",
         **met_in(1310183, cards=2),
     ),

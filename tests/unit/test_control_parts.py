@@ -248,7 +248,8 @@ def test_a_moved_deadline_bounds_the_duration() -> None:
     bounds = bounds_of_move(row(A, 400.0), row(A, 1300.0), wall_before=995.0, wall_at=1000.0)
     assert bounds == Bounds(low=300.0, high=305.0)
     assert bounds.allows(303.0)
-    assert bounds.allows(320.0)  # by a list that was ten seconds old when it came
+    assert not bounds.allows(320.0)
+    assert bounds.allows(320.0, late=20.0)  # by a list that was old when it came
     assert not bounds.allows(2280.0)
 
 

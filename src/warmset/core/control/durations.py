@@ -35,9 +35,9 @@ class Bounds:
     low: float
     high: float
 
-    def allows(self, seconds: float) -> bool:
-        """Returns whether the duration may be this long, within doubt, by a list that was late."""
-        return self.low - DOUBT_SECONDS <= seconds <= self.high + DOUBT_SECONDS + LATE_SECONDS
+    def allows(self, seconds: float, *, late: float = 0.0) -> bool:
+        """Returns whether the duration may be this long, by a list that may have been so late."""
+        return self.low - DOUBT_SECONDS <= seconds <= self.high + DOUBT_SECONDS + late
 
 
 def bounds_of_move(

@@ -17,7 +17,7 @@ from warmset.core.control.scene import Scene
 from warmset.core.control.turns import Choice, choose_load
 from warmset.core.host.draining import PATIENCE_SECONDS
 from warmset.core.host.readings import STALE_AFTER_SECONDS
-from warmset.core.model import Quality
+from warmset.core.model import ModelKey, Quality
 from warmset.core.planner import Action as Change
 from warmset.core.planner import ActionKind
 from warmset.core.replacing import replace
@@ -157,19 +157,22 @@ def _other_waits(changes: Sequence[Change], scene: Scene) -> tuple[Wait, ...]:
 
 
 def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
-    """Returns the lowest rank that may go; the others are waited for."""
+    """Returns the lowest rank that may go; the others are waited for.
+
+    Who came a short while ago and would only be loaded anew goes first, and for good: it would come
+    to the same place. So the plan ends that others would have gone for.
+    """
     state, now = scene.state, scene.now
     members = {member.key for member in scene.wish.plan.members}
+    in_vain = [c for c in leaves if c.key in members and _came_just_now(c.key, scene)]
     waits = []
-    for change in leaves:
+    for change in (*in_vain, *(c for c in leaves if c not in in_vain)):
         candidate = scene.wish.candidate(change.key)
         reason, until = why_stay(change.key, scene)
         if reason:
             waits.append(Wait(key=change.key, name=change.name, reason=reason, until=until))
             continue
-        known = state.of(change.key)
-        used_at, came_at = known.used_at, known.preloaded_at
-        is_in_vain = came_at is not None and now - came_at < scene.loop.fight_window
+        used_at = state.of(change.key).used_at
         idle = "never seen in use" if used_at is None else f"idle {format_seconds(now - used_at)}"
         basis: Basis = {
             "priority": candidate.priority,
@@ -181,8 +184,14 @@ def _choose_unload(leaves: Sequence[Change], scene: Scene) -> Choice:
             key=change.key,
             name=change.name,
             reason=reason,
-            comes_back=change.key in members and not is_in_vain,
+            comes_back=change.key in members and change not in in_vain,
             basis=basis,
         )
         return Choice(order=order, waits=tuple(waits))
     return Choice(waits=tuple(waits))
+
+
+def _came_just_now(key: ModelKey, scene: Scene) -> bool:
+    """Whether warmset loaded a model within the window in which it may not flutter."""
+    came_at = scene.state.of(key).preloaded_at
+    return came_at is not None and scene.now - came_at < scene.loop.fight_window

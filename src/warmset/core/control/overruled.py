@@ -6,7 +6,7 @@ import math
 
 from warmset.core.control.actions import Finding, Severity
 from warmset.core.control.config import Config
-from warmset.core.control.durations import Bounds, bounds_of_move
+from warmset.core.control.durations import LATE_SECONDS, Bounds, bounds_of_move
 from warmset.core.control.found_free import find_free, note_nameless, sum_up
 from warmset.core.control.leases import lease_seconds
 from warmset.core.control.outcomes import note_race
@@ -129,9 +129,12 @@ def notice_durations(observation: Observation, config: Config, state: State, now
             wall_before=looked.wall_at if looked else observation.at,
             wall_at=observation.at,
         )
+        if bounds is None:
+            continue
         known, ours = state.of(row.key, row.name), _own_lease(state, row.key)
-        if bounds is None or (ours is not None and bounds.allows(ours)):
-            if bounds is not None and known.lease is None:  # forgotten, and it stands
+        late = 0.0 if row.key not in before else LATE_SECONDS
+        if ours is not None and bounds.allows(ours, late=late):
+            if known.lease is None:  # forgotten, and it stands
                 state = state.note(row.key, lease=ours)
             continue
         if looked is None and bounds.high < FOREVER:

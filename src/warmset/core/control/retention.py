@@ -58,8 +58,7 @@ def find_unwanted(
             dismissed[entry.key] = f"it makes way for {config.yielding}"
             continue
         policy = config.settings.policy_for(entry.names)
-        is_leased = entry.key in state.models and state.of(entry.key).leased_at is not None
-        is_left_over = is_leased and not is_managed
+        is_left_over = not is_managed and state.of(entry.key).leased_at is not None
         pays = prices.worth_seconds(entry) if prices is not None and is_managed else None
         kept = policy.keep_alive
         if pays is not None:
