@@ -32,7 +32,7 @@ from warmset.core.control.restarts import GAP_TICKS, STEP_SECONDS
 from warmset.core.control.state import State
 from warmset.core.control.vanished import early_leavers, row_id
 from warmset.core.host.draining import PATIENCE_SECONDS
-from warmset.core.model import Observation, Resident, normalise_name
+from warmset.core.model import ModelKey, Observation, Resident, normalise_name
 from warmset.core.twin.events import LoadEnded, LoadStarted, Unloaded
 from warmset.core.units import HOUR
 
@@ -416,7 +416,8 @@ class Manners(Judge):
 
         Who is no longer configured stays for as long as its last lease. A dead runner is not
         pinged, since that would load it: of that the operator has heard. So he has of an own load
-        that waits for minutes, beside which nobody is pinged.
+        that waits for minutes, beside which nobody is pinged. Where processes are hidden, one whose
+        deadline a ping has not moved counts as in use until then.
         """
         warmset = self.life.warmset
         if self.now < CALM_FROM or warmset is None or warmset.loop.planned is None:
@@ -428,6 +429,8 @@ class Manners(Judge):
         is_dead = f"runner_gone {event.key}" in standing
         is_waiting = "load_slow" in standing or "loads_stuck" in standing  # nothing is sent then
         is_ours = is_ours and self.life.is_managed(event.name)
+        is_unmoved = warmset.loop.state.of(ModelKey(event.key)).unmoved is not None
+        is_ours = is_ours and (self.life.story.sees_processes or not is_unmoved)
         if is_ours and "lever_broken" not in standing and not (is_dead or is_waiting):
             self.tell(f"the lease of {event.name} ran out")
 

@@ -188,8 +188,9 @@ class Obedience(Judge):
             kept = SERVER_KEEP_ALIVE_SECONDS
             kept = kept if policy.keep_alive is None else min(kept, policy.keep_alive)
             runner = self.life.host.scheduler.loaded.get(command.key)
-            if runner is not None and self.loop.price_per_gib_hour:
-                kept = min(kept, SURE_SHARE * pays_seconds(self.life, runner))
+            if runner is not None and self.loop.price_per_gib_hour:  # by gaps it may be anything
+                pays = 0.0 if self.life.gaps else pays_seconds(self.life, runner)
+                kept = min(kept, SURE_SHARE * pays)
             if idle < kept and self.life.story.sees_processes:
                 self.tell(f"{command.name} was unloaded {idle:.0f} s after its use: {reason}")
             if self.life.operator.opens(command.name, self.life.wall):
