@@ -40,6 +40,7 @@ class Beliefs(Judge):
         self._present: set[int] = set()  # processes when the look began
         self._shown: set[int] = set()  # at this look or before
         self._listed: set[int] = set()  # at looks before
+        self._located: set[str] = set()  # of whom the driver told what they hold
         self._others: dict[str, int] = {}  # key -> what other programs held when it was loaded
         self._seen_others: list[tuple[float, int]] = []  # the same at each look
 
@@ -50,6 +51,7 @@ class Beliefs(Judge):
         self._seen_others.append((self.now, self._held_by_others()))
 
     def looked(self, observation: Observation) -> None:
+        self._located = {str(key) for key in observation.located}
         if observation.residents is not None and not observation.trouble:
             self._shown, self._listed = self._shown | self._present, self._shown
         else:
@@ -100,6 +102,8 @@ class Beliefs(Judge):
     def _judge(self, runner: Runner, known: Remembered) -> None:
         if not known.free_low:
             self.tell(f"{runner.model.name} came, and what it found free is not remembered")
+        if runner.model.key not in self._located:
+            return  # a process holds more than Ollama says
         for device, found in runner.view.free_at_load.items():
             low = known.free_low.get(DeviceId(device), 0)
             high = known.free_high.get(DeviceId(device), found)
