@@ -56,10 +56,11 @@ class Peace(Judge):
             self._try_all(missing)
 
     def _is_moving(self, state: State) -> bool:
-        """Whether somebody came or left a moment ago: what follows from that is not over."""
+        """Whether somebody came, left or was used just now: what follows from that is not over."""
         runners = self.life.host.scheduler.loaded.values()
         ago = [self.life.timeline.now - runner.started_at for runner in runners]
-        ago += [] if state.freed_at is None else [self.life.loop_now - state.freed_at]
+        used = [state.of(ModelKey(runner.model.key)).used_at for runner in runners]
+        ago += [self.life.loop_now - at for at in (state.freed_at, *used) if at is not None]
         return min(ago, default=math.inf) < MOVING_SECONDS
 
     def _is_held_back(self, decision: Decision) -> bool:
