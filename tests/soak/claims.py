@@ -17,8 +17,11 @@ from warmset.core.units import GIB, HOUR
 if TYPE_CHECKING:
     from soak.life import Life
 
+SURE_SHARE = 0.9
+"""Of the time that memory pays: uses and amounts are known as of some look."""
 
-def pays_seconds(life: Life, runner: Runner) -> float:
+
+def pays_seconds(life: Life, runner: Runner, *, beside_others: bool = True) -> float:
     """Returns for how long it pays to hold an idle model; infinite: not known, or memory is free.
 
     Until its rent equals a load, where nothing is known of the gaps between its uses. What others
@@ -31,7 +34,7 @@ def pays_seconds(life: Life, runner: Runner) -> float:
     held = cards.held_by(runner.pid)
     own = [gpu for gpu in gpus if held.get(gpu.device)]
     total = sum(gpu.total_bytes for gpu in own)
-    if total and life.story.sees_processes:
+    if total and life.story.sees_processes and beside_others:
         price *= total / max(1, total - sum(cards.foreign(gpu.device) for gpu in own))
     known = life.warmset.loop.state.of(ModelKey(runner.model.key)).load_seconds
     _, seconds = expected_saving(

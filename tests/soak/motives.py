@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from soak.claims import SURE_SHARE, pays_seconds
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Wait
 from warmset.core.control.orders import (
@@ -246,9 +247,10 @@ class Motives(Judge):
         is_hidden = not self.life.story.sees_processes  # then a long request looks like none
         unused = stayed if is_hidden else min(idle, stayed)
         kept = self.life.said.settings.policy_for((name,)).keep_alive
-        is_due = self._is_dismissed(command) and unused >= min(
-            SERVER_KEEP_ALIVE_SECONDS, math.inf if kept is None else kept
-        )
+        runner = self.life.host.scheduler.loaded.get(key)
+        pays = math.inf if runner is None else pays_seconds(self.life, runner, beside_others=False)
+        kept = min(SERVER_KEEP_ALIVE_SECONDS, SURE_SHARE * pays, math.inf if kept is None else kept)
+        is_due = self._is_dismissed(command) and unused >= kept
         if held < self.loop.pressure and is_settled and is_alone and not is_due:
             self.tell(f"{name} had to go {held:.0f} s after another program took memory")
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from soak.claims import Given, pays_seconds
+from soak.claims import SURE_SHARE, Given, pays_seconds
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Preload, Unload, Wait
 from warmset.core.control.orders import Command, Event, SendPreload, SendUnload
@@ -28,8 +28,6 @@ DONE_SECONDS = 180.0
 stays a minute, gives way in two, and the looks in between take some seconds."""
 SOON_SECONDS = 60.0
 """A load that nobody has timed yet is expected to take less."""
-SURE_SHARE = 0.9
-"""Of the time that memory pays: uses and amounts are known as of some look."""
 HELD_BACK = ("lever_broken", "loads_stuck", "load_slow", "gpus_changed", "pins_conflict")
 """While one of these stands nothing is promised."""
 
