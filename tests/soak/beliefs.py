@@ -81,6 +81,8 @@ class Beliefs(Judge):
         named = {model.key for model in self.life.host.library.models()}
         for runner in self.life.host.scheduler.loaded.values():
             key = runner.model.key
+            if runner.pid not in self._present:
+                continue  # it came while the look was on its way
             was, known = before.models.get(key), warmset.loop.state.models.get(key)
             is_new = known is not None and (was is None or was.free_low is not known.free_low)
             is_same = was is not None and was.pid == runner.pid and was.resident_since is not None

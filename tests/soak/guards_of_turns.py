@@ -132,4 +132,11 @@ TURNS: Final[tuple[Mutant, ...]] = (
         sees_processes=False,
         may_unload_unmanaged=True,
     ),
+    shown(
+        "overruled: one that was listed dead is still the same",
+        "overruled:notice_reloads",
+        "last is not None or (bool(looked.pids) and row.key not in state.loading)",
+        instead="last is not None",
+        **met_in(2600844, is_whole=True),
+    ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from loop_hosts import START
@@ -16,7 +16,7 @@ from loop_hosts import START
 from soak.claims import Given
 from soak.judge import Judge
 from soak.restraints import SPOILS
-from warmset.core.control.actions import Decision
+from warmset.core.control.actions import Decision, Finding
 from warmset.core.control.durations import BASE_STEP_SECONDS
 from warmset.core.control.leases import SLOT_SECONDS
 from warmset.core.control.orders import Command, Done, Event
@@ -112,6 +112,11 @@ class Ranks(Judge):
         is_over = self._given.opened is None and not isinstance(event, Done)
         if opened is not None and is_over:  # whose value it has now, nobody can tell
             self._longest = max(self._longest, opened.keep_alive)
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        if any(finding.kind == "ping_left_out" for finding in findings):
+            self._since.clear()  # the list of residents was too old to ping by
+            self._unsure_at = self.now
 
     def carries_out(self, command: Command) -> None:
         self._given.carries_out(command)

@@ -43,7 +43,9 @@ def notice_reloads(observation: Observation, config: Config, state: State, now: 
         if row.key is None or row.key not in before:
             continue
         pid, last = pids.get(row.key), looked.pids.get(row.key)
-        is_new = pid is not None and last is not None and pid != last
+        # One that was listed without a process, beside others that have theirs, was dead.
+        is_last_known = last is not None or (bool(looked.pids) and row.key not in state.loading)
+        is_new = pid is not None and pid != last and is_last_known
         if not is_new and row.context == before[row.key].context:
             continue
         left = replace(state, freed=sum_up(state.freed, looked.held.get(row.key, {})), freed_at=now)
