@@ -100,7 +100,7 @@ PINGS: Final[tuple[Mutant, ...]] = (
     shown(
         "overruled: a new process is the old one",
         "overruled:notice_reloads",
-        "is_new = pid is not None and last is not None and pid != last",
+        "is_new = pid is not None and pid != last and is_last_known",
         BRIEFLY,
         GONE,
         (101.1, "lost_reply", 1),

@@ -71,7 +71,7 @@ RETENTION: Final[tuple[Mutant, ...]] = (
     shown(
         "retention: what was held keeps its lease",
         "retention:find_unwanted",
-        "is_leased and not is_managed",
+        "not is_managed and state.of(entry.key).leased_at is not None",
         HELD,
         kept=(),
     ),
