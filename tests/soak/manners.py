@@ -211,11 +211,17 @@ class Manners(Judge):
         elif isinstance(event, Unloaded):
             self._left.add(event.key)
             self._client_loads.pop(event.key, None)
-            loaded = {runner.pid for runner in self.life.host.scheduler.loaded.values()}
-            if self._unloaded is not None and self._unloaded[1] not in loaded | {event.pid}:
-                self._unloaded = None  # what is on its way back now is of the next one
+            self._note_next(event.pid)
             if not event.is_evicted:
                 self._judge_end(event)
+        elif isinstance(event, LoadEnded):
+            self._note_next(event.pid)
+
+    def _note_next(self, pid: int) -> None:
+        """What is on its way back after an unload of ours is that of another process by now."""
+        loaded = {runner.pid for runner in self.life.host.scheduler.loaded.values()}
+        if self._unloaded is not None and self._unloaded[1] not in loaded | {pid}:
+            self._unloaded = None
 
     def ends(self, event: Event) -> None:
         opened = self._open

@@ -89,7 +89,9 @@ class Peace(Judge):
             led_off = {
                 w.key for w in decision.actions if isinstance(w, Wait) and LED_OFF in w.reason
             }
+            least = min((c.rank for c in absent if c.key in led_off), default=None)
             absent = [c for c in absent if c.key not in led_off]
+            absent = [c for c in absent if least is None or c.rank > least]  # or waits for it
         absent.sort(key=lambda c: c.rank, reverse=True)
         return [c for c in absent if c.pin] or absent[:1]
 

@@ -144,15 +144,20 @@ def _open_preload(state: State) -> Preload | None:
 def _rival(key: ModelKey, observation: Observation, state: State) -> str:
     """Returns the name of what was loaded or is being loaded since the last look, if anything.
 
-    Who is loaded again itself, with another context for one, made room for nobody else.
+    Who is loaded again itself, with another context for one, made room for nobody else. Nor did it
+    for a preload of ours that began once it had left.
     """
     before = {row_id(row) for row in state.looked.residents} if state.looked else set()
-    rows = (row for row in observation.residents or () if row.key != key)
+    running, lost_at = state.orders.running, state.of(key).lost_at
+    others = {key}
+    if running is not None and lost_at is not None and running.since >= lost_at:
+        others.add(running.order.key)
+    rows = (row for row in observation.residents or () if row.key not in others)
     new = [row.name for row in rows if row_id(row) not in before]
     loading = [
         observation.name_of(runner.key) or runner.key
         for runner in observation.runners or ()
-        if runner.phase == "loading" and runner.key not in (None, key)
+        if runner.phase == "loading" and runner.key is not None and runner.key not in others
     ]
     return ", ".join((*loading, *new))
 
