@@ -51,7 +51,7 @@ class Beliefs(Judge):
         self._seen_others.append((self.now, self._held_by_others()))
 
     def looked(self, observation: Observation) -> None:
-        self._located = {str(key) for key in observation.located}
+        self._located = {str(key) for key, held in observation.located.items() if held}
         if observation.residents is not None and not observation.trouble:
             self._shown, self._listed = self._shown | self._present, self._shown
         else:

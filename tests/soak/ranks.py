@@ -166,11 +166,17 @@ class Ranks(Judge):
         return self.is_pin(event.name) and named is not None and named.key == event.key
 
     def _is_ranked(self, key: str) -> bool:
-        """Whether a runner is idle, and its name stands for its weights and is somebody's."""
+        """Whether a runner is idle, and its name stands for its weights and is somebody's.
+
+        One whose deadline a ping has not moved counts as in use.
+        """
         runner = self.life.host.scheduler.loaded[key]
         named = self.life.host.library.find(runner.model.name)
         is_named = named is not None and named.key == key
-        return runner.refs == 0 and is_named and self.life.is_managed(runner.model.name)
+        warmset = self.life.warmset
+        is_unmoved = warmset and warmset.loop.state.of(ModelKey(key)).unmoved is not None
+        is_idle = runner.refs == 0 and not is_unmoved
+        return is_idle and is_named and self.life.is_managed(runner.model.name)
 
     def _rank(self, key: str) -> tuple[bool, int]:
         name = normalise_name(self.life.host.scheduler.loaded[key].model.name)
