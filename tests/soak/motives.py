@@ -270,6 +270,8 @@ class Motives(Judge):
         if not self._overfull or decision.trouble:  # while nothing is known nothing can be done
             self._over_since = None
             return
+        if self.life.faults.driver != "well":
+            return  # what is held is not told
         if self._over_since is None or decision.is_provisional:
             since = self.now if self._over_since is None else self._over_since
             self._over_since = since
