@@ -115,10 +115,9 @@ TURNS: Final[tuple[Mutant, ...]] = (
         may_unload_unmanaged=True,
     ),
     shown(
-        "comings: what was never there was pushed out by the next",
-        "comings:_missing_preloads",
-        'lost_to="a preload without effect"',
-        instead='lost_to=""',
+        "comings: who left had to go for a preload that began later",
+        "comings:_rival",
+        "running is not None and lost_at is not None and running.since >= lost_at",
         **met_in(2200024),
     ),
     shown(

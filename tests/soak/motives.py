@@ -50,6 +50,7 @@ class Motives(Judge):
     def __init__(self, life: Life, tell: Callable[[str], None]) -> None:
         super().__init__(life, tell)
         self._moved_at = -math.inf  # somebody else did something
+        self._blind_at = -math.inf  # the driver told nothing
         self._asked_at = -math.inf  # when the look began that is decided on
         self._begun_at = -math.inf
         self._room: tuple[float, str] | None = None  # made by whom, and not used yet
@@ -271,6 +272,8 @@ class Motives(Judge):
             self._over_since = None
             return
         if self.life.faults.driver != "well":
+            self._blind_at = self.now
+        if self.now - self._blind_at < 2 * self.loop.tick:
             return  # what is held is not told
         if self._over_since is None or decision.is_provisional:
             since = self.now if self._over_since is None else self._over_since

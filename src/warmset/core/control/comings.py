@@ -284,8 +284,7 @@ def _missing_preloads(
             found.append(replace(left, basis={"cause": "displaced"}))
             continue
         text = "the server said loaded, and it is not resident"
-        state = state.note(key, resident_since=None, lease=None, preloaded_at=None)
-        state = state.note(key, lost_at=now, lost_to="a preload without effect")  # to no rival
+        state = state.note(key, resident_since=None, lease=None, preloaded_at=None, lost_at=now)
         found.append(
             Finding(
                 kind="preload_without_effect",
