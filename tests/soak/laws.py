@@ -87,6 +87,7 @@ class Witness:
         self._restarted_at: list[float] = []
         self._spoilt: str | None = None
         self._booted_ahead = 0.0
+        self._looked_ahead = 0.0  # how far the clock was set ahead at the last look
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -100,7 +101,9 @@ class Witness:
             self.forgets()
         elif is_reset:  # what was counted was counted by the old clock, and is long ago or to come
             self._forgot_at.append(self.now)
-        if is_from_future:  # of such a state only ranks and load times are kept
+        # Of a state from the future only ranks and load times are kept. And if the clock was set
+        # since the last look, no later process can tell that from requests that moved a deadline.
+        if is_from_future or self.life.clock_ahead != self._looked_ahead:
             self._unmoved.clear()
 
     def order_ends(self) -> None:
@@ -181,6 +184,7 @@ class Witness:
         # What they found who came while nobody looked is as unknown as of those there at the start.
         is_gap = self._asked.at - last_at > GAP_TICKS * self.life.said.loop.tick
         self._truth, self._seen = self._asked, observation
+        self._looked_ahead = self.life.clock_ahead
         before, self._foreign = self._foreign, self._held_by_others()
         spilled = {
             row.key
