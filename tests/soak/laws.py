@@ -95,16 +95,14 @@ class Witness:
         self._seen = None
         self._own_load = None
         is_reset = self.life.clock_ahead != self._booted_ahead
-        is_from_future = self.life.clock_ahead < self._booted_ahead
         self._booted_ahead = self.life.clock_ahead
-        if state is None or not state.at:
+        # Of a state from the future only ranks and load times are kept.
+        if state is None or not state.at or state.at > self.life.wall:
             self.forgets()
         elif is_reset:  # what was counted was counted by the old clock, and is long ago or to come
             self._forgot_at.append(self.now)
-        # Of a state from the future only ranks and load times are kept. And if the clock was set
-        # since the last look, no later process can tell that from requests that moved a deadline.
-        if is_from_future or self.life.clock_ahead != self._looked_ahead:
-            self._unmoved.clear()
+        if self.life.clock_ahead != self._looked_ahead:
+            self._unmoved.clear()  # no later process can tell that from requests
 
     def order_ends(self) -> None:
         """Warmset has heard how its open order ended, or has hung up."""
