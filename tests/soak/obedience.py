@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from soak.claims import SURE_SHARE, Given, pays_seconds
 from soak.judge import Judge
 from warmset.core.control.actions import Decision, Preload, Unload, Wait
-from warmset.core.control.orders import Command, Event, SendPreload, SendUnload
+from warmset.core.control.looking import UNMOVED_SECONDS
+from warmset.core.control.orders import Command, Event, SendPing, SendPreload, SendUnload
 from warmset.core.control.retention import DEARER, OUTSIDE, SERVER_KEEP_ALIVE_SECONDS, UNUSED
 from warmset.core.control.state import State
 from warmset.core.model import Observation, find_entry, normalise_name
@@ -40,6 +41,7 @@ class Obedience(Judge):
         self._begun_at = -math.inf  # the look that is decided on
         self._used_at: dict[str, float] = {}  # key -> when a look found it in use, or it came
         self._asked_at: dict[str, float] = {}  # key -> when somebody else was served by it last
+        self._pinged: dict[str, tuple[float, float | None]] = {}  # key -> when, its deadline then
         self._retired: set[str] = set()  # let go as unused; nobody has asked for them since
         self._said_at = -math.inf
         self._heard_at = -math.inf
@@ -122,7 +124,10 @@ class Obedience(Judge):
 
     def carries_out(self, command: Command) -> None:
         self._given.carries_out(command)
-        if isinstance(command, SendPreload):
+        if isinstance(command, SendPing):
+            runner = self.life.host.scheduler.loaded.get(command.key)
+            self._pinged[command.key] = (self.now, None if runner is None else runner.expires_at)
+        elif isinstance(command, SendPreload):
             self._judge_preload(command)
         elif isinstance(command, SendUnload):
             self._judge_unload(command)
@@ -250,6 +255,9 @@ class Obedience(Judge):
             return math.inf
         used_at, due = self._used_at.get(key, self.now), math.inf
         used_at = max(used_at, self._asked_at.get(key, used_at))
+        pinged_at, deadline = self._pinged.get(key, (-math.inf, None))
+        if runner.expires_at == deadline:  # a ping in vain looks like one that met a request
+            used_at = max(used_at, pinged_at + UNMOVED_SECONDS)
         if not life.is_managed(name):  # held no longer: our lease is all that keeps it
             return used_at + SERVER_KEEP_ALIVE_SECONDS if self._given.stands(key) else math.inf
         kept = math.inf if policy.keep_alive is None else policy.keep_alive
