@@ -203,7 +203,7 @@ class Motives(Judge):
     # -- the rules --------------------------------------------------------------------------------
 
     def _note_plan(self, command: SendUnload) -> None:
-        """Keeps for whom a model goes that has no place in the plan.
+        """Keeps for whom, not there yet, a model goes that has no place in the plan.
 
         What a client had loaded with another context may have one in its own shape.
         """
@@ -213,15 +213,16 @@ class Motives(Judge):
         members = frozenset(member.key for member in decision.members)
         leaves = {change.key for change in decision.changes if change.kind is ActionKind.UNLOAD}
         if command.key in (leaves - members) & self._loads.keys():
-            self._sent_away[command.key] = (self._asked_at, members)
+            self._sent_away[command.key] = (self._asked_at, members - self._listed)
 
     def _judge_return(self, command: SendPreload) -> None:
         """Who had no place in a plan has none afterwards, if nothing happened.
 
-        Unless all of that plan have come: then it is known what they take, which may be less.
+        Unless all of that plan that were missing have come: then it is known what they take, which
+        may be less. Who was there already has told nothing new, whether it stayed or not.
         """
-        at, members = self._sent_away.pop(command.key, (-math.inf, frozenset()))
-        have_come = members <= set(self.life.host.scheduler.loaded)
+        at, missing = self._sent_away.pop(command.key, (-math.inf, frozenset()))
+        have_come = bool(missing) and missing <= self.life.host.scheduler.loaded.keys()
         if not self._disturbed_since(at) and not have_come:
             self.tell(f"{command.name} was sent away and fetched, and nothing happened in between")
 
