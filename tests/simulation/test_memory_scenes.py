@@ -20,6 +20,7 @@ from loop_hosts import (
     gib,
     world,
 )
+from test_fault_scenes import frail
 
 from warmset.core.control.found_free import find_free
 from warmset.core.twin.events import Unloaded
@@ -32,7 +33,8 @@ def remembered(scene: World, name: str) -> tuple[int, int, int]:
     """What was free when a model came: at least, in truth, and at most, in MiB."""
     known = scene.sidecar.loop.state.of(scene.key(name))
     runner = scene.host.scheduler.loaded[scene.key(name)]
-    found = (known.free_low[CARD], runner.view.free_at_load[CARD], known.free_high[CARD])
+    ((card, free),) = runner.view.free_at_load.items()
+    found = (known.free_low[card], free, known.free_high[card])
     return tuple(count // MIB for count in found)
 
 
@@ -104,6 +106,27 @@ def test_who_came_and_went_while_the_server_was_deaf_left_its_mark() -> None:
     scene.host.unload(scene.host.library.find(SMALL))
     scene.host.use(EMBED, 60.0)
     scene.run(120)
+    lowest, found, highest = remembered(scene, EMBED)
+    assert lowest <= found < highest
+
+
+def test_who_came_while_the_driver_showed_other_gpus_found_less_than_is_free_now() -> None:
+    """The card shows as cut in two for a while. One leaves then, and the next comes before that
+    memory is back: what the first held is known from before."""
+    scene = frail(config(SMALL={"preload": False}, CODER={"pin": True}))
+    scene.sidecar.start()
+    scene.run(60)
+    scene.host.use(SMALL, 1.0, keep_alive=600.0)
+    scene.run(70)
+    scene.sidecar.faults.driver = "reshaped"
+    scene.run(100)
+    scene.run(scene.sidecar.loop.wake_at - START + 0.1)
+    scene.host.cards.release_lag_seconds = 3.0
+    scene.host.unload(scene.host.library.find(SMALL))
+    scene.host.use(EMBED, 60.0)
+    scene.run(scene.sidecar.loop.wake_at - START - 0.1)
+    scene.sidecar.faults.driver = "well"
+    scene.run(130)
     lowest, found, highest = remembered(scene, EMBED)
     assert lowest <= found < highest
 

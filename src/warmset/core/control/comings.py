@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
@@ -13,7 +13,7 @@ from warmset.core.control.strangers import find_key
 from warmset.core.control.stuck import ANSWER_SECONDS
 from warmset.core.control.vanished import early_leavers, list_gone, list_nameless, row_id
 from warmset.core.host.draining import RETURNED_SHARE
-from warmset.core.model import DeviceId, ModelKey, Observation, Resident
+from warmset.core.model import ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
 
@@ -41,7 +41,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         if row.key is None:
             continue
         name, own = row.name, _open_preload(state)
-        freed = sum_up(state.freed, _held(state, row.key, for_ours=own is not None))
+        freed = sum_up(state.freed, _held(row.key, looked, state, for_ours=own is not None))
         state = _forget_runner(replace(state, freed=freed, freed_at=now), row.key, name)
         if row.key in ours:
             continue
@@ -124,15 +124,16 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
     return state, tuple(found)
 
 
-def _held(state: State, key: ModelKey, *, for_ours: bool) -> Mapping[DeviceId, int]:
-    """Returns what a model held, as the driver told.
+def _held(key: ModelKey, looked: Looked, state: State, *, for_ours: bool) -> Bytes:
+    """Returns what a model held at the look before it was gone, as the driver told.
 
     Of one that left while our own preload was open Ollama's word will do: ours began right then,
-    and what it found decides who is let in beside it.
+    and what it found decides who is let in beside it. Of one on a GPU that the driver did not show
+    what is known from before will.
     """
-    if for_ours:
-        return state.of(key).held
-    return {} if state.looked is None else state.looked.held.get(key, {})
+    known = state.of(key).held
+    is_hidden = not known.keys() <= looked.free.keys()
+    return known if for_ours or is_hidden else looked.held.get(key, {})
 
 
 def _open_preload(state: State) -> Preload | None:

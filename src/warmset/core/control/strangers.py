@@ -9,6 +9,8 @@ Source: ollama-behaviour 3.1 and 4.3; trap 13.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from warmset.core.control.state import State
 from warmset.core.model import DeviceId, ModelKey, Observation, Resident
 from warmset.core.planner import Candidate, HostCapacity
@@ -17,18 +19,24 @@ from warmset.core.planner.worlds import Loaded, views_of
 
 
 def note_names(observation: Observation, state: State) -> State:
-    """Keeps under which manifest each model is listed, and what it holds where."""
+    """Keeps under which manifest each model is listed, and what it holds where.
+
+    The latter stands while the driver neither tells it nor shows the GPUs that the model lay on.
+    """
+    shown = {device.id for device in observation.devices}
     for row in observation.residents or ():
         if row.key is None:
             continue
         known = state.of(row.key, row.name)
-        held = held_by(row, observation) or known.held
+        held = held_by(row, observation)
+        if not held or not (observation.located.get(row.key) or known.held.keys() <= shown):
+            held = known.held
         if (known.digest, known.held) != (row.manifest_digest, held):
             state = state.note(row.key, row.name, digest=row.manifest_digest, held=held)
     return state
 
 
-def held_by(row: Resident, observation: Observation) -> dict[DeviceId, int]:
+def held_by(row: Resident, observation: Observation) -> Mapping[DeviceId, int]:
     """Returns device -> bytes; where the driver has no word, Ollama's own will do.
 
     With several GPUs it lies where the planner, too, infers that it lies.
