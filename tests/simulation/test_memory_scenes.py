@@ -22,7 +22,10 @@ from loop_hosts import (
 )
 from test_fault_scenes import frail
 
+from warmset.core.control.actions import Preload
 from warmset.core.control.found_free import find_free
+from warmset.core.control.looking import note_rest
+from warmset.core.control.state import Running
 from warmset.core.twin.events import Unloaded
 from warmset.core.twin.hosts import named_host
 from warmset.core.twin.sidecar import Sidecar
@@ -75,6 +78,22 @@ def test_an_own_load_may_begin_before_the_memory_of_one_that_left_is_back() -> N
     assert low == high
     low, _ = find_free(row, (row,), seen, left, asked_at=START + 30)
     assert high[CARD] - low[CARD] == gib(5)
+
+
+def test_the_least_that_was_free_while_an_own_load_waits_counts_for_who_comes_before_it() -> None:
+    """Our preload stands in Ollama's queue while another program takes memory and gives it back:
+    a client's model may have been loaded in that moment."""
+    scene = world(config(CODER={"pin": True})).run(60)
+    seen, state = scene.sidecar.observe(), scene.sidecar.loop.state
+    order = Preload(key=scene.key(EMBED), name=EMBED, keep_alive=60.0, num_ctx=None, reason="")
+    running = Running(number=9, stage="preload", order=order, since=START + 55)
+    state = replace(state, orders=replace(state.orders, running=running))
+    free = state.at_rest[CARD]
+    for shown, least in ((free - gib(8), free - gib(8)), (free, free - gib(8))):
+        (card,) = seen.devices
+        now = replace(card, free_bytes=replace(card.free_bytes, value=shown))
+        state = note_rest(replace(seen, devices=(now,)), state)
+        assert state.at_rest == {CARD: least}
 
 
 def test_one_that_found_no_room_for_itself_is_asked_what_is_free_all_the_same() -> None:

@@ -80,6 +80,7 @@ class Witness:
         self._misled: set[str] = set()  # those that found less than the looks around it showed
         self._dead_at_look: set[int] = set()
         self._unlooked: set[str] = set()  # those that came while nobody looked
+        self._listed_at = -math.inf
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
         self._forgot_at: list[float] = []
@@ -194,6 +195,10 @@ class Witness:
                 self._unlooked.add(key)
             elif any(n > max(before.get(d, 0), self._foreign[d]) for d, n in taken.items()):
                 self._misled.add(key)
+        if observation.residents is not None:
+            if any(at > self._listed_at for at in self._restarted_at):  # a new server's first list
+                self._unlooked |= self.life.host.scheduler.loaded.keys()
+            self._listed_at = self.now
         self._misled -= spilled  # they show it themselves
         self._found.clear()
 

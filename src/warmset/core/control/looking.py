@@ -78,23 +78,28 @@ def note_rest(observation: Observation, state: State) -> State:
     """Keeps what is free while nothing is being loaded, as far as that can be seen.
 
     0 where the driver does not say: whoever comes next may have found nothing. A load of our own is
-    under way however early it is looked at; its process may not be there yet. A look at which
-    nothing could be read changes nothing.
+    under way however early it is looked at, and its process may not be there yet; while it waits in
+    Ollama's queue others are loaded, which find no more than the least that was free meanwhile. A
+    look at which nothing could be read changes nothing.
     """
     if observation.runners is not None:
         beside = _beside_loading(observation, state)
         state = replace(state, loading=_loading(observation, state), beside_loading=beside)
     if not observation.devices:
         return state
-    running = state.orders.running
-    if running is not None and running.stage == "preload":
-        return state
     if observation.runners is None:
-        return replace(state, at_rest={})
+        return state if _is_preloading(state) else replace(state, at_rest={})
     if any(runner.phase == "loading" for runner in observation.runners):
         return state
-    unknown = {device.id: 0 for device in observation.devices}
-    return replace(state, at_rest=unknown | _free(observation))
+    free = {device.id: 0 for device in observation.devices} | _free(observation)
+    if _is_preloading(state):
+        free = {device: min(n, state.at_rest.get(device, n)) for device, n in free.items()}
+    return replace(state, at_rest=free)
+
+
+def _is_preloading(state: State) -> bool:
+    running = state.orders.running
+    return running is not None and running.stage == "preload"
 
 
 def _loading(observation: Observation, state: State) -> dict[ModelKey, int]:
