@@ -21,6 +21,9 @@ BRIEF: Final = 4000
 ONE_BY_ONE: Final = 270
 """Steps item by item, the tightest place first: most sets that fit are arranged so."""
 
+AT_ONCE: Final = 4
+"""Further steps back of the very first search item by item."""
+
 ITEM_STEPS: Final = 5
 """What placing one item counts for."""
 
@@ -98,15 +101,7 @@ class Arranger:
         if self._tried.get(key, -1) >= steps:
             self.was_cut_short = True
             return None
-        for weights, limit in self._biting:
-            if sum([weights[i] for i in key]) > limit:
-                self._known[key] = None
-                return None
         order = sorted(key, key=lambda i: (self._uniform[i], -self._weights[i], i))
-        whole = [self._size(n) for n in order if self._uniform[n]]
-        if has_too_many_large(whole, self.problem.capacities[: self.problem.packed]):
-            self._known[key] = None
-            return None
         own = Effort(steps)
         placed = self._search(order, own)
         if effort is not None:
@@ -123,14 +118,18 @@ class Arranger:
         return self.problem.items[item].options[0][0][1]
 
     def _search(self, order: list[int], effort: Effort) -> dict[int, int] | None:
-        """Item by item in brief, then GPU by GPU; item by item to the end where some are split."""
+        """Item by item in brief, then GPU by GPU; item by item to the end where some are split.
+
+        A small set is refuted by that brief search sooner than by counting, which comes between.
+        """
         placed: dict[int, int] = {}
-        free = list(self.problem.capacities)
-        brief = effort.part(ONE_BY_ONE)
-        if self._place(order, 0, free, placed, brief):
-            return placed
-        if not brief.is_spent:
-            return None
+        for steps in (ITEM_STEPS * (len(order) + AT_ONCE), ONE_BY_ONE):
+            brief = effort.part(steps)
+            placed.clear()
+            if self._place(order, 0, list(self.problem.capacities), placed, brief):
+                return placed
+            if not brief.is_spent or self._counts_too_much(order):
+                return None
         can_be_whole = [self._uniform[n] or len(self.problem.items[n].options) == 1 for n in order]
         if all(can_be_whole):
             return self._complete(order, effort)
@@ -139,6 +138,14 @@ class Arranger:
         if not is_found and effort.is_spent:
             effort.ran_out()
         return placed if is_found else None
+
+    def _counts_too_much(self, order: list[int]) -> bool:
+        """Whether a set, the largest first, is more than can lie on the GPUs, counted in wholes."""
+        for weights, limit in self._biting:
+            if sum([weights[i] for i in order]) > limit:
+                return True
+        whole = [self._size(n) for n in order if self._uniform[n]]
+        return has_too_many_large(whole, self.problem.capacities[: self.problem.packed])
 
     def _complete(self, order: list[int], effort: Effort) -> dict[int, int] | None:
         """Places what has one option, then the others GPU by GPU."""

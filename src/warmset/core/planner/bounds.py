@@ -51,11 +51,15 @@ class LevelBound:
         values: Sequence[int],
     ) -> None:
         weights = surrogate.weights
-        self._rows = sorted(
-            [(weights[i], values[i], p) for p, i in zip(positions, items, strict=True)],
-            key=by_density,
-        )
+        rows = []
+        for position, number in zip(positions, items, strict=True):
+            weight, value = weights[number], values[number]
+            rows.append((weight > 0, -value / weight if weight else 0.0, position, weight, value))
+        rows.sort()
+        self._rows = rows
         self._start = positions.start
+        # Where both orders are the same, what is open from a place on is the end of one list.
+        self._is_in_order = [row[2] for row in rows] == list(positions)
         self._from: dict[int, _Sums] = {}
         self._places: dict[int, dict[int, int]] = {}  # asked for at few starts only
 
@@ -64,15 +68,14 @@ class LevelBound:
 
         The item at position `skip` is left out: what it weighs is room for others instead.
         """
-        if start < self._start:  # noqa: PLR1730 - `max` takes twice as long
-            start = self._start
-        weights, values, rows = self._from.get(start) or self._sums(start)
-        cut = bisect_right(weights, room) - 1
-        without = 0
-        if skip >= start and (k := self._place(skip, start, rows)) <= cut:
-            without = values[k + 1] - values[k]
+        weights, values, at = self._from.get(start) or self._sums(start)
+        room += weights[at]
+        cut = bisect_right(weights, room, at) - 1
+        without = values[at]
+        if skip >= start and (k := self._place(skip, start)) <= cut:
+            without += values[k + 1] - values[k]
             room += weights[k + 1] - weights[k]
-            cut = bisect_right(weights, room) - 1
+            cut = bisect_right(weights, room, at) - 1
         total = values[cut] - without
         if cut + 1 < len(weights):
             left, weight = room - weights[cut], weights[cut + 1] - weights[cut]
@@ -81,44 +84,54 @@ class LevelBound:
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
-        if start < self._start:  # noqa: PLR1730 - `max` takes twice as long
-            start = self._start
-        weights, values, rows = self._from.get(start) or self._sums(start)
-        cut = bisect_left(values, value)
-        without = 0
-        if skip >= start and (k := self._place(skip, start, rows)) < cut:
-            without = weights[k + 1] - weights[k]
+        weights, values, at = self._from.get(start) or self._sums(start)
+        value += values[at]
+        cut = bisect_left(values, value, at)
+        without = weights[at]
+        if skip >= start and (k := self._place(skip, start)) < cut:
+            without += weights[k + 1] - weights[k]
             value += values[k + 1] - values[k]
-            cut = bisect_left(values, value)
+            cut = bisect_left(values, value, at)
         if cut == len(values):
             return None
-        if cut == 0:
+        if cut == at:
             return 0
         spent, gathered = weights[cut - 1], values[cut - 1]
         part = (weights[cut] - spent) * (value - gathered) // (values[cut] - gathered)
         return spent + part - without
 
     def _sums(self, start: int) -> _Sums:
-        """Returns sums of weights and of values from a place on, not before the first."""
-        rows = [row for row in self._rows if row[2] >= start]
-        sums = (
-            list(accumulate([row[0] for row in rows], initial=0)),
-            list(accumulate([row[1] for row in rows], initial=0)),
-            rows,
-        )
+        """Returns sums of weights and of values, and the place in them that a start has."""
+        first = self._first(start)
+        if first != start:
+            weights, values, at = self._from.get(first) or self._sums(first)
+            sums = (weights, values, min(max(0, start - first), len(weights) - 1))
+        else:
+            rows = [row for row in self._rows if row[2] >= first]
+            sums = (
+                list(accumulate([row[3] for row in rows], initial=0)),
+                list(accumulate([row[4] for row in rows], initial=0)),
+                0,
+            )
         self._from[start] = sums
         return sums
 
-    def _place(self, position: int, start: int, rows: Sequence[tuple[int, int, int]]) -> int:
-        """Returns the place of a position among the rows from `start` on; behind all: none."""
-        places = self._places.get(start)
+    def _first(self, start: int) -> int:
+        """Returns from which position on the sums are that a start is looked up in."""
+        return self._start if self._is_in_order or start < self._start else start
+
+    def _place(self, position: int, start: int) -> int:
+        """Returns the place of a position in the sums of a start; behind all: none."""
+        first = self._first(start)
+        places = self._places.get(first)
         if places is None:
-            places = self._places[start] = {row[2]: at for at, row in enumerate(rows)}
-        return places.get(position, len(rows) + 1)
+            rows = [row for row in self._rows if row[2] >= first]
+            places = self._places[first] = {row[2]: at for at, row in enumerate(rows)}
+        return places.get(position, len(places) + 1)
 
 
-_Sums = tuple[list[int], list[int], list[tuple[int, int, int]]]
-"""Sums of weights, sums of values, and the rows that they are of."""
+_Sums = tuple[list[int], list[int], int]
+"""Sums of weights, sums of values, and where in them a start is."""
 
 
 def surrogates(problem: Problem) -> tuple[Surrogate, ...]:

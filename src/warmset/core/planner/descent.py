@@ -75,22 +75,19 @@ class Descent:
 
         Stops at the first surrogate that rules the node out. The item at `skip` is left out.
         """
-        reached, values, spent = self.best.values, node.values, node.spent
-        surrogates = self.ground.surrogates
+        reached, values = self.best.values, node.values
+        needs = [(at, reached[at] - values[at]) for at in range(level) if reached[at] > values[at]]
         lowest: int | None = None
-        for index in range(len(view.bounds) - 1, -1, -1):
-            bounds = view.bounds[index]
-            room = surrogates[index].limit - spent[index]
-            for earlier in range(level):
-                need = reached[earlier] - values[earlier]
-                if need > 0:
-                    least = bounds[earlier].least_weight(start, need, skip)
-                    if least is None:
-                        return None
-                    room -= least
-            if room < 0:
+        for room, bounds in zip(reversed(node.rooms), reversed(view.bounds), strict=True):
+            left = room
+            for earlier, need in needs:
+                least = bounds[earlier].least_weight(start, need, skip)
+                if least is None:
+                    return None
+                left -= least
+            if left < 0:
                 return None
-            bound = values[level] + bounds[level].fill(start, room, skip)
+            bound = values[level] + bounds[level].fill(start, left, skip)
             if lowest is None or bound < lowest:
                 if bound <= reached[level]:
                     return bound
@@ -120,33 +117,34 @@ class Descent:
     def _may_beat(self, view: View, added: tuple[int, ...], position: int, level: int) -> bool:
         """Whether the root with some more items may lead to something better."""
         items, root = self.ground.problem.items, view.root
-        values, spent = list(root.values), root.spent
+        values = list(root.values)
         for n in added:
             values[items[n].level] += items[n].value
-        spent = [
-            n + sum([s.weights[k] for k in added])
-            for n, s in zip(spent, self.ground.surrogates, strict=True)
+        rooms = [
+            room - sum([s.weights[k] for k in added])
+            for room, s in zip(root.rooms, self.ground.surrogates, strict=True)
         ]
-        node = Node(root.chosen, root.free, values, spent)
+        node = Node(root.chosen, root.free, values, rooms)
         bound = self.bound(view, node, 0, level, skip=position)
         return bound is not None and bound > self.best.values[level]
 
     def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
+        ground, inside = self.ground, node.chosen.keys()
         for position in range(start, len(view.order)):
+            number = view.order[position]
+            if not ground.may_join(node, number) or not inside >= ground.rivals_in(view, number):
+                continue
             bound = self.bound(view, node, position, level)
             if bound is None or bound <= self.best.values[level]:
                 return
             if not effort.spend():
                 self.open_bound = max(self.open_bound, bound)
                 return
-            number = view.order[position]
-            if not node.chosen.keys() >= self.ground.rivals_in(view, number):
-                continue
-            child = self.ground.include(node, number, effort)
+            child = ground.include(node, number, effort)
             if child is None:
-                if self.ground.arranger.was_cut_short:
+                if ground.arranger.was_cut_short:
                     self.open_bound = max(self.open_bound, bound)
                 continue
             if child.values[: level + 1] > self.best.values[: level + 1]:
-                self.best = self.ground.fill_up(child, effort)
+                self.best = ground.fill_up(child, effort)
             self._descend(view, child, position + 1, level, effort)

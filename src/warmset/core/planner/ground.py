@@ -37,17 +37,17 @@ class Bound(Protocol):
 
 
 class Node:
-    """A set of chosen items with an arrangement. `spent` is per surrogate."""
+    """A set of chosen items with an arrangement. `rooms` are what it leaves of each surrogate."""
 
-    __slots__ = ("chosen", "free", "spent", "values")
+    __slots__ = ("chosen", "free", "rooms", "values")
 
     def __init__(
-        self, chosen: dict[int, int], free: list[int], values: list[int], spent: list[int]
+        self, chosen: dict[int, int], free: list[int], values: list[int], rooms: list[int]
     ) -> None:
         self.chosen = chosen
         self.free = free
         self.values = values
-        self.spent = spent
+        self.rooms = rooms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +222,8 @@ class Ground:
         values = [0] * self.levels
         for number in chosen:
             values[self.problem.items[number].level] += self.problem.items[number].value
-        spent = [sum(s.weights[n] for n in chosen) for s in self.surrogates]
-        return Node(chosen, room_left(self.problem, chosen), values, spent)
+        rooms = [s.limit - sum([s.weights[n] for n in chosen]) for s in self.surrogates]
+        return Node(chosen, room_left(self.problem, chosen), values, rooms)
 
     def base_with_splits(self, best: Node) -> Node:
         """Returns the mandatory items, with what a set holds over several GPUs."""
@@ -317,6 +317,13 @@ class Ground:
             ]
         )
 
+    def may_join(self, node: Node, number: int) -> bool:
+        """Whether an item could join a set, for all that is seen at a glance."""
+        for room, surrogate in zip(node.rooms, self.surrogates):  # noqa: B905 - an older node
+            if surrogate.weights[number] > room:
+                return False
+        return True
+
     def include(
         self, node: Node, number: int, effort: Effort, *, steps: int | None = None
     ) -> Node | None:
@@ -330,12 +337,12 @@ class Ground:
         limit = self.problem.max_count
         if limit is not None and len(node.chosen) >= limit:
             return None
-        spent = []
-        for before, surrogate in zip(node.spent, self.surrogates, strict=False):
-            after = before + surrogate.weights[number]
-            if after > surrogate.limit:
+        rooms = []
+        for room, surrogate in zip(node.rooms, self.surrogates):  # noqa: B905 - an older node
+            after = room - surrogate.weights[number]
+            if after < 0:
                 return None
-            spent.append(after)
+            rooms.append(after)
         for conflict in self._conflicts.get(number, ()):
             if all(m == number or m in node.chosen for m in conflict):
                 return None
@@ -355,7 +362,7 @@ class Ground:
             chosen, free = dict(arranged), room_left(self.problem, arranged)
         values = list(node.values)
         values[self.problem.items[number].level] += self.problem.items[number].value
-        return Node(chosen, free, values, spent)
+        return Node(chosen, free, values, rooms)
 
     def fill_up(self, node: Node, effort: Effort, *, steps: int = 0) -> Node:
         """Adds whatever still fits, in the order of the search; see `include` for `steps`."""

@@ -64,21 +64,26 @@ class Effort:
 
     Args:
         steps: how many may be taken.
-        whole: the budget that this one is a part of; what is taken here is taken there too.
+        whole: the budget that this one is a part of; both count the same steps.
     """
 
     def __init__(self, steps: int, whole: Effort | None = None) -> None:
         self.limit = steps
-        self.used = 0
         self.was_cut_short = False  # whether an answer is missing for lack of steps
         self._whole = whole
+        self._taken = [0] if whole is None else whole._taken  # by all that share it
+        self._start = self._taken[0]
+        self._end = self._start + steps
+
+    @property
+    def used(self) -> int:
+        """The steps that were taken."""
+        return self._taken[0] - self._start
 
     def spend(self, steps: int = 1) -> bool:
         """Takes steps; returns whether there was something left to take from."""
-        self.used += steps
-        if self._whole is not None:
-            self._whole.spend(steps)
-        return self.used <= self.limit
+        self._taken[0] += steps
+        return self._taken[0] <= self._end
 
     def ran_out(self) -> None:
         """Notes here, and in what this is a part of, that an answer was not reached."""
@@ -88,14 +93,16 @@ class Effort:
 
     def part(self, steps: int) -> Effort:
         """Returns a budget of `steps` within this one, or of what is left."""
-        return Effort(max(0, min(steps, self.limit - self.used)), self)
+        return Effort(max(0, min(steps, self._end - self._taken[0])), self)
 
     @property
     def left_of_whole(self) -> int:
         """What is left of the budget that this one is a part of, or of itself."""
-        return self.limit - self.used if self._whole is None else self._whole.left_of_whole
+        if self._whole is None:
+            return self._end - self._taken[0]
+        return self._whole.left_of_whole
 
     @property
     def is_spent(self) -> bool:
         """Whether the budget is exhausted."""
-        return self.used >= self.limit
+        return self._taken[0] >= self._end

@@ -88,7 +88,7 @@ def _wholly(
     """Returns the bounds of one surrogate, level by level."""
     weights, items = ground.surrogates[at].weights, ground.problem.items
     found: list[Bound] = list(view.bounds[at])
-    room = ground.surrogates[at].limit - view.root.spent[at]
+    room = view.root.rooms[at]
     for level, need in enumerate(needs):
         start, stop = view.starts[level : level + 2]
         rows = [(weights[n], items[n].value) for n in view.order[start:stop]]
