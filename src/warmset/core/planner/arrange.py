@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Final
 
-from warmset.core.planner.bounds import Surrogate, capacity_grains
+from warmset.core.planner.bounds import Surrogate, capacity_grains, packed_shapes
 from warmset.core.planner.completion import Completion
 from warmset.core.planner.problem import Effort, Item, Problem, Use
 
@@ -41,15 +41,22 @@ class Arranger:
             sum([n for _, n in item.options[0]]) if is_uniform else _weight(item)
             for item, is_uniform in zip(problem.items, self._uniform, strict=True)
         ]
+        self._sizes = [
+            weight if is_uniform and len(item.options[0]) == 1 else None
+            for item, is_uniform, weight in zip(
+                problem.items, self._uniform, self._weights, strict=True
+            )
+        ]
+        self.shapes = packed_shapes(problem, self._sizes)
         self.brief_steps = BRIEF
-        self._known: dict[frozenset[int], dict[int, int] | None] = {}
-        self._tried: dict[frozenset[int], int] = {}  # steps after which it was not known
+        self._known: dict[int, dict[int, int] | None] = {}  # by the bits of the set
+        self._tried: dict[int, int] = {}  # steps after which it was not known
         self.was_cut_short = False  # in the last `arrange`
 
     @cached_property
     def grains(self) -> tuple[Surrogate, ...]:
         """Knapsacks of whole grains that every set which fits respects."""
-        return capacity_grains(self.problem)
+        return capacity_grains(self.problem, self.shapes)
 
     @cached_property
     def _biting(self) -> list[tuple[tuple[int, ...], int]]:
@@ -58,13 +65,11 @@ class Arranger:
 
     def can_ever_be_placed(self, item: int) -> bool:
         """Whether an item fits an empty host."""
-        capacities = self.problem.capacities
-        return any(_fits(use, capacities) for use in self.problem.items[item].options)
+        return bool(self.shapes[item])
 
     def size_anywhere(self, item: int) -> int | None:
         """Returns what an item takes on whichever GPU it lies, if that is all it takes."""
-        options = self.problem.items[item].options
-        return self._weights[item] if self._uniform[item] and len(options[0]) == 1 else None
+        return self._sizes[item]
 
     def weight(self, item: int) -> int:
         """Returns the most that an item takes in all."""
@@ -72,6 +77,10 @@ class Arranger:
 
     def best_fit(self, item: int, free: Sequence[int]) -> int | None:
         """Returns the option that leaves the least room where it goes; `None`: no option fits."""
+        size = self._sizes[item]
+        if size is not None:
+            rooms = [room for room in free[: self.problem.packed] if room >= size]
+            return free.index(min(rooms)) if rooms else None
         best, least = None, -1
         for number, use in enumerate(self.problem.items[item].options):
             resource, amount = use[0]
@@ -81,27 +90,27 @@ class Arranger:
         return best
 
     def arrange(
-        self, items: Iterable[int], *, steps: int = THOROUGH, effort: Effort | None = None
+        self, key: int, *, steps: int = THOROUGH, effort: Effort | None = None
     ) -> dict[int, int] | None:
-        """Returns item -> option for all of `items`, or `None`.
+        """Returns item -> option for all of a set, or `None`.
 
         `was_cut_short` tells whether a `None` only means that the search was too long.
 
         Args:
-            items: the set.
+            key: the set, as bits; see `bits_of`.
             steps: the most that this search may take.
             effort: a budget that its work is charged to; it stays within the whole of it.
         """
-        if effort is not None:
-            steps = max(0, min(steps, effort.left_of_whole * STEPS_PER_UNIT))
-        key = frozenset(items)
         self.was_cut_short = False
         if key in self._known:
             return self._known[key]
+        if effort is not None:
+            steps = max(0, min(steps, effort.left_of_whole * STEPS_PER_UNIT))
         if self._tried.get(key, -1) >= steps:
             self.was_cut_short = True
             return None
-        order = sorted(key, key=lambda i: (self._uniform[i], -self._weights[i], i))
+        items = [n for n in range(key.bit_length()) if key >> n & 1]
+        order = sorted(items, key=lambda i: (self._uniform[i], -self._weights[i], i))
         own = Effort(steps)
         placed = self._search(order, own)
         if effort is not None:
@@ -206,6 +215,11 @@ class Arranger:
             if (left := free[number] - size) >= 0
         }
         return sorted(places.items())
+
+
+def bits_of(items: Iterable[int]) -> int:
+    """Returns a set of items, each named once, as the bits of a number."""
+    return sum([1 << n for n in items])
 
 
 def has_too_many_large(sizes: Sequence[int], capacities: Sequence[int]) -> bool:

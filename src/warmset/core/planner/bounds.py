@@ -134,54 +134,65 @@ _Sums = tuple[list[int], list[int], int]
 """Sums of weights, sums of values, and where in them a start is."""
 
 
-def surrogates(problem: Problem) -> tuple[Surrogate, ...]:
-    """Returns the knapsacks to bound with, the one of plain bytes first."""
+def surrogates(problem: Problem, shapes: Shapes) -> tuple[Surrogate, ...]:
+    """Returns the knapsacks to bound with, the one of plain bytes first.
+
+    Args:
+        problem: the problem.
+        shapes: what items take of the packed resources.
+    """
     packed, resources = problem.packed, len(problem.capacities)
-    found = [_in_grains(problem, _shapes(problem, range(packed)), 1)] if packed else []
+    found = [_in_grains(problem, shapes, 1)] if packed else []
     for r in range(packed, resources):
-        least = [min(map(sum, found), default=0) for found in _shapes(problem, range(r, r + 1))]
+        least = [
+            min([sum([n for at, n in use if at == r]) for use in possible], default=0)
+            for possible in (possible_options(problem, item) for item in problem.items)
+        ]
         found.append(Surrogate(weights=tuple(least), limit=problem.capacities[r]))
     if problem.max_count is not None:
         found.append(Surrogate(weights=(1,) * len(problem.items), limit=problem.max_count))
-    return tuple(found)
+    return tuple(found) or (Surrogate(weights=(0,) * len(problem.items), limit=0),)
 
 
-def capacity_grains(problem: Problem) -> tuple[Surrogate, ...]:
+def capacity_grains(problem: Problem, shapes: Shapes) -> tuple[Surrogate, ...]:
     """Returns the knapsacks of the grains just above a half, a third, … of each size of GPU.
 
     Of models larger than a third of a GPU it holds two, however small the third part is missed by.
     """
     sizes = {problem.capacities[r] for r in range(problem.packed)}
     grains = {size // parts + 1 for size in sizes for parts in range(1, MAX_PARTS + 1)}
-    shapes = _shapes(problem, range(problem.packed))
     return tuple([_in_grains(problem, shapes, grain) for grain in sorted(grains)])
 
 
-Shapes = Sequence[set[tuple[int, ...]]]
-"""Per item, the different amounts that its options take."""
+Shapes = Sequence[tuple[tuple[int, ...], ...]]
+"""Per item, the different amounts that its possible options take of the packed resources."""
 
 
-def _shapes(problem: Problem, resources: range) -> Shapes:
-    """Returns what the possible options of each item take of some resources."""
-    is_all = len(resources) == len(problem.capacities)
-    return [
-        {
-            tuple([n for r, n in use if is_all or r in resources])
-            for use in possible_options(problem, item)
-        }
-        for item in problem.items
-    ]
+def packed_shapes(problem: Problem, sizes: Sequence[int | None]) -> Shapes:
+    """Returns what the possible options of each item take of what is packed.
+
+    Args:
+        problem: the problem.
+        sizes: per item, what it takes of whichever of them it lies on, where that is all.
+    """
+    packed = problem.packed
+    largest = max(problem.capacities[:packed], default=-1)
+    shapes: list[tuple[tuple[int, ...], ...]] = []
+    for size, item in zip(sizes, problem.items, strict=True):
+        if size is not None:
+            shapes.append(((size,),) if size <= largest else ())
+            continue
+        possible = possible_options(problem, item)
+        shapes.append(tuple({tuple([n for r, n in use if r < packed]) for use in possible}))
+    return shapes
 
 
 def _in_grains(problem: Problem, shapes: Shapes, grain: int) -> Surrogate:
     """Returns the knapsack in whole grains over the packed resources."""
     weights = []
     for found in shapes:
-        if len(found) == 1:
-            (amounts,) = found
-            weights.append(
-                amounts[0] // grain if len(amounts) == 1 else sum([n // grain for n in amounts])
-            )
+        if len(found) == 1 and len(found[0]) == 1:
+            weights.append(found[0][0] // grain)
         else:
             weights.append(min([sum([n // grain for n in some]) for some in found], default=0))
     limit = sum([n // grain for n in problem.capacities[: problem.packed]])

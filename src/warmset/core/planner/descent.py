@@ -52,7 +52,10 @@ class Descent:
         view = whole or ground.view(root, closed, level)
         while self._promises_more(view, level):
             forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
-            barred = [n for at, n in enumerate(view.order) if not self._can_take(view, at, level)]
+            known = {*root.chosen, *view.order}
+            barred = [
+                n for at, n in enumerate(view.order) if not self._can_take(view, at, level, known)
+            ]
             if set(forced) & set(barred):
                 break
             if not forced and not barred:
@@ -103,13 +106,16 @@ class Descent:
         bound = self.bound(view, view.root, 0, level, skip=position)
         return bound is not None and bound > self.best.values[level]
 
-    def _can_take(self, view: View, position: int, level: int) -> bool:
-        """Whether a set with this item, and so with its rivals, may beat the incumbent."""
-        root = view.root
+    def _can_take(self, view: View, position: int, level: int, known: set[int]) -> bool:
+        """Whether a set with this item, and so with its rivals, may beat the incumbent.
+
+        `known` is what is in, or open.
+        """
         number = view.order[position]
-        rivals = [r for r in self.ground.rivals(number) if r not in root.chosen]
-        if not view.places.keys() >= set(rivals):
+        rivals = self.ground.rivals(number)
+        if not known.issuperset(rivals):
             return False
+        rivals = [r for r in rivals if r not in view.root.chosen]
         if not self._may_beat(view, (number,), position, level):
             return False
         return not rivals or self._may_beat(view, (number, *rivals), position, level)
@@ -124,15 +130,19 @@ class Descent:
             room - sum([s.weights[k] for k in added])
             for room, s in zip(root.rooms, self.ground.surrogates, strict=True)
         ]
-        node = Node(root.chosen, root.free, values, rooms)
+        node = Node(root.chosen, root.bits, root.free, values, rooms)
         bound = self.bound(view, node, 0, level, skip=position)
         return bound is not None and bound > self.best.values[level]
 
     def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
-        ground, inside = self.ground, node.chosen.keys()
-        for position in range(start, len(view.order)):
-            number = view.order[position]
-            if not ground.may_join(node, number) or not inside >= ground.rivals_in(view, number):
+        ground, bits, room, weights = self.ground, node.bits, node.rooms[0], view.weights
+        for position in range(start, len(weights)):
+            if weights[position] > room:
+                continue
+            rivals = view.rivals[position]
+            if rivals is None:
+                rivals = ground.rivals_in(view, position)
+            if rivals & bits != rivals:
                 continue
             bound = self.bound(view, node, position, level)
             if bound is None or bound <= self.best.values[level]:
@@ -140,7 +150,7 @@ class Descent:
             if not effort.spend():
                 self.open_bound = max(self.open_bound, bound)
                 return
-            child = ground.include(node, number, effort)
+            child = ground.include(node, view.order[position], effort)
             if child is None:
                 if ground.arranger.was_cut_short:
                     self.open_bound = max(self.open_bound, bound)

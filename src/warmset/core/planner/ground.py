@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from operator import le
 from typing import Final, Protocol
 
-from warmset.core.planner.arrange import THOROUGH, Arranger, room_left
+from warmset.core.planner.arrange import THOROUGH, Arranger, bits_of, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
 from warmset.core.planner.places import Joint, place_prices, with_places
 from warmset.core.planner.problem import Effort, Problem
@@ -37,14 +37,23 @@ class Bound(Protocol):
 
 
 class Node:
-    """A set of chosen items with an arrangement. `rooms` are what it leaves of each surrogate."""
+    """A set of chosen items with an arrangement.
 
-    __slots__ = ("chosen", "free", "rooms", "values")
+    `bits` are the set, `rooms` what it leaves of each surrogate.
+    """
+
+    __slots__ = ("bits", "chosen", "free", "rooms", "values")
 
     def __init__(
-        self, chosen: dict[int, int], free: list[int], values: list[int], rooms: list[int]
+        self,
+        chosen: dict[int, int],
+        bits: int,
+        free: list[int],
+        values: list[int],
+        rooms: list[int],
     ) -> None:
         self.chosen = chosen
+        self.bits = bits
         self.free = free
         self.values = values
         self.rooms = rooms
@@ -59,16 +68,18 @@ class View:
         order: the open items, by level, then by value by weight in the sharpest surrogate.
         starts: where each level begins in `order`, and the end.
         bounds: per surrogate, per level.
-        places: place of each item in `order`.
-        known_rivals: what `Ground.rivals_in` has found out.
+        weights: of the open items in the first surrogate.
+        rivals: per position, what `Ground.rivals_in` has found out.
+        is_sorted_anew: whether its order is not that of the ground.
     """
 
     root: Node
     order: tuple[int, ...]
     starts: tuple[int, ...]
     bounds: tuple[tuple[Bound, ...], ...]
-    places: Mapping[int, int]
-    known_rivals: dict[int, frozenset[int]]
+    weights: tuple[int, ...]
+    rivals: list[int | None]
+    is_sorted_anew: bool
 
 
 class Ground:
@@ -78,7 +89,7 @@ class Ground:
         self.problem = problem
         self.arranger = Arranger(problem)
         self.levels = max((item.level for item in problem.items), default=-1) + 1
-        self.surrogates: list[Surrogate] = list(surrogates(problem))
+        self.surrogates: list[Surrogate] = list(surrogates(problem, self.arranger.shapes))
         weights = self.surrogates[0].weights if problem.packed else (0,) * len(problem.items)
         self.place_prices = place_prices(problem, weights)
         self.joint: Joint | None = None
@@ -87,10 +98,10 @@ class Ground:
         if self.joint is not None:
             self.surrogates.append(self.joint.surrogate)
         self._plain = len(self.surrogates)
-        self._conflicts: dict[int, list[frozenset[int]]] = {}
+        self._conflicts: dict[int, list[int]] = {}  # per item, as bits
         for conflict in problem.conflicts:
             for member in conflict:
-                self._conflicts.setdefault(member, []).append(conflict)
+                self._conflicts.setdefault(member, []).append(bits_of(conflict))
         self.order = self._sorted_items()
         self._place = {n: at for at, n in enumerate(self.order)}
         self._values = [item.value for item in problem.items]
@@ -100,21 +111,16 @@ class Ground:
 
     def _sorted_items(self) -> tuple[int, ...]:
         """Returns what may be chosen freely, by level, then by value by weight."""
-        count = len(self.problem.items)
-        weights: Sequence[int] = self.surrogates[0].weights if self.surrogates else (0,) * count
-        open_items = [
-            number
-            for number, item in enumerate(self.problem.items)
-            if not item.is_mandatory and self.arranger.can_ever_be_placed(number)
-        ]
-
-        def key(number: int) -> tuple[int, bool, float, int, int]:
-            item, weight = self.problem.items[number], weights[number]
-            gain = item.value - self.place_prices[item.level]
-            density = gain / weight if weight else 0.0
-            return (item.level, weight > 0 or gain < 0, -density, -item.value, number)
-
-        return tuple(sorted(open_items, key=key))
+        weights = self.surrogates[0].weights
+        rows = []
+        for number, item in enumerate(self.problem.items):
+            if item.is_mandatory or not self.arranger.can_ever_be_placed(number):
+                continue
+            weight, gain = weights[number], item.value - self.place_prices[item.level]
+            is_dear, density = weight > 0 or gain < 0, gain / weight if weight else 0.0
+            rows.append((item.level, is_dear, -density, -item.value, number))
+        rows.sort()
+        return tuple([row[-1] for row in rows])
 
     def rivals(self, number: int) -> tuple[int, ...]:
         """Returns earlier items that could stand in an item's place and be worth no less.
@@ -214,7 +220,7 @@ class Ground:
         at_once = self._held_at_once(together)
         if at_once is not None:
             return at_once
-        arranged = self.arranger.arrange(together, steps=steps)
+        arranged = self.arranger.arrange(bits_of(together), steps=steps)
         return None if arranged is None else self.node(dict(arranged))
 
     def node(self, chosen: dict[int, int]) -> Node:
@@ -223,7 +229,7 @@ class Ground:
         for number in chosen:
             values[self.problem.items[number].level] += self.problem.items[number].value
         rooms = [s.limit - sum([s.weights[n] for n in chosen]) for s in self.surrogates]
-        return Node(chosen, room_left(self.problem, chosen), values, rooms)
+        return Node(chosen, bits_of(chosen), room_left(self.problem, chosen), values, rooms)
 
     def base_with_splits(self, best: Node) -> Node:
         """Returns the mandatory items, with what a set holds over several GPUs."""
@@ -241,26 +247,27 @@ class Ground:
         gone = {*root.chosen, *closed}
         items = self.problem.items
         order = tuple(n for n in self.order if items[n].level <= level and n not in gone)
-        if len(self.surrogates) > self._plain:
+        is_sharper = len(self.surrogates) > self._plain
+        if is_sharper:
             order = self._by_density(order, self.surrogates[-1])
-        starts = self._starts(order, level)
+        starts, weights = self._starts(order, level), self.surrogates[0].weights
         return View(
             root=self.node(root.chosen),
             order=order,
             starts=starts,
             bounds=tuple(self.level_bounds(s, order, starts) for s in self.surrogates),
-            places={n: at for at, n in enumerate(order)},
-            known_rivals={},
+            weights=tuple([weights[n] for n in order]),
+            rivals=[None] * len(order),
+            is_sorted_anew=is_sharper,
         )
 
-    def rivals_in(self, view: View, number: int) -> frozenset[int]:
-        """Returns the rivals of an item that a view does not open after it."""
-        if number not in view.known_rivals:
-            at, places = view.places[number], view.places
-            view.known_rivals[number] = frozenset(
-                [r for r in self.rivals(number) if places.get(r, -1) < at]
-            )
-        return view.known_rivals[number]
+    def rivals_in(self, view: View, position: int) -> int:
+        """Returns, as bits, the rivals of an item that a view does not open after it."""
+        found = bits_of(self.rivals(view.order[position]))
+        if found and view.is_sorted_anew:
+            found &= ~bits_of(view.order[position:])
+        view.rivals[position] = found
+        return found
 
     def _by_density(self, order: Sequence[int], surrogate: Surrogate) -> tuple[int, ...]:
         """Returns items by level, then by value by weight; equals stay as they are."""
@@ -279,27 +286,25 @@ class Ground:
         """
         if len(self.surrogates) > self._plain:
             return self.view(base, (), level)
-        items, inside = self.problem.items, base.chosen
-        order = tuple([n for n in self.order if items[n].level <= level and n not in inside])
-        starts = self._starts(order, level)
-        for at in range(len(self._whole_bounds), level + 1):
-            start, stop = starts[at : at + 2]
+        starts, weights = self._level_starts[: level + 2], self.surrogates[0].weights
+        order = self.order[: starts[-1]]
+        if level == len(self._whole_bounds):
             self._whole_bounds.append(
-                tuple(
-                    [
-                        LevelBound(s, range(start, stop), order[start:stop], self._values)
-                        for s in self.surrogates
-                    ]
-                )
+                tuple([self.level_bounds(s, order, starts[-2:])[0] for s in self.surrogates])
             )
         return View(
             root=base,
             order=order,
             starts=starts,
             bounds=tuple(zip(*self._whole_bounds[: level + 1], strict=True)),
-            places={n: at for at, n in enumerate(order)},
-            known_rivals={},
+            weights=tuple([weights[n] for n in order]),
+            rivals=[None] * len(order),
+            is_sorted_anew=False,
         )
+
+    @cached_property
+    def _level_starts(self) -> tuple[int, ...]:
+        return self._starts(self.order, self.levels - 1)
 
     def _starts(self, order: Sequence[int], level: int) -> tuple[int, ...]:
         """Returns where each level up to this one begins in an order, and its end."""
@@ -317,13 +322,6 @@ class Ground:
             ]
         )
 
-    def may_join(self, node: Node, number: int) -> bool:
-        """Whether an item could join a set, for all that is seen at a glance."""
-        for room, surrogate in zip(node.rooms, self.surrogates):  # noqa: B905 - an older node
-            if surrogate.weights[number] > room:
-                return False
-        return True
-
     def include(
         self, node: Node, number: int, effort: Effort, *, steps: int | None = None
     ) -> Node | None:
@@ -332,11 +330,8 @@ class Ground:
         Rearranges the others if need be, within `steps` (none given: a brief search);
         `arranger.was_cut_short` tells of a `None` that is not certain.
         """
-        steps = self.arranger.brief_steps if steps is None else steps
-        self.arranger.was_cut_short = False
-        limit = self.problem.max_count
-        if limit is not None and len(node.chosen) >= limit:
-            return None
+        arranger, item, bits = self.arranger, self.problem.items[number], node.bits | 1 << number
+        arranger.was_cut_short = False
         rooms = []
         for room, surrogate in zip(node.rooms, self.surrogates):  # noqa: B905 - an older node
             after = room - surrogate.weights[number]
@@ -344,25 +339,23 @@ class Ground:
                 return None
             rooms.append(after)
         for conflict in self._conflicts.get(number, ()):
-            if all(m == number or m in node.chosen for m in conflict):
+            if conflict & bits == conflict:
                 return None
-        option = self.arranger.best_fit(number, node.free)
+        option = arranger.best_fit(number, node.free)
         if option is not None:
             chosen = {**node.chosen, number: option}
             free = list(node.free)
-            for resource, amount in self.problem.items[number].options[option]:
+            for resource, amount in item.options[option]:
                 free[resource] -= amount
         else:
-            arranged = None
-            if steps:
-                everybody = (*node.chosen, number)
-                arranged = self.arranger.arrange(everybody, steps=steps, effort=effort)
+            steps = arranger.brief_steps if steps is None else steps
+            arranged = arranger.arrange(bits, steps=steps, effort=effort) if steps else None
             if arranged is None:
                 return None
             chosen, free = dict(arranged), room_left(self.problem, arranged)
         values = list(node.values)
-        values[self.problem.items[number].level] += self.problem.items[number].value
-        return Node(chosen, free, values, rooms)
+        values[item.level] += item.value
+        return Node(chosen, bits, free, values, rooms)
 
     def fill_up(self, node: Node, effort: Effort, *, steps: int = 0) -> Node:
         """Adds whatever still fits, in the order of the search; see `include` for `steps`."""
