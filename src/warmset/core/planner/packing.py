@@ -86,7 +86,7 @@ def pack(
     solution = solve(problem, work=work)
     if solution is None:
         raise _pins_refused(places, wanted, problem)
-    return _read_off(places, wanted, levels, limit, solution)
+    return _read_off(places, wanted, levels, problem, solution)
 
 
 def _state(
@@ -99,14 +99,15 @@ def _state(
     for level in levels:
         members = [m for m in models if m.priority == level]
         whole = whole_values([m.value for m in members])
-        values.update((m.id, value) for m, value in zip(members, whole, strict=True))
-    largest = max((d.bytes for d in devices), default=0)
+        values.update({m.id: value for m, value in zip(members, whole, strict=True)})
+    number = {level: at for at, level in enumerate(levels)}
+    largest = max([d.bytes for d in devices], default=0)
     return Problem(
-        capacities=tuple(d.bytes for d in devices),
+        capacities=tuple([d.bytes for d in devices]),
         items=tuple(
             [
                 Item(
-                    level=levels.index(model.priority),
+                    level=number[model.priority],
                     value=values[model.id],
                     options=_options(model, devices, largest),
                     is_mandatory=model.pinned,
@@ -124,7 +125,7 @@ def whole_values(values: Sequence[int | float]) -> list[int]:
 
     A float counts as the decimal number that it is written as: 0.1 + 0.2 is worth as much as 0.3.
     """
-    if all(isinstance(v, int) for v in values):
+    if set(map(type, values)) <= {int}:
         whole = [int(v) for v in values]
     else:
         exact = [Fraction(float.__repr__(v) if isinstance(v, float) else v) for v in values]
@@ -146,73 +147,81 @@ def _options(model: PackModel, devices: Sequence[PackDevice], largest: int) -> t
 
 
 def _is_split(model: PackModel, largest: int) -> bool:
-    return model.splittable and model.device is None and model.bytes > largest > 0
+    return model.bytes > largest > 0 and model.splittable and model.device is None
 
 
 def _read_off(
     devices: Sequence[PackDevice],
     models: Sequence[PackModel],
     levels: Sequence[float],
-    limit: int | None,
+    problem: Problem,
     solution: Solution,
 ) -> Packing:
-    free = {d.id: d.bytes for d in devices}
-    largest = max(free.values(), default=0)
+    left = list(problem.capacities)
+    largest = max(left, default=0)
     placement: dict[Id, Id | Mapping[Id, int]] = {}
+    worth: dict[float, list[float]] = {level: [] for level in levels}
     for number, option in sorted(solution.chosen.items()):
-        model = models[number]
-        use = _options(model, devices, largest)[option]
+        model, use = models[number], problem.items[number].options[option]
         for place, count in use:
-            free[devices[place].id] -= count
+            left[place] -= count
         if len(use) > 1 or _is_split(model, largest):
             placement[model.id] = MappingProxyType({devices[p].id: count for p, count in use})
         else:
             placement[model.id] = devices[use[0][0]].id
-    is_full = limit is not None and len(placement) >= limit
+        worth[model.priority].append(model.value)
+    limit = problem.max_count
+    outside = _Outside(devices, left, limit if limit == len(placement) else None)
     return Packing(
         placement=MappingProxyType(placement),
         left_out=MappingProxyType(
-            {
-                m.id: _why_out(m, devices, free, limit if is_full else None)
-                for m in models
-                if m.id not in placement
-            }
+            {m.id: outside.why(m) for m in models if m.id not in placement}
         ),
-        objective=MappingProxyType(
-            {
-                level: math.fsum(
-                    m.value for m in models if m.priority == level and m.id in placement
-                )
-                for level in levels
-            }
-        ),
+        objective=MappingProxyType({level: math.fsum(some) for level, some in worth.items()}),
         proved=solution.is_proved,
         gap=relative_gap(solution.objective, solution.bounds),
     )
 
 
-def _why_out(
-    model: PackModel, devices: Sequence[PackDevice], free: Mapping[Id, int], limit: int | None
-) -> str:
-    """Returns why a model is not placed: never possible, no place in the count, or no room."""
-    sizes = {d.id: d.bytes for d in devices}
-    if not sizes:
-        return f"needs {format_bytes(model.bytes)}; there is no device"
-    if model.device is not None:
-        where, most = f"on device {model.device}", sizes[model.device]
-        words, left = f"device {model.device} has", free[model.device]
-    elif _is_split(model, max(sizes.values())):
-        where, most = "over all devices", sum(sizes.values())
-        words, left = "together they have", sum(free.values())
-    else:
-        where, most = "on one device", max(sizes.values())
-        words, left = "the largest has", max(free.values())
-    need = f"needs {format_bytes(model.bytes)} {where}"
-    if model.bytes > most:
-        return f"{need}; {words} {format_bytes(most)}"
-    if limit is not None:
-        return f"{need}; {limit} models are the most that may be loaded"
-    return f"{need}; {words} {format_bytes(left)} left"
+class _Outside:
+    """Why a model is not placed: never possible, no place in the count, or no room.
+
+    Args:
+        devices: all there are.
+        left: what is free of each.
+        limit: the most models, where so many are placed.
+    """
+
+    def __init__(
+        self, devices: Sequence[PackDevice], left: Sequence[int], limit: int | None
+    ) -> None:
+        self._sizes = {d.id: d.bytes for d in devices}
+        self._free = dict(zip(self._sizes, left, strict=True))
+        self._limit = limit
+        self._largest = max(self._sizes.values(), default=0)
+        self._largest_left = f"the largest has {format_bytes(max(left, default=0))} left"
+
+    def why(self, model: PackModel) -> str:
+        """Returns the reason."""
+        need = f"needs {format_bytes(model.bytes)}"
+        if not self._sizes:
+            return f"{need}; there is no device"
+        if model.device is not None:
+            where, most = f"on device {model.device}", self._sizes[model.device]
+            words, left = f"device {model.device} has", self._free[model.device]
+        elif _is_split(model, self._largest):
+            where, most = "over all devices", sum(self._sizes.values())
+            words, left = "together they have", sum(self._free.values())
+        elif model.bytes <= self._largest and self._limit is None:
+            return f"{need} on one device; {self._largest_left}"
+        else:
+            where, most = "on one device", self._largest
+            words, left = "the largest has", most
+        if model.bytes > most:
+            return f"{need} {where}; {words} {format_bytes(most)}"
+        if self._limit is not None:
+            return f"{need} {where}; {self._limit} models are the most that may be loaded"
+        return f"{need} {where}; {words} {format_bytes(left)} left"
 
 
 def _pins_refused(

@@ -45,6 +45,8 @@ def settle(problem: Problem) -> Settled | None:
     """
     items = problem.items
     taken = tuple([n for n, i in enumerate(items) if i.is_mandatory and len(i.options) == 1])
+    if not taken:
+        return Settled(problem=problem, kept=tuple(range(len(items))), taken=(), values=())
     kept = tuple(sorted(set(range(len(items))).difference(taken)))
     free = list(problem.capacities)
     values = [0] * (max((item.level for item in items), default=-1) + 1)
