@@ -276,4 +276,4 @@ def test_a_rival_of_a_bound_model_is_no_larger():
         for size, value, where in sizes
     ]
     ground = Ground(Problem(capacities=(3, 4), items=tuple(items), packed=2))
-    assert ground.rivals(1) == ()
+    assert ground.rivals.of(1) == 0

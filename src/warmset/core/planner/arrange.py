@@ -36,21 +36,20 @@ class Arranger:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._uniform = [_is_uniform(item, problem.packed) for item in problem.items]
-        self._weights = [
-            sum([n for _, n in item.options[0]]) if is_uniform else _weight(item)
-            for item, is_uniform in zip(problem.items, self._uniform, strict=True)
-        ]
-        self._sizes = [
-            weight if is_uniform and len(item.options[0]) == 1 else None
-            for item, is_uniform, weight in zip(
-                problem.items, self._uniform, self._weights, strict=True
-            )
-        ]
+        self._uniform: list[bool] = []
+        self._weights: list[int] = []
+        self._sizes: list[int | None] = []
+        for item in problem.items:
+            is_uniform = _is_uniform(item, problem.packed)
+            first = item.options[0] if is_uniform else ()
+            self._uniform.append(is_uniform)
+            self._sizes.append(first[0][1] if len(first) == 1 else None)
+            self._weights.append(sum([n for _, n in first]) if is_uniform else _weight(item))
         self.shapes = packed_shapes(problem, self._sizes)
         self.brief_steps = BRIEF
         self._known: dict[int, dict[int, int] | None] = {}  # by the bits of the set
         self._tried: dict[int, int] = {}  # steps after which it was not known
+        self._is_counting = False
         self.was_cut_short = False  # in the last `arrange`
 
     @cached_property
@@ -111,6 +110,9 @@ class Arranger:
             return None
         items = [n for n in range(key.bit_length()) if key >> n & 1]
         order = sorted(items, key=lambda i: (self._uniform[i], -self._weights[i], i))
+        if self._is_counting and self._counts_too_much(order):
+            self._known[key] = None
+            return None
         own = Effort(steps)
         placed = self._search(order, own)
         if effort is not None:
@@ -129,7 +131,8 @@ class Arranger:
     def _search(self, order: list[int], effort: Effort) -> dict[int, int] | None:
         """Item by item in brief, then GPU by GPU; item by item to the end where some are split.
 
-        A small set is refuted by that brief search sooner than by counting, which comes between.
+        Small sets are refuted by that brief search sooner than by counting, for which all has to be
+        made ready: it comes first from the first search on that was not over at once.
         """
         placed: dict[int, int] = {}
         for steps in (ITEM_STEPS * (len(order) + AT_ONCE), ONE_BY_ONE):
@@ -137,8 +140,12 @@ class Arranger:
             placed.clear()
             if self._place(order, 0, list(self.problem.capacities), placed, brief):
                 return placed
-            if not brief.is_spent or self._counts_too_much(order):
+            if not brief.is_spent:
                 return None
+            if not self._is_counting:
+                self._is_counting = True
+                if self._counts_too_much(order):
+                    return None
         can_be_whole = [self._uniform[n] or len(self.problem.items[n].options) == 1 for n in order]
         if all(can_be_whole):
             return self._complete(order, effort)

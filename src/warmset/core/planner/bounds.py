@@ -60,6 +60,7 @@ class LevelBound:
         self._start = positions.start
         # Where both orders are the same, what is open from a place on is the end of one list.
         self._is_in_order = [row[2] for row in rows] == list(positions)
+        self._whole = self._sums(self._start)
         self._from: dict[int, _Sums] = {}
         self._places: dict[int, dict[int, int]] = {}  # asked for at few starts only
 
@@ -68,7 +69,7 @@ class LevelBound:
 
         The item at position `skip` is left out: what it weighs is room for others instead.
         """
-        weights, values, at = self._from.get(start) or self._sums(start)
+        weights, values, at = self._look_up(start)
         room += weights[at]
         cut = bisect_right(weights, room, at) - 1
         without = values[at]
@@ -84,7 +85,7 @@ class LevelBound:
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
-        weights, values, at = self._from.get(start) or self._sums(start)
+        weights, values, at = self._look_up(start)
         value += values[at]
         cut = bisect_left(values, value, at)
         without = weights[at]
@@ -100,29 +101,32 @@ class LevelBound:
         part = (weights[cut] - spent) * (value - gathered) // (values[cut] - gathered)
         return spent + part - without
 
-    def _sums(self, start: int) -> _Sums:
+    def _look_up(self, start: int) -> tuple[list[int], list[int], int]:
         """Returns sums of weights and of values, and the place in them that a start has."""
-        first = self._first(start)
-        if first != start:
-            weights, values, at = self._from.get(first) or self._sums(first)
-            sums = (weights, values, min(max(0, start - first), len(weights) - 1))
-        else:
-            rows = [row for row in self._rows if row[2] >= first]
-            sums = (
-                list(accumulate([row[3] for row in rows], initial=0)),
-                list(accumulate([row[4] for row in rows], initial=0)),
-                0,
-            )
-        self._from[start] = sums
-        return sums
+        weights, values = self._whole
+        at = start - self._start
+        if at <= 0:
+            return weights, values, 0
+        if self._is_in_order:
+            last = len(weights) - 1
+            return weights, values, at if at < last else last
+        weights, values = self._from.get(start) or self._sums(start)
+        return weights, values, 0
 
-    def _first(self, start: int) -> int:
-        """Returns from which position on the sums are that a start is looked up in."""
-        return self._start if self._is_in_order or start < self._start else start
+    def _sums(self, start: int) -> _Sums:
+        """Returns the sums of weights and of values from a position on."""
+        rows = [row for row in self._rows if row[2] >= start]
+        sums = (
+            list(accumulate([row[3] for row in rows], initial=0)),
+            list(accumulate([row[4] for row in rows], initial=0)),
+        )
+        if start > self._start:
+            self._from[start] = sums
+        return sums
 
     def _place(self, position: int, start: int) -> int:
         """Returns the place of a position in the sums of a start; behind all: none."""
-        first = self._first(start)
+        first = self._start if self._is_in_order or start < self._start else start
         places = self._places.get(first)
         if places is None:
             rows = [row for row in self._rows if row[2] >= first]
@@ -130,8 +134,8 @@ class LevelBound:
         return places.get(position, len(places) + 1)
 
 
-_Sums = tuple[list[int], list[int], int]
-"""Sums of weights, sums of values, and where in them a start is."""
+_Sums = tuple[list[int], list[int]]
+"""Sums of weights, and of values."""
 
 
 def surrogates(problem: Problem, shapes: Shapes) -> tuple[Surrogate, ...]:

@@ -7,8 +7,13 @@ never looked into; what steps were missing for stays in `open_bound`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort
+
+MOST_RIVALS: Final = 24
+"""Rivals of an item that are looked at where it is asked whether it can be in a better set."""
 
 
 class Descent:
@@ -112,7 +117,7 @@ class Descent:
         `known` is what is in, or open.
         """
         number = view.order[position]
-        rivals = self.ground.rivals(number)
+        rivals = self.ground.rivals.latest(number, MOST_RIVALS)
         if not known.issuperset(rivals):
             return False
         rivals = [r for r in rivals if r not in view.root.chosen]
@@ -136,7 +141,7 @@ class Descent:
 
     def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
         ground, bits, room, weights = self.ground, node.bits, node.rooms[0], view.weights
-        for position in range(start, len(weights)):
+        for position in range(start, len(view.order)):
             if weights[position] > room:
                 continue
             rivals = view.rivals[position]

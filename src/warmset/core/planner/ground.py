@@ -7,23 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from operator import le
 from typing import Final, Protocol
 
 from warmset.core.planner.arrange import THOROUGH, Arranger, bits_of, room_left
 from warmset.core.planner.bounds import LevelBound, Surrogate, surrogates
 from warmset.core.planner.places import Joint, place_prices, with_places
 from warmset.core.planner.problem import Effort, Problem
+from warmset.core.planner.rivals import Rivals
 
 LAST_RESORT: Final = 3_000_000
 """Steps for the mandatory items, before it is said that they were not arranged: some seconds."""
-
-MAX_RIVALS: Final = 24
-"""Rivals remembered for each item."""
-
-
-_Form = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
-"""What two items are compared by: the resources that their options take, and how much."""
 
 
 class Bound(Protocol):
@@ -68,7 +61,7 @@ class View:
         order: the open items, by level, then by value by weight in the sharpest surrogate.
         starts: where each level begins in `order`, and the end.
         bounds: per surrogate, per level.
-        weights: of the open items in the first surrogate.
+        weights: of the open items in the first surrogate; there may be more behind.
         rivals: per position, what `Ground.rivals_in` has found out.
         is_sorted_anew: whether its order is not that of the ground.
     """
@@ -77,7 +70,7 @@ class View:
     order: tuple[int, ...]
     starts: tuple[int, ...]
     bounds: tuple[tuple[Bound, ...], ...]
-    weights: tuple[int, ...]
+    weights: Sequence[int]
     rivals: list[int | None]
     is_sorted_anew: bool
 
@@ -103,11 +96,10 @@ class Ground:
             for member in conflict:
                 self._conflicts.setdefault(member, []).append(bits_of(conflict))
         self.order = self._sorted_items()
-        self._place = {n: at for at, n in enumerate(self.order)}
         self._values = [item.value for item in problem.items]
+        self._order_weights = [self.surrogates[0].weights[n] for n in self.order]
+        self._order_rivals: list[int | None] = [None] * len(self.order)
         self._whole_bounds: list[tuple[LevelBound, ...]] = []  # per level, per surrogate
-        self._forms: dict[int, _Form] = {}
-        self._rivals: dict[int, tuple[int, ...]] = {}
 
     def _sorted_items(self) -> tuple[int, ...]:
         """Returns what may be chosen freely, by level, then by value by weight."""
@@ -122,64 +114,10 @@ class Ground:
         rows.sort()
         return tuple([row[-1] for row in rows])
 
-    def rivals(self, number: int) -> tuple[int, ...]:
-        """Returns earlier items that could stand in an item's place and be worth no less.
-
-        A best set never needs the item without them. The latest count: they are left out first.
-        """
-        if number in self._rivals:
-            return self._rivals[number]
-        item, earlier = self.problem.items[number], self._ranked[: self._place[number]]
-        size = self.arranger.size_anywhere(number)
-        if size is None:
-            where, amounts = self._form(number)
-            is_whole = all(len(on) == 1 and on[0] < self.problem.packed for on in where)
-            size = min(amounts, default=0) if is_whole else -1
-            found = [
-                other
-                for other, level, value, anywhere in reversed(earlier)
-                if value >= (item.value if level == item.level else 1)
-                and (
-                    0 <= anywhere <= size
-                    or (anywhere < 0 and self._stands_in(other, where, amounts))
-                )
-            ]
-        else:
-            found = [
-                other
-                for other, level, value, anywhere in reversed(earlier)
-                if 0 <= anywhere <= size and value >= (item.value if level == item.level else 1)
-            ]
-        self._rivals[number] = tuple(found[:MAX_RIVALS])
-        return self._rivals[number]
-
     @cached_property
-    def _ranked(self) -> list[tuple[int, int, int, int]]:
-        """Number, level, value and size of what may be chosen, in the order of the search.
-
-        The size is -1 of what may not go anywhere, the value of what is in a conflict: it is no
-        rival of anything.
-        """
-        items, size_anywhere = self.problem.items, self.arranger.size_anywhere
-        ranked = []
-        for n in self.order:
-            size = size_anywhere(n)
-            value = -1 if n in self._conflicts else items[n].value
-            ranked.append((n, items[n].level, value, -1 if size is None else size))
-        return ranked
-
-    def _stands_in(self, other: int, where: object, amounts: tuple[int, ...]) -> bool:
-        """Whether an item has the same places as another and takes no more of any."""
-        there, taken = self._form(other)
-        return there == where and all(map(le, taken, amounts))
-
-    def _form(self, number: int) -> _Form:
-        """Returns the resources that each option takes, and all amounts in that order."""
-        if number not in self._forms:
-            options = self.problem.items[number].options
-            where = tuple([tuple([r for r, _ in use]) for use in options])
-            self._forms[number] = (where, tuple([n for use in options for _, n in use]))
-        return self._forms[number]
+    def rivals(self) -> Rivals:
+        """The rivals of each item."""
+        return Rivals(self.problem, self.order, self.arranger.size_anywhere, self._conflicts)
 
     def mandatory(self) -> Node | None:
         """Returns the set of all mandatory items, `None` if they do not fit together.
@@ -263,7 +201,7 @@ class Ground:
 
     def rivals_in(self, view: View, position: int) -> int:
         """Returns, as bits, the rivals of an item that a view does not open after it."""
-        found = bits_of(self.rivals(view.order[position]))
+        found = self.rivals.of(view.order[position])
         if found and view.is_sorted_anew:
             found &= ~bits_of(view.order[position:])
         view.rivals[position] = found
@@ -286,7 +224,7 @@ class Ground:
         """
         if len(self.surrogates) > self._plain:
             return self.view(base, (), level)
-        starts, weights = self._level_starts[: level + 2], self.surrogates[0].weights
+        starts = self._level_starts[: level + 2]
         order = self.order[: starts[-1]]
         if level == len(self._whole_bounds):
             self._whole_bounds.append(
@@ -297,8 +235,8 @@ class Ground:
             order=order,
             starts=starts,
             bounds=tuple(zip(*self._whole_bounds[: level + 1], strict=True)),
-            weights=tuple([weights[n] for n in order]),
-            rivals=[None] * len(order),
+            weights=self._order_weights,
+            rivals=self._order_rivals,
             is_sorted_anew=False,
         )
 
@@ -359,7 +297,7 @@ class Ground:
 
     def fill_up(self, node: Node, effort: Effort, *, steps: int = 0) -> Node:
         """Adds whatever still fits, in the order of the search; see `include` for `steps`."""
-        for number in self.order:
-            if number not in node.chosen:
+        for number, weight in zip(self.order, self._order_weights, strict=True):
+            if weight <= node.rooms[0] and number not in node.chosen:
                 node = self.include(node, number, effort, steps=steps) or node
         return node

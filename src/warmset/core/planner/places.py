@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from typing import Final
 
 from warmset.core.planner.bounds import Surrogate
@@ -87,7 +89,7 @@ def with_places(problem: Problem, surrogate: Surrogate, prices: Sequence[int]) -
 
 def _price(rows: Sequence[tuple[int, int]], room: int, places: int) -> int:
     """Returns the least price at which no more than `places` rows are taken."""
-    if _fill(rows, room, 0)[0] <= places:
+    if len(rows) <= places or _fill(rows, room, 0)[0] <= places:
         return 0
     low, high = 0, max([value for value, _ in rows], default=0)
     for _ in range(ROUNDS):
@@ -103,13 +105,8 @@ def _price(rows: Sequence[tuple[int, int]], room: int, places: int) -> int:
 
 def _fill(rows: Sequence[tuple[int, int]], room: int, price: int) -> tuple[int, int]:
     """Returns how many rows fit by gain per weight, and what they weigh."""
-    gains = sorted(
-        ((value - price) / (weight or 1), weight) for value, weight in rows if value > price
-    )
-    count = taken = 0
-    for _, weight in reversed(gains):
-        if taken + weight > room:
-            break
-        count += 1
-        taken += weight
-    return count, taken
+    gains = [((price - value) / (weight or 1), -weight) for value, weight in rows if value > price]
+    gains.sort()
+    sums = list(accumulate([-weight for _, weight in gains], initial=0))
+    count = bisect_right(sums, room) - 1
+    return count, sums[count]
