@@ -10,7 +10,7 @@ from typing import Final
 
 from warmset.core.planner.bounds import Surrogate, capacity_grains, packed_shapes
 from warmset.core.planner.completion import Completion
-from warmset.core.planner.problem import Effort, Item, Problem, Use
+from warmset.core.planner.problem import Effort, Item, Problem, Use, anywhere
 
 THOROUGH: Final = 200_000
 """Search steps for one set where the answer matters; beyond, it is not known to fit."""
@@ -280,4 +280,6 @@ def _is_uniform(item: Item, packed: int) -> bool:
     if not options or len(options) != packed:
         return False
     (_, size), *rest = options[0]
-    return options == tuple([((r, size), *rest) for r in range(packed)])
+    return options == (
+        tuple([((r, size), *rest) for r in range(packed)]) if rest else anywhere(size, packed)
+    )

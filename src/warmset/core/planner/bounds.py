@@ -50,17 +50,18 @@ class LevelBound:
         items: Sequence[int],
         values: Sequence[int],
     ) -> None:
-        weights = surrogate.weights
-        rows = []
-        for position, number in zip(positions, items, strict=True):
-            weight, value = weights[number], values[number]
-            rows.append((weight > 0, -value / weight if weight else 0.0, position, weight, value))
-        rows.sort()
-        self._rows = rows
+        self._weights = [surrogate.weights[n] for n in items]
+        self._values = [values[n] for n in items]
         self._start = positions.start
-        # Where both orders are the same, what is open from a place on is the end of one list.
-        self._is_in_order = [row[2] for row in rows] == list(positions)
-        self._whole = self._sums(self._start)
+        ranks = [
+            (weight > 0, -value / weight if weight else 0.0)
+            for weight, value in zip(self._weights, self._values, strict=True)
+        ]
+        order = sorted(range(len(ranks)), key=ranks.__getitem__)
+        self._order = order  # of the items here, the best first
+        # Where this is the search order, what is open from a place on is the end of one list.
+        self._is_in_order = order == list(range(len(order)))
+        self._whole = self._sums(order)
         self._from: dict[int, _Sums] = {}
         self._places: dict[int, dict[int, int]] = {}  # asked for at few starts only
 
@@ -69,7 +70,10 @@ class LevelBound:
 
         The item at position `skip` is left out: what it weighs is room for others instead.
         """
-        weights, values, at = self._look_up(start)
+        weights, values = self._whole
+        at = 0
+        if start > self._start:
+            weights, values, at = self._look_up(start - self._start)
         room += weights[at]
         cut = bisect_right(weights, room, at) - 1
         without = values[at]
@@ -85,7 +89,10 @@ class LevelBound:
 
     def least_weight(self, start: int, value: int, skip: int = -1) -> int | None:
         """Returns at most what it takes to gather `value`; `None` if it is out of reach."""
-        weights, values, at = self._look_up(start)
+        weights, values = self._whole
+        at = 0
+        if start > self._start:
+            weights, values, at = self._look_up(start - self._start)
         value += values[at]
         cut = bisect_left(values, value, at)
         without = weights[at]
@@ -101,37 +108,31 @@ class LevelBound:
         part = (weights[cut] - spent) * (value - gathered) // (values[cut] - gathered)
         return spent + part - without
 
-    def _look_up(self, start: int) -> tuple[list[int], list[int], int]:
-        """Returns sums of weights and of values, and the place in them that a start has."""
-        weights, values = self._whole
-        at = start - self._start
-        if at <= 0:
-            return weights, values, 0
+    def _look_up(self, at: int) -> tuple[list[int], list[int], int]:
+        """Returns sums of weights and of values, and where in them the items from `at` on begin."""
         if self._is_in_order:
-            last = len(weights) - 1
-            return weights, values, at if at < last else last
-        weights, values = self._from.get(start) or self._sums(start)
-        return weights, values, 0
+            weights, values = self._whole
+            return weights, values, min(at, len(self._order))
+        found = self._from.get(at)
+        if found is None:
+            found = self._from[at] = self._sums([n for n in self._order if n >= at])
+        return (*found, 0)
 
-    def _sums(self, start: int) -> _Sums:
-        """Returns the sums of weights and of values from a position on."""
-        rows = [row for row in self._rows if row[2] >= start]
-        sums = (
-            list(accumulate([row[3] for row in rows], initial=0)),
-            list(accumulate([row[4] for row in rows], initial=0)),
+    def _sums(self, some: Sequence[int]) -> _Sums:
+        """Returns the sums of weights and of values of some of the items here."""
+        return (
+            list(accumulate([self._weights[n] for n in some], initial=0)),
+            list(accumulate([self._values[n] for n in some], initial=0)),
         )
-        if start > self._start:
-            self._from[start] = sums
-        return sums
 
     def _place(self, position: int, start: int) -> int:
         """Returns the place of a position in the sums of a start; behind all: none."""
-        first = self._start if self._is_in_order or start < self._start else start
+        first = 0 if self._is_in_order else max(0, start - self._start)
         places = self._places.get(first)
         if places is None:
-            rows = [row for row in self._rows if row[2] >= first]
-            places = self._places[first] = {row[2]: at for at, row in enumerate(rows)}
-        return places.get(position, len(places) + 1)
+            some = [n for n in self._order if n >= first]
+            places = self._places[first] = {n: at for at, n in enumerate(some)}
+        return places.get(position - self._start, len(places) + 1)
 
 
 _Sums = tuple[list[int], list[int]]

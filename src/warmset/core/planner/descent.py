@@ -7,6 +7,7 @@ never looked into; what steps were missing for stays in `open_bound`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from warmset.core.planner.ground import Ground, Node, View
@@ -84,7 +85,9 @@ class Descent:
         Stops at the first surrogate that rules the node out. The item at `skip` is left out.
         """
         reached, values = self.best.values, node.values
-        needs = [(at, reached[at] - values[at]) for at in range(level) if reached[at] > values[at]]
+        needs: Sequence[tuple[int, int]] = ()
+        if level:
+            needs = [(n, reached[n] - values[n]) for n in range(level) if reached[n] > values[n]]
         lowest: int | None = None
         for room, bounds in zip(reversed(node.rooms), reversed(view.bounds), strict=True):
             left = room

@@ -276,9 +276,8 @@ class Ground:
             if after < 0:
                 return None
             rooms.append(after)
-        for conflict in self._conflicts.get(number, ()):
-            if conflict & bits == conflict:
-                return None
+        if self._conflicts and self._is_conflict(number, bits):
+            return None
         option = arranger.best_fit(number, node.free)
         if option is not None:
             chosen = {**node.chosen, number: option}
@@ -294,6 +293,10 @@ class Ground:
         values = list(node.values)
         values[item.level] += item.value
         return Node(chosen, bits, free, values, rooms)
+
+    def _is_conflict(self, number: int, bits: int) -> bool:
+        """Whether an item completes a conflict in a set, itself included."""
+        return any(some & bits == some for some in self._conflicts.get(number, ()))
 
     def fill_up(self, node: Node, effort: Effort, *, steps: int = 0) -> Node:
         """Adds whatever still fits, in the order of the search; see `include` for `steps`."""

@@ -23,7 +23,7 @@ from warmset.core.planner.packing_input import (
     read_max_loaded,
     read_models,
 )
-from warmset.core.planner.problem import Item, Problem, Solution, Use
+from warmset.core.planner.problem import Item, Problem, Solution, Use, anywhere
 from warmset.core.planner.search import is_impossible, relative_gap, solve
 from warmset.core.units import format_bytes
 from warmset.errors import Refused
@@ -143,7 +143,7 @@ def _options(model: PackModel, devices: Sequence[PackDevice], largest: int) -> t
     if _is_split(model, largest):
         parts = split_in_proportion(model.bytes, [d.bytes for d in devices])
         return (tuple(enumerate(parts)),)
-    return tuple([((n, model.bytes),) for n in range(len(devices))])
+    return anywhere(model.bytes, len(devices))
 
 
 def _is_split(model: PackModel, largest: int) -> bool:
@@ -174,9 +174,7 @@ def _read_off(
     outside = _Outside(devices, left, limit if limit == len(placement) else None)
     return Packing(
         placement=MappingProxyType(placement),
-        left_out=MappingProxyType(
-            {m.id: outside.why(m) for m in models if m.id not in placement}
-        ),
+        left_out=MappingProxyType({m.id: outside.why(m) for m in models if m.id not in placement}),
         objective=MappingProxyType({level: math.fsum(some) for level, some in worth.items()}),
         proved=solution.is_proved,
         gap=relative_gap(solution.objective, solution.bounds),
@@ -209,11 +207,11 @@ class _Outside:
         if model.device is not None:
             where, most = f"on device {model.device}", self._sizes[model.device]
             words, left = f"device {model.device} has", self._free[model.device]
+        elif model.bytes <= self._largest and self._limit is None:
+            return f"{need} on one device; {self._largest_left}"
         elif _is_split(model, self._largest):
             where, most = "over all devices", sum(self._sizes.values())
             words, left = "together they have", sum(self._free.values())
-        elif model.bytes <= self._largest and self._limit is None:
-            return f"{need} on one device; {self._largest_left}"
         else:
             where, most = "on one device", self._largest
             words, left = "the largest has", most

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from warmset.core.settings import DEFAULT_PRIORITY
 from warmset.core.units import format_bytes
@@ -68,9 +68,50 @@ def read_models(
     """
     known = [d.id for d in devices]
     listed = _rows(rows, "model")
-    models = tuple([_model(row, place, known) for place, row in enumerate(listed)])
+    models = _as_they_are(listed, known)
+    if models is None:
+        models = tuple([_model(row, place, known) for place, row in enumerate(listed)])
     _check_distinct([m.id for m in models], "model")
     return models
+
+
+_NAMES: Final = {str, int}
+_NUMBERS: Final = {int, float}
+_FLAGS: Final = {bool, type(None)}
+
+
+def _as_they_are(
+    rows: Sequence[Mapping[str, object]], known: Sequence[Id]
+) -> tuple[PackModel, ...] | None:
+    """Returns models of which there is nothing to say; `None`: they are to be looked at singly.
+
+    Key by key, which takes a third of the time: for small hosts that is a tenth of all.
+    """
+
+    def column(key: str, default: object = None) -> list[Any]:
+        found = [row.get(key) for row in rows]
+        return [default if n is None else n for n in found] if None in found else found
+
+    ids, sizes, places = column("id"), column("bytes"), column("device")
+    values, priorities = column("value", 1.0), column("priority", DEFAULT_PRIORITY)
+    flags = [row.get(key) for row in rows for key in ("pinned", "splittable")]
+    is_plain = (
+        {*map(type, ids)} <= _NAMES
+        and "" not in ids
+        and {*map(type, sizes)} == {int}
+        and 0 < min(sizes) <= max(sizes) <= MAX_BYTES
+        and {*map(type, values), *map(type, priorities)} <= _NUMBERS
+        and all(map(math.isfinite, (*values, *priorities)))
+        and min(values) >= 0
+        and {*map(type, places)} <= _NAMES | {type(None)}
+        and {*places} <= {None, *known}
+        and {*map(type, flags)} <= _FLAGS
+    )
+    if not is_plain:
+        return None
+    is_so = [flag is True for flag in flags]
+    columns = (ids, sizes, values, priorities, is_so[::2], places, is_so[1::2])
+    return tuple(map(PackModel, *columns))
 
 
 def read_max_loaded(value: object) -> int | None:
@@ -120,7 +161,7 @@ def _rows(rows: Iterable[Mapping[str, object]], kind: str) -> list[Mapping[str, 
             hint="pack one host at a time",
         )
     for place, row in enumerate(listed):
-        if not isinstance(row, Mapping):
+        if type(row) is not dict and not isinstance(row, Mapping):
             raise Refused(
                 f"{kind} {place} is {row!r:.60}, not a mapping with `id` and `bytes`",
                 context={"key": kind},
@@ -134,8 +175,6 @@ def _label(row: Mapping[str, object], kind: str, place: int) -> str:
 
 def _id(row: Mapping[str, object], kind: str, place: int) -> Id:
     value = row.get("id")
-    if (type(value) is str and value) or type(value) is int:
-        return value
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise Refused(
             f"{kind} {place} has the id {value!r:.60}; a name or a number was expected",
@@ -147,8 +186,6 @@ def _id(row: Mapping[str, object], kind: str, place: int) -> Id:
 
 def _bytes(row: Mapping[str, object], kind: str, place: int) -> int:
     value = row.get("bytes")
-    if type(value) is int and 0 < value <= MAX_BYTES:
-        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -174,8 +211,6 @@ def _number(
     value = row.get(key)
     if value is None:
         return default
-    if type(value) is int and least <= value <= MAX_BYTES:
-        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         label = _label(row, "model", place)
         raise Refused(

@@ -8,9 +8,15 @@ value of level 0, then of level 1, and so on (lexicographically).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 
 Use = tuple[tuple[int, int], ...]
 """What one option takes: pairs of (resource, amount), the largest idea first."""
+
+
+def anywhere(size: int, packed: int) -> tuple[Use, ...]:
+    """Returns the options of what takes the same on whichever of the packed resources it lies."""
+    return tuple(zip(zip(range(packed), repeat(size))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,7 @@ class Effort:
         self.limit = steps
         self.was_cut_short = False  # whether an answer is missing for lack of steps
         self._whole = whole
-        self._taken = [0] if whole is None else whole._taken  # by all that share it
+        self._taken: list[int] = [0] if whole is None else whole._taken  # noqa: SLF001 - its own
         self._start = self._taken[0]
         self._end = self._start + steps
 

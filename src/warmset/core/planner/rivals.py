@@ -62,8 +62,10 @@ class Rivals:
         return found
 
     def latest(self, number: int, count: int) -> list[int]:
-        """Returns some rivals of an item, the last in the order of the search: they are left out
-        first."""
+        """Returns some rivals of an item, the last in the order of the search.
+
+        They are the first to be left out.
+        """
         bits = self.of(number)
         earlier = reversed(self._rows[: self._place[number]])
         return [row[0] for row in earlier if bits >> row[0] & 1][:count]

@@ -26,6 +26,8 @@ class Settled:
 
     def whole(self, solution: Solution) -> Solution:
         """Returns a solution of what is left as one of the whole problem."""
+        if not self.taken:
+            return solution
         chosen = {self.kept[n]: option for n, option in solution.chosen.items()}
         return replace(
             solution,
