@@ -150,8 +150,7 @@ def pinned_problems(draw):
     """Problems with pins, some with a single option, and conflicts."""
     problem = draw(problems())
     items = tuple(
-        replace(
-            item,
+        item._replace(
             level=draw(st.integers(0, 1)),
             value=draw(st.integers(0, 5)),
             is_mandatory=bool(item.options) and draw(st.booleans()),

@@ -8,7 +8,7 @@ value of level 0, then of level 1, and so on (lexicographically).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
+from typing import NamedTuple
 
 Use = tuple[tuple[int, int], ...]
 """What one option takes: pairs of (resource, amount), the largest idea first."""
@@ -16,12 +16,14 @@ Use = tuple[tuple[int, int], ...]
 
 def anywhere(size: int, packed: int) -> tuple[Use, ...]:
     """Returns the options of what takes the same on whichever of the packed resources it lies."""
-    return tuple(zip(zip(range(packed), repeat(size))))
+    return tuple([((r, size),) for r in range(packed)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """Something to choose. `level` 0 counts before level 1; options are alternatives."""
+class Item(NamedTuple):
+    """Something to choose. `level` 0 counts before level 1; options are alternatives.
+
+    No dataclass: it takes several times as long to make one, and there are hundreds.
+    """
 
     level: int
     value: int
