@@ -122,7 +122,7 @@ def test_names_and_wide(environ: dict[str, str], tmp_path: Path) -> None:
         (("nosuch:1b", "--offline", "--host", IDLE), 4, "without the network"),
         (("./missing.gguf", "--host", IDLE), 3, "missing.gguf"),
         (("a/b/c/d", "--host", IDLE), 3, "no model's name"),
-        (("llama3.1:8b", "--kv-type", "q9", "--host", IDLE), 6, "q9"),
+        (("llama3.1:8b", "--kv-type", "q9", "--host", IDLE), 3, "q9"),
         (("llama3.1:8b", "--engine", "vllm-1", "--host", IDLE), 6, "engine"),
         (("llama3.1:8b", "--context", "0", "--host", IDLE), 2, "--context"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from warmset.core.settings import Settings
+from warmset.shell.cache_types import check_server_cache_type
 from warmset.shell.decide import locate
 from warmset.shell.newcomer import (
     find_newcomer,
@@ -14,7 +15,7 @@ from warmset.shell.newcomer import (
     with_policy,
     with_somebody,
 )
-from warmset.shell.newcomer_report import Report, check_kv_type, report_on
+from warmset.shell.newcomer_report import Report, report_on
 from warmset.shell.observe import look_closely
 
 
@@ -42,11 +43,13 @@ def report_for(asked: Asked, settings: Settings, environ: Mapping[str, str]) -> 
     """Returns what the model would change on the host that the settings name.
 
     Raises:
-        ConfigError: the file cannot be read, or no model can have that name.
+        ConfigError: the file cannot be read, no model can have that name, or there is no such cache
+            type.
         FactsError: what the file or the network gives is not sound GGUF.
         BackendError: the server does not answer, or nothing is known of the name.
-        Refused: there is no such cache type.
     """
+    if asked.kv_type:
+        check_server_cache_type(asked.kv_type)
     close = look_closely(settings)
     seen = close.observation
     entry = find_newcomer(seen, asked.name, environ, offline=asked.offline)
@@ -62,6 +65,6 @@ def report_for(asked: Asked, settings: Settings, environ: Mapping[str, str]) -> 
     if asked.requests_per_day is not None:
         seen = with_demand_as_said(seen, entry)
     if asked.kv_type:
-        server = replace(seen.settings, kv_cache_type=check_kv_type(asked.kv_type))
+        server = replace(seen.settings, kv_cache_type=asked.kv_type)
         seen = replace(seen, settings=server)
     return report_on(seen, settings, locate(close), entry)

@@ -23,6 +23,7 @@ from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.host_room import build_host
 from warmset.core.settings import Settings
 from warmset.errors import BackendError, FactsError
+from warmset.shell.cache_types import check_cache_types
 from warmset.shell.decide import locate
 from warmset.shell.lessons import engine_of, epoch_of
 from warmset.shell.newcomer import find_newcomer
@@ -114,8 +115,10 @@ def find_subject(asked: Asked, settings: Settings, environ: Mapping[str, str]) -
     """Returns the model with the circumstances of the host that the settings name.
 
     Raises:
-        WarmsetError: nothing is known of the model, or the configuration is wrong.
+        WarmsetError: nothing is known of the model, or the configuration or a flag is wrong.
     """
+    if asked.kv_type:
+        check_cache_types(asked.kv_type)
     seen, notes = _look(settings, environ)
     observation = None if seen is None else seen.observation
     entry = find_newcomer(observation, asked.name, environ, offline=asked.offline)

@@ -12,7 +12,6 @@ from warmset.core.planner.capacity import HostCapacity
 from warmset.core.planner.result import Plan
 from warmset.core.planner.verdict import DryRun, dry_run
 from warmset.core.settings import Settings
-from warmset.errors import Refused
 from warmset.shell.changes import Scene, variations
 from warmset.shell.decide import Decision, decide
 from warmset.shell.newcomer import with_policy
@@ -117,18 +116,6 @@ class Report:
     def lost_value(self) -> float:
         """Seconds of waiting per day that the absence of others costs."""
         return sum(loss.seconds_per_day for loss in self.losses)
-
-
-def check_kv_type(kv_type: str) -> str:
-    """Returns a cache type that a server can be started with.
-
-    Raises:
-        Refused: it is none.
-    """
-    known = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-    if kv_type not in known:
-        raise Refused(f'"{kv_type}" is no cache type', hint=f"there are: {', '.join(known)}")
-    return kv_type
 
 
 def report_on(

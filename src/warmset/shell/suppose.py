@@ -248,9 +248,9 @@ def _resize(supposed: Supposed, name: str, tokens: str, text: str) -> Supposed:
 
 
 def _server(supposed: Supposed, key: str, value: str, text: str) -> Supposed:
-    from warmset.shell.newcomer_report import check_kv_type
+    from warmset.shell.cache_types import check_server_cache_type
 
-    said = check_kv_type(value) if key == "kv_cache_type" else _number(value, text)
+    said = check_server_cache_type(value) if key == "kv_cache_type" else _number(value, text)
     settings = replace(supposed.observation.settings, **{key: said})  # type: ignore[arg-type]  # its fields
     return replace(
         supposed,
