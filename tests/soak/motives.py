@@ -21,6 +21,7 @@ from warmset.core.control.orders import (
     SendUnload,
     Started,
 )
+from warmset.core.control.question import GPU_GRAINS
 from warmset.core.control.restarts import GAP_TICKS
 from warmset.core.control.retention import SERVER_KEEP_ALIVE_SECONDS
 from warmset.core.control.state import State
@@ -320,7 +321,8 @@ class Motives(Judge):
         `slack` is a share of that card. Runners whose name means other weights now are nobody's to
         unload, and do not grow; without slack they count as programs that may where there are
         several cards, since nobody knows on which they lie. What Ollama's word of a model leaves
-        out, where the driver does not say whose it is, counts as others'.
+        out, where the driver does not say whose it is, counts as others'. So does then what is
+        less than a whole grain of what they leave: plans count it in grains, rounded down.
         """
         return {
             gpu.device
@@ -342,6 +344,8 @@ class Motives(Judge):
                 nameless += ours
             else:
                 others += ours
+        if not slack:
+            others += (total - others - nameless) % (total // GPU_GRAINS)
         budget = budgets.budget_bytes(card, index, total)
         reserve = budgets.of(card, index=index).vram_reserve_bytes
         # Where others hold all of the card nothing is left, and who lies in RAM holds no more.
