@@ -256,7 +256,7 @@ def test_narrowing_down_leaves_a_best_set(problem):
         kept = [some for some in sets if values(some)[:level] == best[:level]]
         worst = min(kept, key=lambda some: values(some)[level])
         tree = Descent(ground, ground.mandatory(), ground.hold(worst))
-        view = tree.narrow(level)
+        view = tree.narrow(level, Effort(1000))
         if values(worst)[level] == best[level]:
             continue
         there = {n for n in range(len(problem.items)) if problem.items[n].level <= level}

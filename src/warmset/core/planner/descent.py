@@ -8,13 +8,9 @@ never looked into; what steps were missing for stays in `open_bound`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from warmset.core.planner.ground import Ground, Node, View
 from warmset.core.planner.problem import Effort
-
-MOST_RIVALS: Final = 24
-"""Rivals of an item that are looked at where it is asked whether it can be in a better set."""
 
 
 class Descent:
@@ -45,7 +41,7 @@ class Descent:
         self.open_bound = min(self.open_bound, known)
         return self.open_bound <= self.best.values[level]
 
-    def narrow(self, level: int, whole: View | None = None) -> View | None:
+    def narrow(self, level: int, effort: Effort, whole: View | None = None) -> View | None:
         """Returns the view in which a better set must lie, `None` if there is no such set.
 
         An item without which no bound beats the incumbent is in every better set; one with which
@@ -57,6 +53,8 @@ class Descent:
         root = self.base
         view = whole or ground.view(root, closed, level)
         while self._promises_more(view, level):
+            if effort.is_spent:
+                return view
             forced = [n for at, n in enumerate(view.order) if not self._can_miss(view, at, level)]
             known = {*root.chosen, *view.order}
             barred = [
@@ -120,13 +118,13 @@ class Descent:
         `known` is what is in, or open.
         """
         number = view.order[position]
-        rivals = self.ground.rivals.latest(number, MOST_RIVALS)
+        rivals = self.ground.rivals.latest(number)
         if not known.issuperset(rivals):
             return False
-        rivals = [r for r in rivals if r not in view.root.chosen]
+        others = [r for r in rivals if r not in view.root.chosen]
         if not self._may_beat(view, (number,), position, level):
             return False
-        return not rivals or self._may_beat(view, (number, *rivals), position, level)
+        return not others or self._may_beat(view, (number, *others), position, level)
 
     def _may_beat(self, view: View, added: tuple[int, ...], position: int, level: int) -> bool:
         """Whether the root with some more items may lead to something better."""
@@ -144,6 +142,7 @@ class Descent:
 
     def _descend(self, view: View, node: Node, start: int, level: int, effort: Effort) -> None:
         ground, bits, room, weights = self.ground, node.bits, node.rooms[0], view.weights
+        counted = start
         for position in range(start, len(view.order)):
             if weights[position] > room:
                 continue
@@ -155,7 +154,8 @@ class Descent:
             bound = self.bound(view, node, position, level)
             if bound is None or bound <= self.best.values[level]:
                 return
-            if not effort.spend():
+            passed, counted = position + 1 - counted, position + 1
+            if not effort.spend(passed):
                 self.open_bound = max(self.open_bound, bound)
                 return
             child = ground.include(node, view.order[position], effort)

@@ -99,14 +99,14 @@ class Proof:
         """
         if self.tree.explore(whole, level, effort.part(SKIM)):
             return
-        view = self._glance(level, effort.part(PEEP), whole)
+        view = self._glance(level, effort, PEEP, whole)
         if view is None:
             return
         self._better_at_once(level, effort.part(effort.limit // REFILL_SHARE))
-        view = self._glance(level, effort.part(GLANCE))
-        view = self._look_early(view, level, effort.part(effort.limit // EARLY_SHARE))
+        view = self._glance(level, effort, GLANCE)
+        view = self._look_early(view, level, effort)
         for share in PRICE_SHARES:
-            if view is None:
+            if view is None or effort.is_spent:
                 return
             width = len(view.order)
             if not self._sharpen(view, level, effort.part(effort.limit * share // 20)):
@@ -129,20 +129,23 @@ class Proof:
         if level:
             self._take_over(self._gather.improve(tree.best, level, effort))
 
-    def _glance(self, level: int, effort: Effort, whole: View | None = None) -> View | None:
+    def _glance(
+        self, level: int, effort: Effort, steps: int, whole: View | None = None
+    ) -> View | None:
         """Searches in brief; returns where a better set must lie, `None` if there is none."""
-        view = self.tree.narrow(level, whole)
-        return None if view is None or self.tree.explore(view, level, effort) else view
+        view = self.tree.narrow(level, effort, whole)
+        return None if view is None or self.tree.explore(view, level, effort.part(steps)) else view
 
     def _look_early(self, view: View | None, level: int, effort: Effort) -> View | None:
         """Searches by whole items; returns what is left, `None` if nothing is."""
-        if view is None or self._explore_ever_deeper(view, level, effort, DEPTHS[:EARLY]):
+        part = effort.part(effort.limit // EARLY_SHARE)
+        if view is None or self._explore_ever_deeper(view, level, part, DEPTHS[:EARLY]):
             return None
-        return self.tree.narrow(level)
+        return self.tree.narrow(level, effort)
 
     def _look_closer(self, level: int, effort: Effort) -> View | None:
         """Searches what is narrow thoroughly; returns what is left, `None` if nothing is."""
-        view = self.tree.narrow(level)
+        view = self.tree.narrow(level, effort)
         if view is None:
             return None
         steps = FEW_STEPS if len(view.order) <= FEW else GLANCE
@@ -155,7 +158,7 @@ class Proof:
         is_better = self._take_over(
             self._shake.improve(self.tree.best, level, len(view.order), part)
         )
-        return self.tree.narrow(level) if is_better else view
+        return self.tree.narrow(level, effort) if is_better else view
 
     def _explore_ever_deeper(
         self, view: View, level: int, effort: Effort, depths: tuple[int, ...] = DEPTHS

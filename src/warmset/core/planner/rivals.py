@@ -8,9 +8,14 @@ less, and comes sooner.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from operator import le
+from typing import Final
 
 from warmset.core.planner.problem import Problem
+
+MOST_LATEST: Final = 24
+"""Rivals of an item that are named one by one."""
 
 _Form = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 """What two items are compared by: the resources that their options take, and how much."""
@@ -43,6 +48,7 @@ class Rivals:
             self._rows.append((n, item.level, value, -1 if size is None else size))
         self._forms: dict[int, _Form] = {}
         self._found: dict[int, int] = {}
+        self._latest: dict[int, tuple[int, ...]] = {}
 
     def of(self, number: int) -> int:
         """Returns the rivals of an item."""
@@ -61,14 +67,13 @@ class Rivals:
             found = self._found[number] = sum(rivals)
         return found
 
-    def latest(self, number: int, count: int) -> list[int]:
-        """Returns some rivals of an item, the last in the order of the search.
-
-        They are the first to be left out.
-        """
-        bits = self.of(number)
-        earlier = reversed(self._rows[: self._place[number]])
-        return [row[0] for row in earlier if bits >> row[0] & 1][:count]
+    def latest(self, number: int) -> tuple[int, ...]:
+        """Returns the last of an item's rivals in the order of the search: first to be left out."""
+        if number not in self._latest:
+            bits, earlier = self.of(number), reversed(self._rows[: self._place[number]])
+            found = (row[0] for row in earlier if bits >> row[0] & 1)
+            self._latest[number] = tuple(islice(found, MOST_LATEST))
+        return self._latest[number]
 
     def _of_bound(self, number: int, earlier: Sequence[tuple[int, int, int, int]]) -> list[int]:
         """Returns the rivals of what may not lie anywhere, or takes more than room on a GPU."""
