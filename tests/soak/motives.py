@@ -277,9 +277,10 @@ class Motives(Judge):
             self._blind_at = self.now
         if self.now - self._blind_at < 2 * self.loop.tick:
             return  # what is held is not told
-        if self._over_since is None or decision.is_provisional:
-            since = self.now if self._over_since is None else self._over_since
-            self._over_since = since
+        if decision.is_provisional:
+            return  # nothing is weighed while a load may be pending: what is seen may not stay
+        if self._over_since is None:
+            self._over_since = self.now
             return
         is_told = "over_budget" in decision.standing or self._open is not None
         over = self.now - self._over_since
