@@ -47,6 +47,15 @@ PINGS: Final[tuple[Mutant, ...]] = (
         (100.0, "use", SMALL, 1.0, 28.4, None),
     ),
     shown(
+        "pinging: somebody left early",
+        "pinging:why_not_ping_any",
+        "if gone:",
+        (85.0, "slow_ps", 0.4, 300.0),
+        BRIEFLY,
+        (101.4, "outsider", "unload", CHAT),
+        instead="if False:",
+    ),
+    shown(
         "stuck: a ping that loads is waited for",
         "stuck:why_call_off",
         '_why_hang_up(running, now) if running.stage == "ping" else None',

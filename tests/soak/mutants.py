@@ -372,14 +372,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ("slow_ps", "edit"),
     ),
     inside(
-        "pinging: somebody left early",
-        "pinging:why_not_ping_any",
-        "if gone:",
-        ("slow_look", "outsider", "nag"),
-        instead="if False:",
-        lease_base=300.0,
-    ),
-    inside(
         "pinging: somebody came",
         "pinging:why_not_ping_any",
         "looked and {row_id(row) for row in rows} - {row_id(row) for row in before}",
