@@ -279,3 +279,16 @@ def test_who_was_connected_long_ago_is_not_named() -> None:
     assert scene.sidecar.loop.state.of(scene.key(CODER)).client == "chat (PID 7)"
     scene.run(200 + 2 * scene.sidecar.loop.config.loop.fight_window)
     assert scene.sidecar.loop.state.of(scene.key(CODER)).client == ""
+
+
+def test_nobody_is_loaded_anew_for_a_lower_rank_that_comes_beside_a_higher_one() -> None:
+    """The large model fits as things are. A third one would too, had the small one been loaded
+    after the large one; but that ranks higher than it, and stays."""
+    said = {"CODER": {"pin": True}, "EMBED": {"priority": 59}}
+    scene = world(config(**said), sees_processes=False).run(60)
+    assert scene.resident() == {CODER, EMBED}
+    more = {"MEDIUM": {"priority": 60}, "CHAT": {"priority": 50}}
+    scene.sidecar.loop.configure(config(**said, **more))
+    scene.run(900)
+    assert scene.unloads() == []
+    assert scene.resident() == {CODER, EMBED, MEDIUM}

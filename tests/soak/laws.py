@@ -215,6 +215,9 @@ class Witness:
             lease = self._leased.pop(event.key, math.inf)
             is_own = abs(self._durations.get(event.key, 0.0) - lease) < 1.0
             is_own |= told in [write[1:] for write in self._writes[-2:]]
+            named = {model.key for model in self.life.host.library.models()}
+            is_out_of_reach = event.pid in self._dead_at_look or event.key not in named
+            is_own &= not is_out_of_reach  # nobody could renew it, so it ended when it had to
             if not event.is_evicted and not is_own:
                 self._client_at = self.now  # a client's keep-alive was over: room for others
         elif isinstance(event, LoadStarted):

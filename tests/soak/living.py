@@ -216,6 +216,18 @@ class Living:
         self.witness.disturbed()
         getattr(self, f"_{happening.kind}")(*happening.details)
 
+    def _order(self) -> None:
+        """An order was left: the loop takes it up when it looks."""
+        self.witness.disturbed()
+        self.witness.explains()
+        self.tell_judges("says")
+
+    def _holds_end(self) -> None:
+        """Holds end by the wall clock, which tells anew when after it was set."""
+        for until in self.operator.orders.holds.values():
+            if until > self.wall:
+                self._later(until - self.wall, self._order)
+
     def _later(self, seconds: float, action: Callable[[], object]) -> None:
         def end() -> None:
             self.witness.disturbed()

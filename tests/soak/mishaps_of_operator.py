@@ -21,17 +21,11 @@ class OfOperator(Living):
             self.warmset.loop.configure(self.said)
             self.warmset._arm()
 
-    def _order(self) -> None:
-        """An order was left: the loop takes it up when it looks."""
-        self.witness.disturbed()
-        self.witness.explains()
-        self.tell_judges("says")
-
     def _hold(self, name: str, seconds: float) -> None:
         if self.host.library.find(name) is not None:
             self.operator.holds(name, self.wall + seconds)
             self._order()
-            self._later(seconds, self._order)
+            self._holds_end()
 
     def _hold_end(self, name: str) -> None:
         self.operator.lets_go(name)

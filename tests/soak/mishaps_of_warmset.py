@@ -98,6 +98,7 @@ class OfWarmset(Living):
         for one in (self.warmset, *self.watchers):
             if one is not None:
                 one.clock_ahead = self.clock_ahead
+        self._holds_end()
 
     def _suspend(self, seconds: float) -> None:
         """The machine sleeps: no clock but the wall's goes on."""

@@ -74,7 +74,8 @@ def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCa
     """Returns a plan that loads no model anew for the sake of lower ranks, never a pin at all.
 
     The planner would take a resident out and put it back elsewhere so that one more fits. That
-    costs those who use it; so who comes in only that way stays outside.
+    costs those who use it; so who comes in only that way stays outside, also where a higher one
+    comes beside it that has no need of that.
     """
     by_key = {c.key: c for c in candidates}
     refused: set[ModelKey] = set()
@@ -86,16 +87,20 @@ def spare_the_higher(made: Plan, candidates: tuple[Candidate, ...], host: HostCa
             by_key[c.key] for c in made.changes if c.key in loads and by_key[c.key].is_resident
         ]
         missing = [by_key[key] for key in loads if not by_key[key].is_resident]
-        best = max((c.rank for c in missing), default=None)
-        if best is None or not any(c.pin or c.rank > best for c in moved):
+        below = {
+            c.key
+            for c in missing
+            if not c.pin and any(one.pin or one.rank > c.rank for one in moved)
+        }
+        if not below:
             break
-        if all(c.pin for c in missing):
-            break
-        stays = [by_key[m.key] for m in made.members if m.is_resident]
-        joins = _who_joins(host, stays, missing, candidates) if left > 1 else frozenset()
-        refused |= {c.key for c in missing if not c.pin} - joins
+        come: frozenset[ModelKey] = frozenset()
+        if left > 1:
+            stays = [by_key[m.key] for m in made.members if m.is_resident]
+            come = _who_joins(host, stays, missing, candidates) | (loads - below)
+        refused |= {c.key for c in missing if not c.pin} - come
         around = tuple(
-            c if c.is_resident or c.pin or c.key in joins else replace(c, is_preloadable=False)
+            c if c.is_resident or c.pin or c.key in come else replace(c, is_preloadable=False)
             for c in candidates
         )
         made = plan(around, host, loads=ROUND_LOADS)
