@@ -1,8 +1,4 @@
-"""Guards of pings and leases, each with a story that was made to show what it is for.
-
-`BRIEFLY` is how a ping is brought about: a client gives a pin another keep-alive, and the pin's own
-lease is given back at the next look, at 101.2 s.
-"""
+"""Guards of pings and leases, each with a story that was made to show what it is for."""
 
 from __future__ import annotations
 
@@ -10,9 +6,9 @@ from typing import Final
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, SMALL
 
+from soak.staged import BRIEFLY
 from soak.taking_out import Mutant, shown
 
-BRIEFLY: Final = (100.0, "use", CODER, 0.1, 300.0, None)
 FOR_LONG: Final = (100.2, "use", CODER, 100.0, 300.0, None)
 GONE: Final = (101.0, "snatch", 1)
 

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, CODER
+from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
-from soak.staged import DEAD_QUEUE, LATE_LEAVER, QUEUED, USED_IN_A_GAP, met_in
+from soak.staged import (
+    DEAD_QUEUE,
+    LATE_LEAVER,
+    QUEUED,
+    UNLOADED,
+    UNLOADED_ALL_THE_TIME,
+    USED_IN_A_GAP,
+    met_in,
+)
 from soak.taking_out import Mutant, inside, shown
 
 RESTRAINT: Final[tuple[Mutant, ...]] = (
-    inside(
+    shown(
         "restraint: what failed is tried again at once",
         "restraint:why_not_preload",
         "known.quiet_until is not None and now < known.quiet_until",
-        ("load_fails", "load_oom"),
+        (99.0, "load_fails", 1),
+        UNLOADED,
     ),
-    inside(
+    shown(
         "restraint: who fluttered comes again",
         "restraint:why_not_preload",
         "len(known.cycles) >= CYCLES",
-        ("tide",),
+        *((100.0 + 140.0 * i, "foreign", 14.0, 60.0) for i in range(8)),
+        pins=(CODER,),
+        wanted=(MEDIUM,),
     ),
-    inside(
+    shown(
         "restraint: who left comes again at once",
         "restraint:why_not_preload",
         "left is not None and now - left < loop.cool_down",
-        ("outsider", "tide"),
+        (100.0, "outsider", "unload", EMBED),
+        wanted=(EMBED,),
     ),
     inside(
         "departures: who goes late left when it was told to",
@@ -43,17 +55,18 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         instead="state",
         **met_in(409881),
     ),
-    inside(
+    shown(
         "restraint: reloads are not counted",
         "restraint:why_not_preload",
         "_would_reload(known) and len(state.reloads) >= loop.reloads_per_window",
-        ("fight", "tide"),
+        *UNLOADED_ALL_THE_TIME,
+        *((130.0 + 75.0 * i, "outsider", "unload", CHAT) for i in range(14)),
     ),
-    inside(
+    shown(
         "restraint: a fight has no end",
         "restraint:step_back",
         "len(known.restores) < loop.restores_per_window",
-        ("fight",),
+        (100.0, "fight", CODER),
         instead="True",
     ),
     shown(
@@ -66,11 +79,12 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         (40.0, "use", CHAT, 0.1, 7200.0, None),
         may_reload_pins=False,
     ),
-    inside(
+    shown(
         "restraint: others' models are let go",
         "restraint:why_not_unload",
         "not is_managed and not loop.may_evict_unconfigured",
-        ("tide",),
+        (100.0, "use", GIANT, 1.0, 7200.0, None),
+        (150.0, "foreign", 5.0, 600.0),
     ),
     inside(
         "restraint: nobody stays for a while",
@@ -86,17 +100,19 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         in_ci=True,
         **USED_IN_A_GAP,
     ),
-    inside(
+    shown(
         "idle: who was in use a moment ago",
         "idle:why_not_idle",
         "known.used_at is not None and now - known.used_at <= loop.idle_after",
-        ("tide",),
+        *((100.0 + 10.0 * i, "use", SMALL, 0.1, 7200.0, None) for i in range(40)),
+        (130.0, "foreign", 12.0, 300.0),
     ),
-    inside(
+    shown(
         "outcomes: a failure is no reason for a pause",
         "outcomes:after_failure",
         "pause(state, order.key, config.loop, now, text)",
-        ("load_fails", "load_oom"),
+        (99.0, "load_fails", 1),
+        UNLOADED,
         instead="state",
     ),
     inside(
@@ -126,25 +142,29 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         ("snatch", "edit"),
         in_ci=True,
     ),
-    inside(
+    shown(
         "drift: levers without effect are used on",
         "drift:why_not_use",
         "record is None or record.quiet_until is None or now >= record.quiet_until",
-        ("broken_lever", "outsider", "runtime_oom"),
+        (90.0, "broken_lever", "preload", 800.0),
+        UNLOADED,
         instead="True",
     ),
-    inside(
+    shown(
         "stuck: loads without end",
         "stuck:why_give_up",
         "seconds <= loop.load_limit",
-        ("slow_loads", "outsider"),
+        (90.0, "slow_loads", 2000.0, 300.0),
+        UNLOADED,
         instead="True",
+        load_limit=60.0,
     ),
     inside(
         "stuck: rescues that nobody allowed",
         "stuck:find_rescue",
         "not loop.may_rescue",
-        ("wedge",),
+        in_ci=True,
+        **{**DEAD_QUEUE, "may_rescue": False},
     ),
     inside(
         "stuck: rescues without bound",

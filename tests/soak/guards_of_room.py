@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import SMALL
+from loop_hosts import EMBED, MEDIUM, SMALL
 
 from soak.staged import (
     ABOUT_TO_LEAVE,
@@ -12,17 +12,19 @@ from soak.staged import (
     NAMELESS,
     NEXT_DAY,
     ONE_HAS_TO_STAY,
+    UNLOADED,
     met_in,
     told,
 )
 from soak.taking_out import Mutant, inside, shown
 
 ROOM: Final[tuple[Mutant, ...]] = (
-    inside(
+    shown(
         "levers: memory that was not read just now",
         "levers:choose_lever",
         "_why_unread(scene)",
-        ("driver", "outsider"),
+        UNLOADED,
+        (155.0, "driver", "hung", 12.0),
         instead='""',
     ),
     inside(
@@ -56,26 +58,29 @@ ROOM: Final[tuple[Mutant, ...]] = (
         host=met_in(200667),
         in_ci=True,
     ),
-    inside(
+    shown(
         "lasting: nobody waits for other programs to go",
         "lasting:choose_for_good",
         "before is scene.observation",
-        ("tide",),
+        (100.0, "foreign", 14.0, 20.0),
         instead="True",
+        wanted=(MEDIUM,),
     ),
-    inside(
+    shown(
         "levers: other programs never count",
         "levers:choose_lever",
         "scene.wish.is_pressed",
-        ("foreign",),
-        sees_processes=True,
+        (100.0, "foreign", 12.0, 600.0),
+        wanted=(MEDIUM,),
     ),
-    inside(
+    shown(
         "levers: who is not chosen goes at once",
         "levers:choose_lever",
         "scene.wish.is_pressed",
-        ("edit", "foreign"),
+        (30.0, "use", SMALL, 1.0, 7200.0, None),
+        (100.0, "edit", "pin_medium"),
         instead="True",
+        wanted=(EMBED,),
     ),
     inside(
         "making_room: whether it helps is not asked",

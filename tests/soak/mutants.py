@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from loop_hosts import CODER, EMBED, SMALL
+
 from soak.guards_of_beliefs import BELIEFS
 from soak.guards_of_loads import LOADS
 from soak.guards_of_looks import LOOKS
@@ -16,7 +18,9 @@ from soak.guards_of_retention import RETENTION
 from soak.guards_of_room import ROOM
 from soak.guards_of_turns import TURNS
 from soak.staged import (
+    ALSO_BRIEFLY,
     BACK_AT_ONCE,
+    BRIEFLY,
     FOUND_LITTLE,
     HELD_WHILE_LOADING,
     KEPT_OUT,
@@ -24,9 +28,12 @@ from soak.staged import (
     NAME_DELETED,
     RESCUES,
     SPILLED,
+    UNLOADED,
+    UNLOADED_ALL_THE_TIME,
     met_in,
+    told,
 )
-from soak.taking_out import Mutant, inside
+from soak.taking_out import Mutant, inside, shown
 from warmset.core.control import executor
 from warmset.core.control import step as step_module
 
@@ -118,7 +125,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "question and planner: old memory counts",
         ("question:if_fresh", "..planner.host_room:if_fresh"),
         lambda reading: reading,
-        ("driver", "outsider", "edit"),
+        host=told(UNLOADED, (110.0, "driver", "hung", 300.0)),
+        in_ci=True,
     ),
     Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
     Mutant(
@@ -247,17 +255,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "pending: loads of others are not seen",
         ("step:find_foreign_load",),
         _nothing,
-        ("slow_loads", "edit"),
+        host=told(
+            (95.0, "slow_loads", 60.0, 100.0), BRIEFLY, (100.5, "use", SMALL, 1.0, 7200.0, None)
+        ),
+        in_ci=True,
     ),
     Mutant("pending: nothing is waited for", ("step:why_silent",), _nothing, in_ci=True),
-    Mutant("pending: bursts", ("levers:calm_at",), lambda *_: -1.0, ("outsider",)),
+    Mutant(
+        "pending: bursts",
+        ("levers:calm_at",),
+        lambda *_: -1.0,
+        host=told((60.0, "outsider", "unload", CODER), (62.0, "use", SMALL, 0.1, 7200.0, None)),
+        in_ci=True,
+    ),
     Mutant(
         "stuck: an overtaken load goes on",
         ("step:why_call_off",),
         lambda *_: None,
         ("outsider", "slow_look"),
     ),
-    Mutant("stuck: a queue that stands still", ("outcomes:note_stuck",), _as_before, ("wedge",)),
+    Mutant(
+        "stuck: a queue that stands still",
+        ("outcomes:note_stuck",),
+        _as_before,
+        host=told(UNLOADED, (150.0, "wedge", 800.0)),
+        in_ci=True,
+    ),
     Mutant(
         "room: Ollama's beliefs are not asked",
         ("turns:why_not_admitted",),
@@ -278,17 +301,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "restraint: reloads without bound",
         ("turns:why_not_preload",),
         _may,
-        ("fight", "tide"),
+        host=told(*UNLOADED_ALL_THE_TIME),
+        in_ci=True,
     ),
     # -- pings
     Mutant(
-        "pinging: whatever the list says", ("executor:why_not_ping_any",), _nothing, ("slow_ps",)
+        "pinging: whatever the list says",
+        ("executor:why_not_ping_any",),
+        _nothing,
+        host=told((85.0, "slow_ps", 1.2, 300.0), BRIEFLY),
+        in_ci=True,
     ),
     Mutant(
         "pinging: whatever the model does",
         ("executor:why_not_ping",),
         _nothing,
-        ("slow_look", "nag", "edit"),
+        host=told((85.0, "slow_ps", 0.4, 300.0), BRIEFLY, (101.4, "use", CODER, 0.1, 300.0, None)),
+        in_ci=True,
     ),
     Mutant(
         "pinging: a ping that moved nothing",
@@ -320,7 +349,11 @@ MUTANTS: tuple[Mutant, ...] = (
         in_ci=True,
     ),
     Mutant(
-        "renewing: clients that insist", ("renewing:is_fought_over",), lambda *_: False, ("nag",)
+        "renewing: clients that insist",
+        ("renewing:is_fought_over",),
+        lambda *_: False,
+        host=told(*((100.0 + 30.0 * i, "use", CODER, 0.1, 300.0, None) for i in range(20))),
+        in_ci=True,
     ),
     # -- the executor
     Mutant(
@@ -331,18 +364,27 @@ MUTANTS: tuple[Mutant, ...] = (
         in_ci=True,
     ),
     Mutant("executor: any end is the end", ("loop:hear",), _any_end, WIRES, in_ci=True),
-    Mutant("executor: goes on after its end", ("loop:begin",), _after_the_end, ("stop",)),
+    Mutant(
+        "executor: goes on after its end",
+        ("loop:begin",),
+        _after_the_end,
+        host=told((85.0, "slow_ps", 0.4, 300.0), BRIEFLY, ALSO_BRIEFLY, (101.3, "stop", 20.0)),
+        in_ci=True,
+    ),
     Mutant(
         "executor: a load outlives its process",
         ("loop:stop",),
         lambda state: executor.Turn(state=state),
-        ("stop", "slow_loads", "runtime_oom"),
+        host=told((90.0, "slow_loads", 60.0, 200.0), UNLOADED, (180.0, "stop", 20.0)),
+        in_ci=True,
     ),
-    inside(
+    shown(
         "executor: further orders after a failure",
         "executor:hear",
         "_drop_queue(state)",
-        ("edit", "lost_reply", "refused"),
+        BRIEFLY,
+        ALSO_BRIEFLY,
+        (101.1, "refused", 3),
         instead="state",
     ),
     inside(
@@ -354,7 +396,7 @@ MUTANTS: tuple[Mutant, ...] = (
         lease_base=300.0,
         in_ci=True,
     ),
-    inside("loop: an observer acts", "loop:Loop.look", "self.is_read_only"),
+    shown("loop: an observer acts", "loop:Loop.look", "self.is_read_only", is_read_only=True),
     *ROOM,
     *RESTRAINT,
     Mutant(
@@ -365,11 +407,12 @@ MUTANTS: tuple[Mutant, ...] = (
         in_ci=True,
     ),
     # -- pings, one reason at a time
-    inside(
+    shown(
         "pinging: an old list",
         "pinging:why_not_ping_any",
         "age_seconds >= PS_FRESH_SECONDS",
-        ("slow_ps", "edit"),
+        (85.0, "slow_ps", 1.2, 300.0),
+        BRIEFLY,
     ),
     inside(
         "pinging: somebody came",
@@ -379,17 +422,20 @@ MUTANTS: tuple[Mutant, ...] = (
         lease_base=300.0,
         in_ci=True,
     ),
-    inside(
+    shown(
         "pinging: it was used since",
         "pinging:why_not_ping",
         "last is not None and last.expires_at != row.expires_at",
-        ("slow_look", "nag", "edit"),
+        (85.0, "slow_ps", 0.4, 300.0),
+        BRIEFLY,
+        (101.4, "use", CODER, 0.1, 300.0, None),
     ),
-    inside(
+    shown(
         "renewing: who is in use",
         "renewing:_renewal",
         "known.busy_at == now",
-        ("edit", "nag"),
+        BRIEFLY,
+        (100.2, "use", CODER, 100.0, 300.0, None),
     ),
     inside(
         "renewing: any number at a time",
@@ -406,17 +452,19 @@ MUTANTS: tuple[Mutant, ...] = (
         ("snatch", "edit"),
         in_ci=True,
     ),
-    inside(
+    shown(
         "renewing: a client's value of any model",
         "renewing:_renewal",
         "known.is_overruled and not is_pin",
-        ("nag",),
+        (100.0, "use", EMBED, 0.1, 300.0, None),
+        wanted=(EMBED,),
     ),
-    inside(
+    shown(
         "renewing: who failed a moment ago",
         "renewing:_renewal",
         "known.quiet_until is not None and now < known.quiet_until",
-        ("lost_reply", "edit"),
+        BRIEFLY,
+        (101.1, "lost_reply", 1),
     ),
     inside(
         "step: who is sent away is pinged first",

@@ -51,6 +51,19 @@ def told(*happenings: tuple, **host: object) -> dict[str, object]:
     return {**CALM, **host, "happenings": tuple(sorted(listed, key=lambda h: h.at))}
 
 
+BRIEFLY = (100.0, "use", CODER, 0.1, 300.0, None)
+"""This is how a ping is brought about: a client gives a pin another keep-alive, and the pin's own
+lease is given back at the next look, at 101.2 s."""
+
+ALSO_BRIEFLY = (100.0, "use", CHAT, 0.1, 300.0, None)
+"""The same of the other pin, which is next in the queue then."""
+
+UNLOADED = (100.0, "outsider", "unload", CODER)
+"""This is how a preload is brought about: a pin is unloaded, and comes back a minute later."""
+
+UNLOADED_ALL_THE_TIME = tuple((100.0 + 75.0 * i, "outsider", "unload", CODER) for i in range(14))
+"""Whenever it has come back."""
+
 DEAD_QUEUE: Mapping[str, object] = {
     "pins": (CODER,),
     "wanted": (EMBED,),
