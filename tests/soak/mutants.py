@@ -21,6 +21,7 @@ from soak.staged import (
     ALSO_BRIEFLY,
     BACK_AT_ONCE,
     BRIEFLY,
+    DEAD_QUEUE,
     FOUND_LITTLE,
     HELD_WHILE_LOADING,
     KEPT_OUT,
@@ -143,7 +144,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("restart",),
         in_ci=True,
     ),
-    Mutant("restarts: a state of long ago", ("restarts:_notice_time",), _unchanged, CLOCK),
+    Mutant(
+        "restarts: a state of long ago",
+        ("restarts:_notice_time",),
+        _unchanged,
+        host=told((100.0, "away"), (150.0, "use", SMALL, 1.0, 7200.0, None)),
+        in_ci=True,
+    ),
     inside(
         "departures: who is listed again has not left",
         "departures:confirm_departures",
@@ -233,8 +240,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stuck: whoever is there goes for a rescue",
         "stuck:find_rescue",
         "candidate.pin or not is_ours",
-        ("jam", "wedge", "fight"),
-        **RESCUES,
+        in_ci=True,
+        **{**DEAD_QUEUE, "may_unload_unmanaged": False},
     ),
     inside(
         "stuck: who is in use goes for a rescue",
@@ -244,11 +251,13 @@ MUTANTS: tuple[Mutant, ...] = (
         in_ci=True,
         **RESCUES,
     ),
-    inside(
+    shown(
         "outcomes: a ping whose load failed met nobody",
         "outcomes:after_failure",
         "_is_of_a_load(event)",
-        ("snatch", "load_fails", "edit"),
+        BRIEFLY,
+        (101.0, "snatch", 1),
+        (101.0, "load_fails", 1),
     ),
     # -- loads of others
     Mutant(
@@ -272,7 +281,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "stuck: an overtaken load goes on",
         ("step:why_call_off",),
         lambda *_: None,
-        ("outsider", "slow_look"),
+        host=told(
+            UNLOADED,
+            (140.0, "slow_loads", 60.0, 300.0),
+            (150.0, "slow_look", 2.0, 100.0),
+            (162.0, "use", SMALL, 60.0, 300.0, None),
+        ),
+        in_ci=True,
     ),
     Mutant(
         "stuck: a queue that stands still",
