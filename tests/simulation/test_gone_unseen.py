@@ -56,6 +56,24 @@ def test_what_a_client_said_of_a_runner_ends_with_it_seen_or_not() -> None:
     assert scene.evicted(since=135) == []
 
 
+def test_who_was_loaded_anew_while_no_warmset_ran_is_not_the_one_that_we_preloaded() -> None:
+    """Warmset ends right after its preload. When it is back, another process has those weights: a
+    client had them loaded, and since when they are there nobody knows."""
+    said = config(EMBED={"priority": 50})
+    scene = world(said).run(2)
+    plain = state_to_plain(scene.sidecar.loop.state)
+    scene.sidecar.stop()
+    scene.host.unload(scene.host.library.find(EMBED))
+    scene.run(25)
+    scene.host.use(EMBED, 1.0, keep_alive=1200.0)
+    scene.run(600)
+    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
+    scene.sidecar.start()
+    scene.run(610)
+    assert scene.findings("preload_verified") == []
+    assert scene.sidecar.loop.state.of(scene.key(EMBED)).resident_since >= START + 600
+
+
 def test_a_pin_that_a_plan_would_load_anew_keeps_its_lease() -> None:
     """Three pins fit in another order only, and nobody sends a pin away for that. Nor does it leave
     because a client gave it a short keep-alive."""

@@ -190,7 +190,8 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         if row_id(row) in nameless and known.free_low:  # its name is back: the same runner
             state = state.note(row.key, row.name, resident_since=now)
             continue
-        is_ours = _is_own_load(state, row.key) and not known.was_there
+        is_another = is_first and known.resident_since is not None  # than the one that was there
+        is_ours = _is_own_load(state, row.key) and not (known.was_there or is_another)
         asked_at = _asked_at(state, row.key) if is_ours else None
         low, high = find_free(row, came, observation, at_first, asked_at=asked_at)
         since = known.resident_since if is_ours and known.resident_since is not None else now
