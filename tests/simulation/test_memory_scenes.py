@@ -129,6 +129,23 @@ def test_who_came_and_went_while_the_server_was_deaf_left_its_mark() -> None:
     assert lowest <= found < highest
 
 
+def test_who_waited_for_another_load_may_have_come_before_old_memory_was_back() -> None:
+    """A model leaves, and two more come one after the other. The second one begins while the
+    driver still holds the memory of the first, which is back when it is seen."""
+    scene = world(config(SMALL={"preload": False}))
+    scene.host.use(CODER, 1.0, keep_alive=900.0)
+    scene.run(60)
+    begin = scene.sidecar.loop.wake_at - START + 4.4
+    scene.run(begin)
+    scene.host.cards.release_lag_seconds = 5.3
+    scene.host.unload(scene.host.library.find(CODER))
+    scene.host.use(MEDIUM, 60.0)
+    scene.host.use(SMALL, 60.0)
+    scene.run(begin + 20)
+    lowest, found, highest = remembered(scene, SMALL)
+    assert lowest <= found < highest
+
+
 def test_who_came_while_the_driver_showed_other_gpus_found_less_than_is_free_now() -> None:
     """The card shows as cut in two for a while. One leaves then, and the next comes before that
     memory is back: what the first held is known from before."""

@@ -26,10 +26,7 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     looked, state = state.looked, _note_passers(observation, state, now)
     if looked is None:
         return _forget_unseen(rows, state), ()
-    is_loading = any(runner.phase == "loading" for runner in observation.runners or ())
-    freed_at = state.freed_at
-    if not is_loading and freed_at is not None and now - freed_at > config.loop.settle:
-        state = replace(state, freed={}, freed_at=None)
+    state = _forget_freed(observation, config, state, now)
     before = looked.residents
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
@@ -60,11 +57,39 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
     return state, tuple(found)
 
 
+def _forget_freed(observation: Observation, config: Config, state: State, now: float) -> State:
+    """Forgets what left once it is back, or long ago.
+
+    Whose load began before that counts without it, also when it is there by now.
+    """
+    freed_at = state.freed_at
+    if freed_at is None or _is_loading(observation) or state.loading:
+        return state
+    if now - freed_at > config.loop.settle:
+        return replace(state, freed={}, freed_at=None)
+    free = {device.id: device.free_bytes.value or 0 for device in observation.devices}
+    awaited = state.awaited
+    is_back = all(d in awaited and free.get(d, 0) >= awaited[d] for d in state.freed)
+    return replace(state, freed={}) if is_back else state
+
+
+def _is_loading(observation: Observation) -> bool:
+    return any(runner.phase == "loading" for runner in observation.runners or ())
+
+
 def _awaited(left: Sequence[Resident], before: Looked, state: State) -> Bytes:
-    """Returns what is free at least once the memory of those who left is back."""
+    """Returns what is free at least once the memory of those who left is back.
+
+    Of those who left before them, too, as long as that is waited for.
+    """
     held = sum_up(*(state.of(row.key).held for row in left if row.key is not None))
     back = {device: round(RETURNED_SHARE * count) for device, count in held.items()}
-    return {d: count + back[d] for d, count in before.free.items() if d in back}
+    earlier = state.awaited if state.freed else {}
+    return {
+        d: max(count, earlier.get(d, 0)) + back.get(d, 0)
+        for d, count in before.free.items()
+        if d in back or d in earlier
+    }
 
 
 def _note_passers(observation: Observation, state: State, now: float) -> State:
@@ -80,7 +105,7 @@ def _note_passers(observation: Observation, state: State, now: float) -> State:
     for key, pid in state.loading.items():
         if pid not in alive:
             freed = sum_up(state.freed, state.of(key).held or whole)
-            state = replace(state, freed=freed, freed_at=now)
+            state = replace(state, freed=freed, freed_at=now, awaited={})  # nobody knows how much
     return state
 
 
@@ -209,7 +234,7 @@ def notice_comers(observation: Observation, config: Config, state: State, now: f
         if is_ours:
             found.append(_verified(row, observation))
         elif not is_first:
-            state, news = _came(state, row, now)
+            state, news = _came(state, row, observation, now)
             found.append(news)
     return _missing_preloads(observation, state, found, now, patience=2 * config.loop.tick)
 
@@ -219,10 +244,14 @@ def _is_late_known(row: Resident, state: State) -> bool:
     return row.key is not None and state.of(row.key).resident_since is None
 
 
-def _came(state: State, row: Resident, now: float) -> tuple[State, Finding]:
+def _came(
+    state: State, row: Resident, observation: Observation, now: float
+) -> tuple[State, Finding]:
     """Somebody loaded a model: more loads may follow."""
     why = f"somebody loaded {row.name}"
-    state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)
+    state = replace(state, load_seen_at=now, load_why=why)
+    if not _is_loading(observation):
+        state = replace(state, freed={}, freed_at=None)
     text = "loaded by a client"
     return state, Finding(kind="model_came", key=row.key, name=row.name, text=text)
 
@@ -239,7 +268,7 @@ def _came_nameless(
     if is_ours and running is not None:
         running = replace(running, listed_since=now)
         return replace(state, orders=replace(state.orders, running=running)), ()
-    state, news = _came(state, row, now)
+    state, news = _came(state, row, observation, now)
     return state, (news,)
 
 
