@@ -9,6 +9,7 @@ from typing import Final
 
 from loop_hosts import CODER, EMBED, MEDIUM, SMALL
 
+from soak.staged import met_in
 from soak.taking_out import Mutant, shown
 
 COMES: Final = (101.5, "use", SMALL, 0.1, 7200.0, None)
@@ -72,7 +73,42 @@ BELIEFS: Final[tuple[Mutant, ...]] = (
         (50.0, "use", SMALL, 0.1, 7200.0, None),
         (80.0, "crash", 3.0),
     ),
+    shown(
+        "comings: who waited for another load came when old memory was back",
+        "comings:_came",
+        "not _is_loading(observation)",
+        instead="True",
+        **met_in(3702105),
+    ),
+    shown(
+        "comings: who left while other GPUs were shown held nothing",
+        "comings:_held",
+        "for_ours or is_hidden",
+        instead="for_ours",
+        **met_in(2602574),
+    ),
+    shown(
+        "strangers: what was held on GPUs that are not shown is guessed anew",
+        "strangers:note_names",
+        "observation.located.get(row.key) or known.held.keys() <= shown",
+        instead="True",
+        **met_in(2602208),
+    ),
+    shown(
+        "looking: what was free while our preload waited is forgotten",
+        "looking:note_rest",
+        "min(n, state.at_rest.get(device, n))",
+        instead="state.at_rest.get(device, n)",
+        **met_in(2700935),
+    ),
     # -- whose load it was
+    shown(
+        "comings: another process is the one that we preloaded",
+        "comings:notice_comers",
+        "(known.was_there or is_another)",
+        instead="known.was_there",
+        **met_in(3800000, is_whole=True),
+    ),
     shown(
         "comings: our own load is a client's",
         "comings:_is_own_load",

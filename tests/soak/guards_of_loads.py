@@ -58,7 +58,7 @@ LOADS: Final[tuple[Mutant, ...]] = (
     shown(
         "comings: who comes tells of no further loads",
         "comings:_came",
-        "state = replace(state, load_seen_at=now, load_why=why, freed={}, freed_at=None)",
+        "state = replace(state, load_seen_at=now, load_why=why)",
         (150.0, "outsider", "unload", CODER),
         (207.5, "use", EMBED, 0.1, 7200.0, None),
         instead="pass",
@@ -127,9 +127,9 @@ LOADS: Final[tuple[Mutant, ...]] = (
     shown(
         "comings: who was there already is ours",
         "comings:notice_comers",
-        "not known.was_there",
+        "(known.was_there or is_another)",
         *FOUND_THERE,
-        instead="True",
+        instead="is_another",
     ),
     shown(
         "levers: beside memory that is not back",

@@ -70,6 +70,13 @@ TURNS: Final[tuple[Mutant, ...]] = (
         **met_in(1400176, is_whole=True),
     ),
     shown(
+        "pins: who ranks higher is loaded anew if anybody ranks higher still",
+        "pins:spare_the_higher",
+        "one.pin or one.rank > c.rank",
+        instead="one.pin or one.rank > max(other.rank for other in missing)",
+        **met_in(3700958, is_whole=True),
+    ),
+    shown(
         "levers: who came a while ago comes back first again",
         "levers:_choose_unload",
         "change not in in_vain",
