@@ -76,13 +76,13 @@ BELIEFS: Final[tuple[Mutant, ...]] = (
     shown(
         "comings: who waited for another load came when old memory was back",
         "comings:_came",
-        "not _is_loading(observation)",
+        "not is_loading(observation)",
         instead="True",
         **met_in(3702105),
     ),
     shown(
         "comings: who left while other GPUs were shown held nothing",
-        "comings:_held",
+        "freed:held_by_leaver",
         "for_ours or is_hidden",
         instead="for_ours",
         **met_in(2602574),

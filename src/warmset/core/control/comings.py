@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 from warmset.core.control.actions import Finding, Preload, Severity
 from warmset.core.control.config import Config
-from warmset.core.control.found_free import Bytes, find_free, note_nameless, sum_up
+from warmset.core.control.found_free import find_free, note_nameless, sum_up
+from warmset.core.control.freed import (
+    await_memory,
+    forget_freed,
+    held_by_leaver,
+    is_loading,
+    note_passers,
+)
 from warmset.core.control.overruled import resident_pids
-from warmset.core.control.state import Looked, State
+from warmset.core.control.state import State
 from warmset.core.control.strangers import find_key
 from warmset.core.control.stuck import ANSWER_SECONDS
 from warmset.core.control.vanished import early_leavers, list_gone, list_nameless, row_id
-from warmset.core.host.draining import RETURNED_SHARE
 from warmset.core.model import ModelKey, Observation, Resident
 from warmset.core.replacing import replace
 from warmset.core.units import format_bytes
@@ -23,22 +29,24 @@ Result = tuple[State, tuple[Finding, ...]]
 def notice_leavers(observation: Observation, config: Config, state: State, now: float) -> Result:
     """Sorts those who left into ours, expired and pushed out."""
     rows = observation.residents or ()
-    looked, state = state.looked, _note_passers(observation, state, now)
+    looked, state = state.looked, note_passers(observation, state, now)
     if looked is None:
         return _forget_unseen(rows, state), ()
-    state = _forget_freed(observation, config, state, now)
+    state = forget_freed(observation, config, state, now)
     before = looked.residents
     ours = frozenset(leaving.key for leaving in state.leaving)
     early = early_leavers(before, rows, wall_at=observation.at, ours=ours)
     found = []
     departed = list_gone(before, rows)
     if departed:
-        state = replace(state, awaited=_awaited(departed, looked, state))
+        state = replace(state, awaited=await_memory(departed, looked, state))
     for row in departed:
         if row.key is None:
             continue
         name, own = row.name, _open_preload(state)
-        freed = sum_up(state.freed, _held(row.key, looked, state, for_ours=own is not None))
+        freed = sum_up(
+            state.freed, held_by_leaver(row.key, looked, state, for_ours=own is not None)
+        )
         state = _forget_runner(replace(state, freed=freed, freed_at=now), row.key, name)
         if row.key in ours:
             continue
@@ -55,58 +63,6 @@ def notice_leavers(observation: Observation, config: Config, state: State, now: 
         left = Finding(kind="model_left", key=row.key, name=name, text=why, basis={"cause": cause})
         found.append(left)
     return state, tuple(found)
-
-
-def _forget_freed(observation: Observation, config: Config, state: State, now: float) -> State:
-    """Forgets what left once it is back, or long ago.
-
-    Whose load began before that counts without it, also when it is there by now.
-    """
-    freed_at = state.freed_at
-    if freed_at is None or _is_loading(observation) or state.loading:
-        return state
-    if now - freed_at > config.loop.settle:
-        return replace(state, freed={}, freed_at=None)
-    free = {device.id: device.free_bytes.value or 0 for device in observation.devices}
-    awaited = state.awaited
-    is_back = all(d in awaited and free.get(d, 0) >= awaited[d] for d in state.freed)
-    return replace(state, freed={}) if is_back else state
-
-
-def _is_loading(observation: Observation) -> bool:
-    return any(runner.phase == "loading" for runner in observation.runners or ())
-
-
-def _awaited(left: Sequence[Resident], before: Looked, state: State) -> Bytes:
-    """Returns what is free at least once the memory of those who left is back.
-
-    Of those who left before them, too, as long as that is waited for.
-    """
-    held = sum_up(*(state.of(row.key).held for row in left if row.key is not None))
-    back = {device: round(RETURNED_SHARE * count) for device, count in held.items()}
-    earlier = state.awaited if state.freed else {}
-    return {
-        d: max(count, earlier.get(d, 0)) + back.get(d, 0)
-        for d, count in before.free.items()
-        if d in back or d in earlier
-    }
-
-
-def _note_passers(observation: Observation, state: State, now: float) -> State:
-    """Whose process was loading at the look before and is gone has come and left unseen.
-
-    What it held is told by its last time; of one that is new here, the whole GPU may have been its.
-    """
-    if observation.runners is None:
-        return state
-    alive = {runner.pid for runner in observation.runners}
-    totals = {device.id: device.total_bytes.value for device in observation.devices}
-    whole = {device: count for device, count in totals.items() if count is not None}
-    for key, pid in state.loading.items():
-        if pid not in alive:
-            freed = sum_up(state.freed, state.of(key).held or whole)
-            state = replace(state, freed=freed, freed_at=now, awaited={})  # nobody knows how much
-    return state
 
 
 def _forget_runner(state: State, key: ModelKey, name: str) -> State:
@@ -147,18 +103,6 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
             text = f"it had to make room for {rival}"
             found.append(Finding(kind="pushed_out", key=key, name=known.name, text=text))
     return state, tuple(found)
-
-
-def _held(key: ModelKey, looked: Looked, state: State, *, for_ours: bool) -> Bytes:
-    """Returns what a model held at the look before it was gone, as the driver told.
-
-    Of one that left while our own preload was open Ollama's word will do: ours began right then,
-    and what it found decides who is let in beside it. Of one on a GPU that the driver did not show
-    what is known from before will.
-    """
-    known = state.of(key).held
-    is_hidden = not known.keys() <= looked.free.keys()
-    return known if for_ours or is_hidden else looked.held.get(key, {})
 
 
 def _open_preload(state: State) -> Preload | None:
@@ -250,7 +194,7 @@ def _came(
     """Somebody loaded a model: more loads may follow."""
     why = f"somebody loaded {row.name}"
     state = replace(state, load_seen_at=now, load_why=why)
-    if not _is_loading(observation):
+    if not is_loading(observation):
         state = replace(state, freed={}, freed_at=None)
     text = "loaded by a client"
     return state, Finding(kind="model_came", key=row.key, name=row.name, text=text)

@@ -16,6 +16,7 @@ from warmset.core.control.comings import (
     notice_rivals,
 )
 from warmset.core.control.config import Config
+from warmset.core.control.freed import is_loading
 from warmset.core.control.overruled import notice_durations, notice_reloads, resident_pids
 from warmset.core.control.state import Looked, State
 from warmset.core.control.strangers import note_names
@@ -89,7 +90,7 @@ def note_rest(observation: Observation, state: State) -> State:
         return state
     if observation.runners is None:
         return state if _is_preloading(state) else replace(state, at_rest={})
-    if any(runner.phase == "loading" for runner in observation.runners):
+    if is_loading(observation):
         return state
     free = {device.id: 0 for device in observation.devices} | _free(observation)
     if _is_preloading(state):
