@@ -8,7 +8,7 @@ from typing import Final
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.staged import met_in
-from soak.taking_out import Mutant, shown
+from soak.taking_out import Mutant, inside, shown
 
 TO_CHANGE_PLACES: Final = ((640.0, "use", CHAT, 200.0, 7200.0, 16384),)
 """A client's model overfills the second card and serves somebody for minutes. It would fit on the
@@ -76,12 +76,12 @@ TURNS: Final[tuple[Mutant, ...]] = (
         instead="one.pin or one.rank > max(other.rank for other in missing)",
         **met_in(3700958, is_whole=True),
     ),
-    shown(
+    inside(
         "levers: who came a while ago comes back first again",
         "levers:_choose_unload",
         "change not in in_vain",
         instead="True",
-        **met_in(1310183, cards=2),
+        cards=2,
     ),
     shown(
         "levers: who is loaded elsewhere goes alone",
