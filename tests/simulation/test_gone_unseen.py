@@ -20,6 +20,7 @@ from loop_hosts import (
 )
 from test_fault_scenes import frail, freeze, pull_anew
 
+from warmset.core.control.config import Config
 from warmset.core.control.departures import confirm_departures
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing
@@ -29,6 +30,13 @@ from warmset.core.loop_settings import LoopSettings
 from warmset.core.twin.sidecar import Sidecar
 
 TWO_PINS = {"CODER": {"pin": True, "priority": 90}, "CHAT": {"pin": True, "priority": 80}}
+
+
+def come_back(scene: World, said: Config, plain: object, *, sees_processes: bool = True) -> None:
+    """Another process of warmset begins, with what an earlier one had written down."""
+    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
+    scene.sidecar.sees_processes = sees_processes
+    scene.sidecar.start()
 
 
 def test_what_a_client_said_of_a_runner_ends_with_it_seen_or_not() -> None:
@@ -44,8 +52,7 @@ def test_what_a_client_said_of_a_runner_ends_with_it_seen_or_not() -> None:
     scene.sidecar.stop()
     scene.host.unload(scene.host.library.find(EMBED))
     scene.run(130)
-    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
-    scene.sidecar.start()
+    come_back(scene, said, plain)
     scene.run(135)
     known = scene.sidecar.loop.state.of(key)
     assert known.resident_since is None
@@ -67,8 +74,7 @@ def test_who_was_loaded_anew_while_no_warmset_ran_is_not_the_one_that_we_preload
     scene.run(25)
     scene.host.use(EMBED, 1.0, keep_alive=1200.0)
     scene.run(600)
-    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
-    scene.sidecar.start()
+    come_back(scene, said, plain)
     scene.run(610)
     assert scene.findings("preload_verified") == []
     assert scene.sidecar.loop.state.of(scene.key(EMBED)).resident_since >= START + 600
@@ -384,9 +390,7 @@ def test_who_may_have_come_while_nobody_looked_has_come_just_now() -> None:
     scene.run(190)
     scene.host.use(GIANT, 1.0, keep_alive=600.0)
     scene.run(200)
-    scene.sidecar = Sidecar(scene.host, Loop(said, state_from_plain(plain)))
-    scene.sidecar.sees_processes = False
-    scene.sidecar.start()
+    come_back(scene, said, plain, sees_processes=False)
     scene.run(200 + LoopSettings().min_residency - 1)
     assert GIANT in scene.resident()
     scene.run(600)
