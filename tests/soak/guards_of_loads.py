@@ -10,7 +10,7 @@ from typing import Final
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
-from soak.staged import told
+from soak.staged import met_in, told
 from soak.taking_out import Mutant, shown
 
 LOST: Final = (70.0, "outsider", "unload", CODER)

@@ -143,6 +143,21 @@ ROOM: Final[tuple[Mutant, ...]] = (
         in_ci=True,
     ),
     Mutant(
+        "making_room: room is made for one whose turn it is not",
+        ("making_room:_is_its_turn",),
+        lambda *_: True,
+        host=met_in(4000068, is_whole=True),
+        in_ci=True,
+    ),
+    inside(
+        "making_room: whose turn it is after a pause is not asked",
+        "making_room:who_leaves",
+        "(*soon, *asked)",
+        instead="asked",
+        in_ci=True,
+        **met_in(4000068, is_whole=True),
+    ),
+    Mutant(
         "making_room: some go and wait for a third one",
         ("making_room:_waits_for_a_goer",),
         lambda *_: False,

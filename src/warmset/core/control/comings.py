@@ -106,9 +106,16 @@ def notice_rivals(observation: Observation, config: Config, state: State, now: f
 
 
 def _open_preload(state: State) -> Preload | None:
-    running = state.orders.running
+    """Returns our own preload that may have pushed somebody out since the last look.
+
+    One whose model was listed by then had all its room, though its answer is still to come.
+    """
+    running, looked = state.orders.running, state.looked
     order = None if running is None else running.order
-    return order if isinstance(order, Preload) else None
+    if not isinstance(order, Preload):
+        return None
+    listed = {row.key for row in looked.residents} if looked else set()
+    return None if order.key in listed else order
 
 
 def _rival(key: ModelKey, observation: Observation, state: State) -> str:

@@ -93,7 +93,7 @@ def _who_leaves_for(
     """Returns who goes before the load at hand, or so that there is one."""
     if choice.order is not None:
         return who_leaves_before(choice.order.key, loads, leaves, scene)
-    return who_leaves((*choice.blocked, *choice.queued), leaves, scene)
+    return who_leaves((*choice.blocked, *choice.queued), choice.soon, leaves, scene)
 
 
 def _why_unread(scene: Scene) -> str:

@@ -53,12 +53,20 @@ def why_stay(key: ModelKey, scene: Scene) -> tuple[str, float | None]:
 
 
 def who_leaves(
-    blocked: Sequence[Candidate], leaves: Sequence[Change], scene: Scene
+    blocked: Sequence[Candidate],
+    soon: Sequence[Candidate],
+    leaves: Sequence[Change],
+    scene: Scene,
 ) -> Sequence[Change]:
     """Returns who goes now: those who are wanted no more, and others only if that lets one in.
 
     Who is merely not chosen may stay until its room is of use, to one that ranks higher: once gone
     it is wanted again, maybe in a smaller shape, and would come before who ranks lower.
+
+    Args:
+        blocked, soon: who could come, and who is paused, but not for long.
+        leaves: who goes by the plan.
+        scene: what is decided on.
     """
     asked = blocked[:ROOM_FOR]
     for candidate in asked:
@@ -66,7 +74,7 @@ def who_leaves(
         if (
             room
             and _is_worth_it(candidate, room, scene)
-            and _is_its_turn(candidate, asked, room, scene)
+            and _is_its_turn(candidate, (*soon, *asked), room, scene)
             and not _waits_for_a_goer(candidate, room, scene)
         ):
             return _if_of_use_now(candidate, room, scene)
@@ -121,13 +129,13 @@ def _is_worth_it(candidate: Candidate, room: Sequence[Change], scene: Scene) -> 
 
 
 def _is_its_turn(
-    candidate: Candidate, blocked: Sequence[Candidate], room: Sequence[Change], scene: Scene
+    candidate: Candidate, others: Sequence[Candidate], room: Sequence[Change], scene: Scene
 ) -> bool:
     """Whether room made for one is taken by it: who ranks higher and stays blocked would forbid."""
     without = leave(scene.wish, [change.key for change in room])
     still = [
         other
-        for other in blocked
+        for other in others
         if other.rank > candidate.rank and why_not_admitted(without, other, scene.state)
     ]
     return not still or is_harmless(without, candidate, still)

@@ -40,6 +40,7 @@ class Choice:
     Attributes:
         blocked: wanted models that are not resident and have no room yet.
         queued: others for which there is room, and whose turn comes once somebody has left.
+        soon: those that are paused, but not for long.
         is_room_coming: whether somebody in the way is to leave, only not at this moment.
     """
 
@@ -47,6 +48,7 @@ class Choice:
     waits: tuple[Wait, ...] = ()
     blocked: tuple[Candidate, ...] = ()
     queued: tuple[Candidate, ...] = ()
+    soon: tuple[Candidate, ...] = ()
     is_room_coming: bool = False
 
 
@@ -105,7 +107,7 @@ def choose_load(loads: Sequence[Change], leaves: Sequence[Change], scene: Scene)
         order = _preload(change, candidate, scene)
         return Choice(order=order, waits=tuple(waits))
     absent = tuple(c for c in blocked if not c.is_resident)
-    return Choice(waits=tuple(waits), blocked=absent, queued=tuple(queued))
+    return Choice(waits=tuple(waits), blocked=absent, queued=tuple(queued), soon=tuple(soon))
 
 
 def _higher(candidate: Candidate, later: Sequence[Change], scene: Scene) -> list[Candidate]:
