@@ -11,7 +11,7 @@ from typing import Final
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.staged import met_in, told
-from soak.taking_out import Mutant, shown
+from soak.taking_out import Mutant, inside, shown
 
 LOST: Final = (70.0, "outsider", "unload", CODER)
 FOUND_THERE: Final = (
@@ -123,6 +123,14 @@ LOADS: Final[tuple[Mutant, ...]] = (
         "outcomes:after_preload",
         "seconds < AT_ONCE_SECONDS",
         *FOUND_THERE,
+    ),
+    inside(
+        "comings: who leaves after our load had its room went for it",
+        "comings:_open_preload",
+        "None if order.key in listed else order",
+        instead="order",
+        in_ci=True,
+        **met_in(5000059),
     ),
     shown(
         "comings: who was there already is ours",
