@@ -340,6 +340,18 @@ def test_who_came_after_another_that_was_loading_found_no_more_than_was_free_the
     assert lowest <= found
 
 
+def test_a_load_of_ours_that_went_to_ram_found_nothing() -> None:
+    """A client may want no layers on the GPU, warmset does not: another program was there."""
+    scene = world(config(EMBED={"pin": True})).run(60)
+    seen, state = scene.sidecar.observe(), scene.sidecar.loop.state
+    row = replace(seen.residents[0], size_vram_bytes=0)
+    in_ram = replace(seen, residents=(row,), located={row.key: {CARD: 0}})
+    low, high = find_free(row, (row,), in_ram, state)
+    assert low == high != {CARD: 0}
+    low, _ = find_free(row, (row,), in_ram, state, asked_at=START + 50)
+    assert low == {CARD: 0}
+
+
 def test_who_went_to_ram_for_want_of_room_found_nothing() -> None:
     """By what the looks show a part of it would have fitted; another program took that too, for a
     moment."""

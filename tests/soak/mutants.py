@@ -184,7 +184,7 @@ MUTANTS: tuple[Mutant, ...] = (
     inside(
         "found_free: who spilled found what is free now",
         "found_free:find_free",
-        "_no_more_than_it_took(low, row, observation)",
+        "_no_more_than_it_took(low, row, observation, is_own=is_own)",
         instead="low",
         in_ci=True,
         **SPILLED,

@@ -56,7 +56,8 @@ def find_free(
     low = _no_more_than_while_it_came(low, row, observation, state)
     low = _no_more_than_after_another(low, row, observation, state)
     low = _less_what_left(low, row, observation, state, asked_at)
-    return _no_more_than_it_took(low, row, observation), high
+    is_own = asked_at is not None
+    return _no_more_than_it_took(low, row, observation, is_own=is_own), high
 
 
 def note_nameless(
@@ -111,16 +112,19 @@ def _no_more_than_after_another(
     return {device: min(count, then.get(device, count)) for device, count in free.items()}
 
 
-def _no_more_than_it_took(free: Bytes, row: Resident, observation: Observation) -> Bytes:
+def _no_more_than_it_took(
+    free: Bytes, row: Resident, observation: Observation, *, is_own: bool
+) -> Bytes:
     """One that spilled took what it found; whatever more a look showed, it may not have been there.
 
     Another program may have held the rest for a moment. Or a client wanted few layers on the GPU,
-    or none: the list does not say so. The latter is believed of one that would have fitted wholly.
+    or none: the list does not say so. The latter is believed of one that would have fitted wholly,
+    but not of a load of ours, which leaves the layers to Ollama.
     """
     size, in_vram = row.size_bytes, row.size_vram_bytes
     if not size or in_vram is None or in_vram >= size:
         return free
-    if not in_vram and size <= sum(free.values()):
+    if not in_vram and not is_own and size <= sum(free.values()):
         return free
     held = held_by(row, observation)
     return {device: min(count, held.get(device, 0)) for device, count in free.items()}
