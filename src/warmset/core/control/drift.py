@@ -221,13 +221,13 @@ def _spared(key: ModelKey, look: Judged, loop: LoopSettings) -> str:
     """Returns an idle resident whose lease was shorter than that of a model that had to go."""
     before = look.before
     known = before.of(key)
-    if known.lease is None or known.is_overruled:
+    if known.lease is None:
         return ""
     for row in look.observation.residents or ():
         if row.key is None:
             continue
         other = before.of(row.key)
-        if other.lease is None or other.is_overruled or other.lease >= known.lease:
+        if other.lease is None or other.lease >= known.lease:
             continue
         if not why_not_idle(row.key, before, loop, look.now):
             return row.name

@@ -40,7 +40,8 @@ def find_unwanted(
 
     Args:
         observation: with residents that are known.
-        config: windows, keep-alives, and for whom to make way; a hold counts before all.
+        config: windows, keep-alives, and for whom to make way. Who is held stays whatever is said
+            here (`question`).
         state: who was used when.
         now: the step's time.
     """
@@ -50,8 +51,6 @@ def find_unwanted(
     price = config.loop.price_per_gib_hour
     prices = Prices(observation, state, price) if price else None
     for entry in observation.entries:
-        if config.is_held(entry.names, now):
-            continue
         is_managed = config.is_managed(entry.names, now)
         if config.yielding and is_managed:
             closed.add(entry.key)
