@@ -7,12 +7,33 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CODER, EMBED, MEDIUM, SMALL
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
 
 from soak.staged import met_in
 from soak.taking_out import Mutant, shown
 
 COMES: Final = (101.5, "use", SMALL, 0.1, 7200.0, None)
+LATE_AND_SLOW: Final = (
+    (90.0, "late_release", 2.0, 1000.0),
+    (100.9, "use", EMBED, 0.1, 7200.0, None),
+    (102.9, "slow_loads", 15.0, 30.0),
+    (103.0, "outsider", "unload", CHAT),
+    (103.2, "use", SMALL, 1.0, 7200.0, None),
+)
+"""A small model is loaded for long, from a moment on at which the memory of one that left is not
+back. No look has shown what is free beside the one that came before it, and nothing else.
+"""
+PASSES: Final = (
+    (90.0, "late_release", 6.0, 1000.0),
+    (102.0, "hang_up", MEDIUM, 3.0),
+    (107.6, "use", EMBED, 0.1, 7200.0, None),
+    (108.7, "slow_loads", 8.0, 2.0),
+    (108.8, "use", SMALL, 0.1, 7200.0, None),
+)
+"""A client hangs up in the middle of a load, and two small models come before that memory is back.
+Where there is one pin, looks are at 103.1 s and every five seconds after it, and each finds another
+one being loaded.
+"""
 
 BELIEFS: Final[tuple[Mutant, ...]] = (
     # -- what it found
@@ -100,6 +121,20 @@ BELIEFS: Final[tuple[Mutant, ...]] = (
         "min(n, state.at_rest.get(device, n))",
         instead="state.at_rest.get(device, n)",
         **met_in(2700935),
+    ),
+    shown(
+        "freed: what left is forgotten before who came meanwhile is known",
+        "freed:forget_freed",
+        "state.loading",
+        *LATE_AND_SLOW,
+    ),
+    shown(
+        "freed: who came and left again held nothing",
+        "comings:notice_leavers",
+        "note_passers(observation, state, now)",
+        *PASSES,
+        instead="state",
+        pins=(CODER,),
     ),
     # -- whose load it was
     shown(

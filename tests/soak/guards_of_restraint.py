@@ -174,12 +174,15 @@ RESTRAINT: Final[tuple[Mutant, ...]] = (
         in_ci=True,
         **DEAD_QUEUE,
     ),
-    inside(
+    shown(
         "stuck: rescues while pins never fit together",
         "stuck:find_rescue",
         "scene.wish.conflict is not None",
-        ("jam", "edit"),
-        sees_processes=True,
+        (20.0, "use", SMALL, 1.0, 7200.0, None),
+        (100.0, "jam", "all", 700.0),
+        (130.0, "outsider", "unload", CODER),
+        (260.0, "edit", "pin_too_much"),
+        pins=(CODER,),
         may_rescue=True,
     ),
 )

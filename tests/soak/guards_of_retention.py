@@ -130,4 +130,16 @@ RETENTION: Final[tuple[Mutant, ...]] = (
         wanted=(MEDIUM,),
         wishes=Wishes(price=10.0),
     ),
+    shown(
+        "pricing: what nobody can tell apart is another program's",
+        "pricing:Prices._held_by_models",
+        "not place and row.size_vram_bytes != 0",
+        (15.0, "foreign", 10.0, 20.0, 0),
+        (20.0, "use", CHAT, 1.0, 7200.0, None),
+        (60.0, "delete", CHAT),
+        pins=(),
+        wanted=(EMBED,),
+        cards=2,
+        wishes=Wishes(price=50.0),
+    ),
 )

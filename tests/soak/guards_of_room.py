@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import EMBED, MEDIUM, SMALL
+from loop_hosts import CHAT, EMBED, MEDIUM, SMALL
 
 from soak.staged import (
     ABOUT_TO_LEAVE,
@@ -17,6 +17,17 @@ from soak.staged import (
     told,
 )
 from soak.taking_out import Mutant, inside, shown
+
+TWO_FOUND_LITTLE: Final = (
+    (40.0, "outsider", "unload", EMBED),
+    (40.1, "outsider", "unload", MEDIUM),
+    (66.0, "foreign", 13.5, 60.0),
+    (70.0, "use", CHAT, 1.0, 7200.0, None),
+    (88.0, "use", SMALL, 1.0, 7200.0, None),
+)
+"""Two models that were loaded beside another program keep a large one out, which ranks lowest, and
+one of the two a small one. The other one is a client's, and not to be unloaded.
+"""
 
 ROOM: Final[tuple[Mutant, ...]] = (
     shown(
@@ -141,6 +152,14 @@ ROOM: Final[tuple[Mutant, ...]] = (
         lambda _, room, __: room,
         host=ONE_HAS_TO_STAY,
         in_ci=True,
+    ),
+    shown(
+        "making_room: room is waited for that nobody makes",
+        "making_room:who_makes_room",
+        "_is_kept(c, scene)",
+        *TWO_FOUND_LITTLE,
+        pins=(),
+        wanted=(EMBED, MEDIUM),
     ),
     Mutant(
         "making_room: room is made for one whose turn it is not",

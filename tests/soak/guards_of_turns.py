@@ -7,7 +7,7 @@ from typing import Final
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
-from soak.staged import met_in
+from soak.staged import NEXT_DAY, met_in
 from soak.taking_out import Mutant, inside, shown
 
 TO_CHANGE_PLACES: Final = ((640.0, "use", CHAT, 200.0, 7200.0, 16384),)
@@ -50,8 +50,34 @@ ONE_IN_USE: Final = (
 pins and a large model have no room beside it: if that came first, it would have to go again for the
 second pin.
 """
+BOTH_OR_NONE: Final = (
+    (10.0, "foreign", 0.95, 3000.0),
+    (24.0, "outsider", "unload", EMBED),
+    (62.02, "outsider", "unload", CHAT),
+    (62.12, "outsider", "unload", CODER),
+    (82.0, "use", MEDIUM, 65.0, 7200.0, 32768),
+)
+"""Beside a client's large model in use there is room for one of two pins, which wait until it has
+left. A small model that came before that would have to go again for the larger pin.
+"""
 
 TURNS: Final[tuple[Mutant, ...]] = (
+    shown(
+        "turns: who is loaded later has to find room by itself",
+        "turns:choose_load",
+        "_higher(candidate, loads[index + 1 :], scene)",
+        instead="[]",
+        **NEXT_DAY,
+    ),
+    shown(
+        "turns: a lower rank comes while pins wait for each other",
+        "turns:choose_load",
+        "patient += [candidate] if candidate.pin else []",
+        *BOTH_OR_NONE,
+        instead="pass",
+        wanted=(EMBED,),
+        may_unload_unmanaged=True,
+    ),
     shown(
         "room: pins wait for who is in use, after a lower rank",
         "room:is_harmless",

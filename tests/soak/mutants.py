@@ -129,7 +129,13 @@ MUTANTS: tuple[Mutant, ...] = (
         host=told(UNLOADED, (110.0, "driver", "hung", 300.0)),
         in_ci=True,
     ),
-    Mutant("wanted: what is not known is not blind", ("wanted:Wish.is_blind",), False, DRIVER),
+    Mutant(
+        "wanted: what is not known is not blind",
+        ("wanted:Wish.is_blind",),
+        False,
+        host=told((100.0, "driver", "lost", 300.0), pins=(), wanted=(EMBED,)),
+        in_ci=True,
+    ),
     Mutant(
         "restarts: clock steps",
         ("restarts:_notice_clock",),
