@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loop_hosts import START
 
+from soak.beliefs import PASSED_SECONDS
 from soak.story import PEACE_SECONDS, QUIET_SECONDS, TROUBLE_SECONDS
 from warmset.core.control.loop import Loop
 from warmset.core.control.orders import SendPing, SendPreload, SendUnload
@@ -80,6 +81,8 @@ class Witness:
         self._misled: set[str] = set()  # those that found less than the looks around it showed
         self._dead_at_look: set[int] = set()
         self._unlooked: set[str] = set()  # those that came while nobody looked
+        self._present: set[int] = set()  # processes at any look
+        self._passed_at = -math.inf  # when one left that no look had shown
         self._listed_at = -math.inf
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
@@ -165,6 +168,7 @@ class Witness:
         decision = None if warmset is None else warmset.loop.decision
         self._standing = () if decision is None else decision.standing
         self._durations |= {key: runner.duration for key, runner in scheduler.loaded.items()}
+        self._present |= {runner.pid for runner in scheduler.loaded.values()}
         self._dead_at_look = {r.pid for r in scheduler.loaded.values() if not r.is_alive}
         ours = None if self._own_load is None else self._own_load[1]
         loading = None if scheduler.loading is None else scheduler.loading.model.key
@@ -211,6 +215,8 @@ class Witness:
                 self._client_at = self.now
         elif isinstance(event, Unloaded):
             self._judge_eviction(event)
+            if event.pid not in self._present:
+                self._passed_at = self.now
             told = ("SendUnload", event.name)
             lease = self._leased.pop(event.key, math.inf)
             is_own = abs(self._durations.get(event.key, 0.0) - lease) < 1.0
@@ -226,6 +232,8 @@ class Witness:
             self._found[key] = self._held_by_others()
             self._misled.discard(key)
             self._unlooked.discard(key)
+            if self.now - self._passed_at < PASSED_SECONDS:
+                self._unlooked.add(key)  # nobody has seen what the one before it held
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:

@@ -35,7 +35,8 @@ class Victims(Judge):
         self._open: SendPreload | None = None  # as far as anything is remembered of before
         self._number: int | None = None  # of a preload that is open, whatever is remembered
         self._rows: dict[str | None, float] = {}  # key -> deadline at the last look
-        self._left: set[str] = set()  # since the look before our preload, whoever it was for
+        self._left: dict[str, float] = {}  # when, since our last look, whoever it was for
+        self._begun_at = -math.inf  # the look that is on its way, or the last one
         self._evicted: set[str] = set()  # while our preload was open
         self._victims: set[str] = set()  # those of them that a look has shown to be gone
         self._paused_at: dict[str, float] = {}
@@ -56,10 +57,13 @@ class Victims(Judge):
 
     def hears(self, event: object) -> None:
         if isinstance(event, Unloaded):
-            self._left.add(event.key)
+            self._left[event.key] = self.now
             opened = self._open
             if event.is_evicted and opened is not None and opened.key != event.key:
                 self._evicted.add(event.key)
+
+    def look_begins(self) -> None:
+        self._begun_at = self.now
 
     def looked(self, observation: Observation) -> None:
         if observation.residents is None or observation.trouble:
@@ -70,7 +74,7 @@ class Victims(Judge):
         self._victims |= {key for key in gone if self._rows[key] > early}
         self._rows = rows
         if self._number is None:
-            self._left.clear()
+            self._left = {key: at for key, at in self._left.items() if at >= self._begun_at}
 
     def decided(self, before: State, decision: Decision) -> None:
         del before
