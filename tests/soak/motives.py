@@ -68,6 +68,7 @@ class Motives(Judge):
         self._busy_at: dict[str, float] = {}
         self._loads: dict[str, float] = {}  # ours: when the look began that they were sent on
         self._waited: dict[str, float] = {}  # and for how long a pin had been away then
+        self._beside_a_pin: set[str] = set()  # whom we loaded while another pin was away
         self._sent_away: dict[str, tuple[float, frozenset[str]]] = {}  # when, and for whom
         self._open: Command | None = None
         self._pinging: Command | None = None
@@ -180,6 +181,10 @@ class Motives(Judge):
             self._room = None
             self._loads[command.key] = self._asked_at
             self._waited[command.key] = self._missing_for(command.key)
+            away = {n for n in self.life.story.pins if not self._is_loaded(n)} - {command.name}
+            self._beside_a_pin.discard(command.key)
+            if away:
+                self._beside_a_pin.add(command.key)
             self._judge_return(command)
         elif isinstance(command, SendUnload):
             self._unloading = command.key
@@ -194,6 +199,10 @@ class Motives(Judge):
             if not (self._was_tight or self.is_stuck or is_dismissed or is_dead):
                 self._room = (self.now, command.name)
                 self._busy_then = {k for k, at in self._busy_at.items() if at == self._asked_at}
+
+    def _is_loaded(self, name: str) -> bool:
+        model = self.life.host.library.find(name)
+        return model is not None and model.key in self.life.host.scheduler.loaded
 
     def _missing_for(self, key: str) -> float:
         """Returns for how long warmset has known that a pin is away."""
@@ -241,6 +250,8 @@ class Motives(Judge):
         sent = self._loads.get(key)
         # A pin waits so long for the room of two, and is then loaded anew if it may be.
         is_patient = self.is_pin(name) and self._waited.get(key, 0.0) >= PINS_WAIT_SECONDS
+        # And it is known only then what it takes itself, beside another pin that was away, too.
+        is_patient |= self.is_pin(name) and key in self._beside_a_pin
         is_moved = self._disturbed_since(sent or -math.inf) or self._is_dismissed(command)
         if sent is not None and not is_moved and not is_patient:
             self.tell(f"{name} was loaded and unloaded, and nothing happened in between")
