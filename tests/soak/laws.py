@@ -83,6 +83,7 @@ class Witness:
         self._unlooked: set[str] = set()  # those that came while nobody looked
         self._present: set[int] = set()  # processes at any look
         self._passed_at = -math.inf  # when one left that no look had shown
+        self._followers: set[str] = set()  # whose load may have begun before its memory was back
         self._listed_at = -math.inf
         self._unmoved: dict[str, tuple[int, float | None]] = {}
         self._met_at: dict[str, float] = {}  # when that ping was sent
@@ -232,8 +233,9 @@ class Witness:
             self._found[key] = self._held_by_others()
             self._misled.discard(key)
             self._unlooked.discard(key)
+            self._followers.discard(key)
             if self.now - self._passed_at < PASSED_SECONDS:
-                self._unlooked.add(key)  # nobody has seen what the one before it held
+                self._followers.add(key)
         elif isinstance(event, LoadEnded) and event.error == self.life.physics.error:
             self._spoilt = event.order.model.key  # by the story: the twin's own words are others
         elif isinstance(event, LoadEnded) and not event.error:
@@ -389,7 +391,7 @@ class Witness:
         # Another program took memory and gave it back between two looks: who was loaded just then,
         # and did not spill, remembers what nobody could see.
         loaded = {event.key, *self.life.host.scheduler.loaded}
-        is_unseen = bool((self._misled | self._unlooked) & loaded)
+        is_unseen = bool((self._misled | self._unlooked | self._followers) & loaded)
         if is_forgotten or is_unseen:
             return  # what was free when it came is known to nobody, or not any more
         if self.disturbed_at > own[0]:
