@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop_hosts import CHAT, EMBED, MEDIUM, SMALL
+from loop_hosts import CHAT, CODER, EMBED, MEDIUM, SMALL
 
 from soak.staged import (
     ABOUT_TO_LEAVE,
-    END_OF_A_PLAN,
     NAMELESS,
     NEXT_DAY,
     ONE_HAS_TO_STAY,
@@ -27,6 +26,25 @@ TWO_FOUND_LITTLE: Final = (
 )
 """Two models that were loaded beside another program keep a large one out, which ranks lowest, and
 one of the two a small one. The other one is a client's, and not to be unloaded.
+"""
+FOUND_LITTLE_BESIDE: Final = (
+    (40.0, "outsider", "unload", CODER),
+    (40.1, "outsider", "unload", MEDIUM),
+    (62.0, "use", CHAT, 1.0, 7200.0, 32768),
+    (80.0, "foreign", 4.0, 40.0),
+    (85.0, "use", CODER, 0.1, 7200.0, None),
+)
+"""A pin came beside a client's large model and another program. A second large one would fit if the
+client's were gone, but for what the pin found free.
+"""
+END_OF_A_PLAN: Final = told(
+    (90.0, "outsider", "unload", MEDIUM),
+    (105.2, "order_pin", CODER, True),
+    pins=(CHAT,),
+    wanted=(MEDIUM, EMBED),
+)
+"""The plan has a place for two large models and none for a small one; the first of them is paused,
+and does not fit any more once the second has come.
 """
 
 ROOM: Final[tuple[Mutant, ...]] = (
@@ -93,12 +111,15 @@ ROOM: Final[tuple[Mutant, ...]] = (
         instead="True",
         wanted=(EMBED,),
     ),
-    inside(
+    shown(
         "making_room: whether it helps is not asked",
         "making_room:who_makes_room",
         "not why_not_admitted(without, candidate, state)",
-        ("repull", "foreign", "contexts"),
+        *FOUND_LITTLE_BESIDE,
         instead="True",
+        pins=(CODER,),
+        wanted=(MEDIUM,),
+        may_unload_unmanaged=True,
     ),
     shown(
         "restarts: who is there on a new server came long ago",
@@ -139,6 +160,7 @@ ROOM: Final[tuple[Mutant, ...]] = (
         ("levers:who_leaves_before",),
         lambda _first, _loads, leaves, _scene: leaves,
         host=END_OF_A_PLAN,
+        in_ci=True,
     ),
     Mutant(
         "making_room: the higher rank goes for the lower",

@@ -8,12 +8,19 @@ from typing import Final
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
 from soak.staged import NEXT_DAY, met_in
-from soak.taking_out import Mutant, inside, shown
+from soak.taking_out import Mutant, shown
 
 TO_CHANGE_PLACES: Final = ((640.0, "use", CHAT, 200.0, 7200.0, 16384),)
 """A client's model overfills the second card and serves somebody for minutes. It would fit on the
 first one, if a small model changed places with it. That came so long ago that it would be fetched
 again at once, to where it was, and be sent away again.
+"""
+USED_ONCE_MORE: Final = (
+    (200.0, "use", CHAT, 1.0, 7200.0, 16384),
+    (264.9, "use", CHAT, 60.0, 7200.0, 16384),
+)
+"""The same, but the small model came not long ago, and has just left when the client's is used once
+more: back at once, it would be where it was.
 """
 DELETED_ON_ITS_WAY_OUT: Final = (
     (60.0, "use", MEDIUM, 200.0, None, None),
@@ -102,12 +109,16 @@ TURNS: Final[tuple[Mutant, ...]] = (
         instead="one.pin or one.rank > max(other.rank for other in missing)",
         **met_in(3700958, is_whole=True),
     ),
-    inside(
+    shown(
         "levers: who came a while ago comes back first again",
         "levers:_choose_unload",
         "change not in in_vain",
+        *USED_ONCE_MORE,
         instead="True",
         cards=2,
+        pins=(CODER,),
+        wanted=(EMBED,),
+        may_unload_unmanaged=True,
     ),
     shown(
         "levers: who is loaded elsewhere goes alone",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from loop_hosts import CODER, EMBED, SMALL
+from loop_hosts import CHAT, CODER, EMBED, SMALL
 
 from soak.guards_of_beliefs import BELIEFS
 from soak.guards_of_loads import LOADS
@@ -21,6 +21,7 @@ from soak.staged import (
     ALSO_BRIEFLY,
     BACK_AT_ONCE,
     BRIEFLY,
+    CAME_UNSEEN,
     DEAD_QUEUE,
     FOUND_LITTLE,
     HELD_WHILE_LOADING,
@@ -201,13 +202,16 @@ MUTANTS: tuple[Mutant, ...] = (
         _unconfirmed,
         ("late_release", "foreign"),
     ),
-    inside(
+    shown(
         "making_room: a guess of the place will do",
         "making_room:why_keep",
         "scene.wish.guessed",
+        *CAME_UNSEEN,
         instead="()",
         cards=2,
+        pins=(CHAT,),
         sees_processes=False,
+        may_unload_unmanaged=True,
     ),
     inside(
         "room: a pin goes that could not come back",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from math import inf
 
 from loop_hosts import CHAT, CODER, EMBED, GIANT, MEDIUM, SMALL
 
@@ -173,19 +174,15 @@ BACK_AT_ONCE: Mapping[str, object] = {
 """A small model gives way to another program, and a client has it again before its memory is
 back."""
 
-END_OF_A_PLAN: Mapping[str, object] = {
-    **ACTS,
-    "pins": (CODER, CHAT),
-    "wanted": (MEDIUM, EMBED),
-    "happenings": (
-        Happening(0.05, "edit", ("unpin",)),
-        Happening(61.0, "restart", (2.0,)),
-        Happening(90.0, "outsider", ("unload", MEDIUM)),
-        Happening(105.17, "edit", ("back",)),
-    ),
-}
-"""The plan has a place for two large models and none for a small one; the first of them is paused,
-and does not fit any more once the second has come."""
+CAME_UNSEEN = (
+    (40.0, "crash", 100.0),
+    (42.0, "outsider", "unload", CHAT),
+    (45.0, "use", EMBED, 1.0, 7200.0, None),
+    (50.0, "use", SMALL, 1.0, inf, 18432),
+    (60.0, "foreign", 9.5, 3000.0, 1),
+)
+"""While nobody looks, two models come to two cards, and another program to that of the smaller one:
+so it looks as if the larger one were there. A pin has room beside neither."""
 
 KEPT_OUT: Mapping[str, object] = {
     **ACTS,

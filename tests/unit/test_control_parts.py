@@ -39,6 +39,7 @@ from warmset.core.control.state import (
     state_to_plain,
 )
 from warmset.core.control.step import step
+from warmset.core.control.stuck import why_call_off
 from warmset.core.control.vanished import early_leavers
 from warmset.core.loop_settings import LoopSettings
 from warmset.core.model import (
@@ -208,6 +209,18 @@ def test_stopping_calls_off_what_is_open_once() -> None:
     ended = hear(stopped.state, Aborted(number=turn.commands[0].number, at=NOW), CONFIG, NOW)
     assert [found.kind for found in ended.findings] == ["load_aborted"]
     assert not begin(ended.state, Decision(at=NOW, actions=(PRELOAD,)), NOW).commands
+
+
+def test_a_load_that_is_there_is_answered_within_a_look() -> None:
+    """Its answer may still be on its way when a look lists it. A look later it waits to be loaded
+    anew, since somebody had it loaded otherwise."""
+    state = begin(looked(), Decision(at=NOW, actions=(PRELOAD,)), NOW).state
+    state = state.note(B, "b:latest", resident_since=NOW + 9)
+    tick = LoopSettings().tick
+    assert why_call_off(seen(row(B)), state, (), LoopSettings(), NOW + 9) is None
+    called_off = why_call_off(seen(row(B)), state, (), LoopSettings(), NOW + 9 + tick)
+    assert called_off is not None
+    assert called_off.kind == "overtaken"
 
 
 def test_failures_pause_a_model_ever_longer() -> None:
