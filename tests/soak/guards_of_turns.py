@@ -67,8 +67,27 @@ BOTH_OR_NONE: Final = (
 """Beside a client's large model in use there is room for one of two pins, which wait until it has
 left. A small model that came before that would have to go again for the larger pin.
 """
+NO_WAY_BACK: Final = (
+    (60.0, "foreign", 3.8, 3000.0, 0),
+    (60.1, "foreign", 2.25, 3000.0, 1),
+    (200.0, "order_pin", CHAT, True),
+)
+"""A third pin would fit beside other programs if the smallest one were on the other card: by what
+that one holds, but not by the most that it may take.
+"""
 
 TURNS: Final[tuple[Mutant, ...]] = (
+    shown(
+        "levers: a pin goes by a plan that has no place for it then",
+        "levers:list_changes",
+        "(PINNED, None) if candidate.pin else why_keep(candidate, scene)",
+        *NO_WAY_BACK,
+        instead="why_keep(candidate, scene)",
+        cards=2,
+        pins=(CODER, SMALL),
+        kept=(),
+        may_reload_pins=True,
+    ),
     shown(
         "turns: who is loaded later has to find room by itself",
         "turns:choose_load",
