@@ -198,6 +198,34 @@ def test_an_impossible_input_is_refused_by_name(devices, models, words):
     assert words in caught.value.message
 
 
+@pytest.mark.parametrize("key", ["value", "priority", "bytes"])
+@pytest.mark.parametrize("number", [1 << 1024, 1 << 20_000, -1 << 1024, 1.5e308], ids=hash)
+def test_numbers_beyond_reason_are_refused_by_name(key, number):
+    """Integers beyond a float, and beyond what Python writes down, and floats near the end."""
+    models = [{"id": "m", "bytes": 1, key: number}, {"id": "n", "bytes": 1, key: 1}]
+    with pytest.raises(Refused, match=f"{key}|bytes") as refusal:
+        pack([{"id": "g", "bytes": 2}], models)
+    assert '"m"' in str(refusal.value)
+
+
+def test_values_too_far_apart_are_refused():
+    """As whole numbers in the same proportions they are beyond reckoning."""
+    models = [{"id": "m", "bytes": 1, "value": 1e300}, {"id": "n", "bytes": 1, "value": 1e-300}]
+    with pytest.raises(Refused, match="too far apart"):
+        pack([{"id": "g", "bytes": 2}], models)
+
+
+def test_each_model_may_have_a_priority_of_its_own():
+    """What two hundred classes are worth together is beyond a float."""
+    chance = random.Random(1)
+    devices = [{"id": n, "bytes": chance.choice((12, 24, 48, 80)) * 1024} for n in range(16)]
+    models = [
+        {"id": n, "bytes": chance.randrange(512, 40 * 1024), "value": n, "priority": n}
+        for n in range(200)
+    ]
+    assert len(pack(devices, models, work=12_000_000).objective) == 200
+
+
 @pytest.mark.parametrize("limit", [-1, 1.5, "3", True])
 def test_an_impossible_maximum_is_refused(limit):
     """A maximum is a whole number."""

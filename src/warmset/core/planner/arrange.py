@@ -12,10 +12,10 @@ from warmset.core.planner.bounds import Surrogate, capacity_grains, packed_shape
 from warmset.core.planner.completion import Completion
 from warmset.core.planner.problem import Effort, Item, Problem, Use, anywhere
 
-THOROUGH: Final = 200_000
+THOROUGH: Final = 160_000
 """Search steps for one set where the answer matters; beyond, it is not known to fit."""
 
-BRIEF: Final = 4000
+BRIEF: Final = 3200
 """Steps for one set inside a search over sets."""
 
 ONE_BY_ONE: Final = 270

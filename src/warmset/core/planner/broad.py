@@ -32,10 +32,10 @@ WIDER: Final = 3
 LAST: Final = 4
 """Bins before the very last of which all ranked fillings are followed."""
 
-Filling = tuple[tuple[int, ...], int]
-"""What lies in a bin, and what that wastes."""
+Filling = tuple[int, int]
+"""What lies in a bin, as bits, and what that wastes."""
 
-Fillings = Callable[[int, tuple[int, ...], int], Iterator[Filling]]
+Fillings = Callable[[int, int, int], Iterator[Filling]]
 """Yields the fillings of a bin, given the bin, what is left, and the most to waste."""
 
 
@@ -52,14 +52,14 @@ class Broad:
     """
 
     def __init__(self, bins: int, fillings: Fillings, effort: Effort) -> None:
-        self.held: list[tuple[int, tuple[int, ...]]] = []
+        self.held: list[tuple[int, int]] = []
         self._last = bins - 1
         self._fillings = fillings
         self._effort = effort
-        self._ranked: dict[tuple[int, tuple[int, ...]], Sequence[Filling]] = {}
-        self._failed: dict[tuple[int, tuple[int, ...]], int] = {}  # with how many wrong
+        self._ranked: dict[tuple[int, int], Sequence[Filling]] = {}
+        self._failed: dict[tuple[int, int], int] = {}  # with how many wrong
 
-    def find(self, everything: tuple[int, ...], slack: int) -> bool:
+    def find(self, everything: int, slack: int) -> bool:
         """Returns whether an arrangement was found; where not, there may still be one."""
         for wrong in range(MOST_WRONG):
             if self._fill(0, everything, slack, wrong):
@@ -68,7 +68,7 @@ class Broad:
                 break
         return False
 
-    def _fill(self, at: int, rest: tuple[int, ...], slack: int, wrong: int) -> bool:
+    def _fill(self, at: int, rest: int, slack: int, wrong: int) -> bool:
         if at == self._last or not rest:
             self.held.append((at, rest))
             return True
@@ -80,15 +80,13 @@ class Broad:
         if key not in self._ranked:
             self._ranked[key] = self._rank(at, rest, slack)
         for rank, (held, wasted) in enumerate(self._ranked[key][: wrong + 1]):
-            inside = set(held)
-            left = tuple([n for n in rest if n not in inside])
-            if self._fill(at + 1, left, slack - wasted, wrong - rank):
+            if self._fill(at + 1, rest ^ held, slack - wasted, wrong - rank):
                 self.held.append((at, held))
                 return True
         self._failed[key] = wrong
         return False
 
-    def _rank(self, at: int, rest: tuple[int, ...], slack: int) -> Sequence[Filling]:
+    def _rank(self, at: int, rest: int, slack: int) -> Sequence[Filling]:
         """Returns some fillings of a bin, first what leaves the most to hope for."""
         left = self._last - at
         waste = 1 + slack // (left + 1)
@@ -105,6 +103,6 @@ class Broad:
 
         def hope(filling: Filling) -> float:
             held, wasted = filling
-            return left * math.log((slack - wasted + 1) / (slack + 1)) - per_size * len(held)
+            return left * math.log((slack - wasted + 1) / (slack + 1)) - per_size * held.bit_count()
 
         return sorted(found, key=hope, reverse=True)

@@ -109,8 +109,9 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
             weight, profit, _ = rows[cut]
             rest = profit * (base - weights[cut])
             bound += rest / weight if slack else rest // weight
-        if at < count:
-            bound = min(bound, gained + (base - weights[at]) // least[at] * most[at])
+        if at < count and bound > best + slack:
+            heads = gained + (base - weights[at]) // least[at] * most[at]
+            bound = min(bound, heads)
         if bound > best + slack:
             if at < count and room < 2 * least[at]:  # one more at most
                 by_profit = by_profit or sorted(range(count), key=lambda n: -rows[n][1])

@@ -16,7 +16,9 @@ from warmset.core.planner.problem import Effort, Problem
 from warmset.core.planner.rivals import Rivals
 
 LAST_RESORT: Final = 3_000_000
-"""Steps for the mandatory items, before it is said that they were not arranged: some seconds."""
+"""Steps for the mandatory items, before it is said that they were not arranged. No part of the work
+of a call, but taken once in it at most: some six seconds on a slow core, for without the pins there
+is no answer at all."""
 
 
 class Bound(Protocol):

@@ -16,6 +16,7 @@ from typing import Final
 from warmset.core.planner.candidates import split_in_proportion
 from warmset.core.planner.conflict import smallest_infeasible
 from warmset.core.planner.packing_input import (
+    MAX_NUMBER,
     Id,
     PackDevice,
     PackModel,
@@ -99,6 +100,12 @@ def _state(
     for level in levels:
         members = [m for m in models if m.priority == level]
         whole = whole_values([m.value for m in members])
+        if max(whole) > MAX_NUMBER:
+            raise Refused(
+                f"the values of priority {level:g} lie too far apart to be compared exactly",
+                hint="leave out digits that do not matter",
+                context={"key": "value"},
+            )
         values.update({m.id: value for m, value in zip(members, whole, strict=True)})
     number = {level: at for at, level in enumerate(levels)}
     largest = max([d.bytes for d in devices], default=0)

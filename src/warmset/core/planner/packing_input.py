@@ -15,8 +15,14 @@ from warmset.errors import Refused
 MAX_BYTES: Final = 1 << 60
 """Sizes beyond an exbibyte are typing errors."""
 
+MAX_NUMBER: Final = 1e300
+"""Values and priorities beyond are typing errors; of all that are allowed, the sum is a number."""
+
 MAX_THINGS: Final = 10_000
 """Models and devices of one call."""
+
+MOST_BITS: Final = 128
+"""Of integers that are shown as they are given; Python refuses to write down those of thousands."""
 
 Id = str | int
 
@@ -101,7 +107,7 @@ def _as_they_are(
         and {*map(type, sizes)} == {int}
         and 0 < min(sizes) <= max(sizes) <= MAX_BYTES
         and {*map(type, values), *map(type, priorities)} <= _NUMBERS
-        and all(map(math.isfinite, (*values, *priorities)))
+        and all(-MAX_NUMBER <= n <= MAX_NUMBER for n in {*values, *priorities})
         and min(values) >= 0
         and {*map(type, places)} <= _NAMES | {type(None)}
         and {*places} <= {None, *known}
@@ -198,7 +204,7 @@ def _bytes(row: Mapping[str, object], kind: str, place: int) -> int:
     if not 0 < value <= MAX_BYTES:
         label = _label(row, kind, place)
         raise Refused(
-            f"{label} has {value} bytes; from 1 to {format_bytes(MAX_BYTES)} is possible",
+            f"{label} has {_shown(value)} bytes; from 1 to {format_bytes(MAX_BYTES)} is possible",
             hint="sizes are bytes, not GiB",
             context={"key": "bytes"},
         )
@@ -211,10 +217,14 @@ def _number(
     value = row.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -MAX_NUMBER <= value <= MAX_NUMBER
+    ):
         label = _label(row, "model", place)
         raise Refused(
-            f"{label} has the {key} {value!r:.60}; a finite number was expected",
+            f"{label} has the {key} {_shown(value)}; a number up to {MAX_NUMBER:g} was expected",
             context={"key": key},
         )
     if value < least:
@@ -225,6 +235,13 @@ def _number(
             context={"key": key},
         )
     return value
+
+
+def _shown(value: object) -> str:
+    """Returns a value as it was given, or what it is where that has hundreds of digits."""
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.60}"
 
 
 def _flag(row: Mapping[str, object], key: str, place: int) -> bool:

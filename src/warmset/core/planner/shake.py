@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from warmset.core.planner.filling import Row, by_density, fill_best
+from warmset.core.planner.filling import Row, fill_best
 from warmset.core.planner.ground import Ground, Node
 from warmset.core.planner.problem import Effort
 from warmset.core.planner.refill import Places
@@ -33,6 +33,9 @@ MOST_ROWS: Final = 32
 
 MOST_OUT: Final = 64
 """Models, the densest first, that are looked at of those that are left out."""
+
+MOST_BITS: Final = 900
+"""Of what a float can hold and be reckoned with."""
 
 NOISE: Final = (0, 50, 150, 300)
 """Thousandths by which a value may be off."""
@@ -89,6 +92,7 @@ class _State:
         self.profit = [
             worth + must * item.is_mandatory for worth, item in zip(self.worth, items, strict=True)
         ]
+        self.unit = 1 << max(0, must.bit_length() - MOST_BITS)
         self.place = sum(
             price * base ** (level - at)
             for at, price in enumerate(ground.place_prices)
@@ -129,6 +133,11 @@ class _State:
             self.out = sorted({*before, *self.out} - gone, key=self.order.__getitem__)
         return gained
 
+    def _by_density(self, row: Row) -> tuple[float, int]:
+        """Like `by_density`; what many classes are worth together may be beyond a float."""
+        weight, profit, _ = row
+        return (-profit / (weight * self.unit), weight)
+
     def _rows(self, before: list[int], chance: Random) -> list[Row]:
         """Returns what some GPUs may be filled from, values off by chance, the densest first."""
         noise, by = chance.choice(NOISE), chance.random
@@ -138,7 +147,7 @@ class _State:
             for n in [*before, *self.out[:MOST_OUT]]
             if profit[n] > place and weight[n]
         ]
-        rows.sort(key=by_density)
+        rows.sort(key=self._by_density)
         return rows
 
     def _fill(
