@@ -87,8 +87,9 @@ class Descent:
         if level:
             needs = [(n, reached[n] - values[n]) for n in range(level) if reached[n] > values[n]]
         lowest: int | None = None
-        for room, bounds in zip(reversed(node.rooms), reversed(view.bounds), strict=True):
-            left = room
+        rooms = node.rooms
+        for at in range(len(rooms) - 1, -1, -1):
+            left, bounds = rooms[at], view.bounds[at]
             for earlier, need in needs:
                 least = bounds[earlier].least_weight(start, need, skip)
                 if least is None:

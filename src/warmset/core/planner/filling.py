@@ -103,7 +103,7 @@ def fill_best(  # noqa: C901 - the innermost loop: a call here costs a third of 
     while True:
         used += 1
         base = weights[at] + room
-        cut = bisect_right(weights, base) - 1
+        cut = bisect_right(weights, base, at) - 1
         bound = gained + profits[cut] - profits[at]
         if cut < count:
             weight, profit, _ = rows[cut]

@@ -8,12 +8,14 @@ value of level 0, then of level 1, and so on (lexicographically).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 Use = tuple[tuple[int, int], ...]
 """What one option takes: pairs of (resource, amount), the largest idea first."""
 
 
+@lru_cache(maxsize=1024)
 def anywhere(size: int, packed: int) -> tuple[Use, ...]:
     """Returns the options of what takes the same on whichever of the packed resources it lies."""
     return tuple([((r, size),) for r in range(packed)])
